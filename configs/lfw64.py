@@ -1,0 +1,15 @@
+"""64 px on LFW: what two CPU cores can train in about two hours.
+
+Data     idfsr prepare --photos lfw/images --splits lfw --out data/lfw     (about 6 minutes on two cores)
+Train    python train.py configs/lfw64.py                                  (resumes by itself when run again)
+Judge    python evaluate.py configs/lfw64.py
+"""
+
+from idfsr_jax.config import Config, DataConfig, ModelConfig, TrainConfig
+
+config = Config(
+    name="lfw64",
+    data=DataConfig(dataset="data/lfw", size=64),
+    model=ModelConfig(channels=(64, 128, 192), blocks=(1, 2, 2)),
+    train=TrainConfig(out="runs/lfw64", steps=8_000, batch=16, identity_loss=0.02),
+)

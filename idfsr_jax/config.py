@@ -1,0 +1,217 @@
+"""Configuration: one frozen dataclass per concern, joined in `Config`.
+
+A config file (`configs/*.py`) defines `config = Config(...)`; the command line overrides single fields
+(`--train.steps 100`). Nothing here imports anything of the package, so every part may read it.
+"""
+
+import dataclasses
+import importlib.util
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from idfsr_jax.errors import BadConfig
+
+
+@dataclass(frozen=True)
+class ReferenceMixture:
+    """Where the style reference of a training example comes from; probabilities, normalised on use."""
+
+    same: float = 0.7
+    """Another photograph of the same person (falls back to `own` for people with one photograph)."""
+    other: float = 0.2
+    """Somebody else's photograph in a similar pose: style without identity, so that identity must come from e."""
+    own: float = 0.1
+    """The target itself, flipped and recoloured."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is read and how examples are drawn from it."""
+
+    dataset: str = "data/lfw"
+    """Folder that `idfsr prepare` wrote."""
+    train_split: str = "train"
+    val_split: str = "val"
+    size: int = 64
+    """Side S of the canonical crop, pixels."""
+    scales: tuple[int, ...] = (4, 8, 16, 32)
+    """Down-sampling factors s drawn in training; the LR picture is S/s pixels wide."""
+    scale_weights: tuple[float, ...] = (1.0, 2.0, 2.0, 0.5)
+    """Relative probability of each of `scales`."""
+    reference: ReferenceMixture = field(default_factory=ReferenceMixture)
+    own_embedding: float = 0.5
+    """Probability that e comes from the target itself; else from other photographs of the person, if there are any."""
+    embedding_noise: float = 0.0
+    """Standard deviation of Gaussian noise added to the unit identity vector, times 1/sqrt(D) per element."""
+    flip: float = 0.5
+    """Probability of mirroring target and reference together."""
+    degradation: Literal["area", "classical"] = "area"
+    """`area`: clean area down-sampling. `classical`: blur, noise and JPEG-like loss as well."""
+    workers: int = 2
+    """Reading threads."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The denoiser: a UNet on 2x2 patches, and the condition it sees."""
+
+    patch: int = 2
+    channels: tuple[int, ...] = (64, 128, 192)
+    """Width of each resolution, finest first; each next one has half the side."""
+    blocks: tuple[int, ...] = (2, 2, 2)
+    """Residual blocks on the way down at each resolution (the way up has as many)."""
+    attention_at: int = 16
+    """Feature maps of this side or less get self-attention at the bottleneck and cross-attention to the identity tokens."""
+    head_width: int = 32
+    embedding: int = 256
+    """Width of the modulation vector made of log-SNR, scale and identity."""
+    identity_dim: int = 128
+    identity_tokens: int = 4
+    mask: Literal["full", "tone", "none"] = "full"
+    """`full` hides the LR face (the paper); `tone` keeps its coarsest light; `none` is an ablation."""
+    warp: Literal["tps", "similarity", "none"] = "tps"
+    prior_std: float = 0.35
+    """Assumed error of the masked-and-pasted picture around which the denoiser is preconditioned; 1.0 with `use_prior=False`."""
+    use_prior: bool = True
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    """Noise schedule and loss weighting."""
+
+    log_snr_min: float = -10.0
+    log_snr_max: float = 10.0
+    shift_base: int = 64
+    """Cosine schedule shifted by 2 log(shift_base / S) in log-SNR (Hoogeboom et al. 2023)."""
+    min_snr_gamma: float = 5.0
+    """Min-SNR weighting (Hang et al. 2023)."""
+    condition_dropout: float = 0.1
+    """Probability of the null identity, and apart from it of no reference, in training."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The denoiser's optimisation."""
+
+    out: str = "runs/default"
+    seed: int = 0
+    steps: int = 10_000
+    batch: int = 16
+    learning_rate: float = 5e-4
+    warmup_steps: int = 500
+    weight_decay: float = 1e-4
+    beta2: float = 0.99
+    clip_norm: float = 1.0
+    ema_halflife_images: float = 20_000.0
+    identity_loss: float = 0.0
+    """Weight of 1 - cos(identity of the x0 estimate, identity of the truth), times sqrt(alpha_bar); 0 turns it off."""
+    identity_loss_fraction: float = 0.25
+    """Share of each batch on which the identity loss is taken (it costs a recogniser pass)."""
+    log_every: int = 50
+    checkpoint_every: int = 500
+    keep_checkpoints: int = 3
+    samples_every: int = 2_000
+    max_minutes: float = 0.0
+    """Stop cleanly after this many minutes (checkpoint written, to be continued); 0 means no limit."""
+
+
+@dataclass(frozen=True)
+class LandmarkConfig:
+    """LandmarkNet: 68 points from an enlarged LR crop."""
+
+    size: int = 64
+    """Side of the enlarged picture that it sees."""
+    channels: tuple[int, ...] = (48, 96, 160)
+    steps: int = 4_000
+    batch: int = 32
+    learning_rate: float = 1e-3
+    low_resolution_widths: tuple[int, ...] = (2, 4, 8, 16, 32)
+    max_shift: float = 0.08
+    """Jitter of the crop: shift as a share of its side."""
+    max_log_scale: float = 0.15
+    max_degrees: float = 15.0
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """Sampling at use time."""
+
+    sampler: Literal["dpm++2m", "ddim", "ancestral"] = "dpm++2m"
+    steps: int = 20
+    guidance: float = 1.0
+    """Classifier-free guidance weight w: out = null + w (conditioned - null); 1 is no guidance and one pass a step."""
+    consistency: float = 0.0
+    """Strength of the projection onto pictures that down-sample to the input (DDNM), 0 to 1; 0 is the paper."""
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Fitting the identity embedding of one person, all weights frozen."""
+
+    steps: int = 200
+    batch: int = 4
+    learning_rate: float = 5e-3
+    max_distance: float = 0.5
+    """Bound on the Euclidean distance of the unit embedding from its start."""
+    scales: tuple[int, ...] = (8, 16)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run."""
+
+    name: str = "default"
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    landmarks: LandmarkConfig = field(default_factory=LandmarkConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    sample: SampleConfig = field(default_factory=SampleConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
+
+
+def load_config(path: str | Path) -> Config:
+    """Reads `config` from a Python file.
+
+    Raises:
+      BadConfig: the file is missing or defines no `config`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise BadConfig(f"{path}: no such config file; the shipped ones are in configs/.")
+    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = getattr(module, "config", None)
+    if not isinstance(config, Config):
+        raise BadConfig(f"{path}: defines no `config = Config(...)`.")
+    return config
+
+
+def to_json(config: Any) -> str:
+    """A dataclass as sorted, indented JSON."""
+    return json.dumps(dataclasses.asdict(config), indent=2, sort_keys=True)
+
+
+def from_dict(cls: type, values: dict[str, Any]) -> Any:
+    """Rebuilds a (nested) config dataclass from `dataclasses.asdict` or its JSON.
+
+    Raises:
+      BadConfig: a field is unknown.
+    """
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    unknown = sorted(set(values) - set(fields))
+    if unknown:
+        raise BadConfig(f"{cls.__name__} has no field {', '.join(unknown)}; the file was written by another version.")
+    kwargs = {}
+    for name, value in values.items():
+        kind = fields[name].type
+        if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+            value = from_dict(kind, value)  # type: ignore[arg-type]
+        kwargs[name] = tuple(value) if isinstance(value, list) else value
+    return cls(**kwargs)

@@ -1,0 +1,252 @@
+"""A folder of photographs -> a prepared data set: in parallel, resumable, one bad file never stopping the rest."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tensorflow_datasets as tfds
+from jaxtyping import Float32, UInt8
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from idfsr_jax.data.extract import Extracted, ExtractSettings, Refusal
+from idfsr_jax.data.folder import SPLIT_NAMES, Photograph, list_photographs
+from idfsr_jax.data.identity_faces import IdentityFaces
+from idfsr_jax.data.parts import FaceRecord, part_digest, read_part, write_part
+from idfsr_jax.data.report import Report, SplitCount, read_report, write_report
+from idfsr_jax.data.workers import extract_all, usable_cores
+from idfsr_jax.errors import InputError
+from idfsr_jax.models.id_encoder import ENCODER_NAME, DlibResNet, load_id_encoder
+
+_PHOTOGRAPHS_A_PART = 64
+_FORMAT = 1
+"""Raised whenever the same photographs would make another data set."""
+
+Describe = Callable[[UInt8[np.ndarray, "b 150 150 3"]], Float32[np.ndarray, "b 128"]]
+
+
+def prepare(
+    photos: str | Path,
+    out: str | Path,
+    *,
+    splits: str | Path | None = None,
+    workers: int | None = None,
+    max_side: int = 512,
+    min_side: int = 48,
+    rule: Literal["only", "central"] = "central",
+    progress: bool = True,
+) -> Report:
+    """Cuts out, measures and stores every face of a folder of identities (`Name/*.jpg`).
+
+    Finished parts are kept in `out/parts`, so that a run that was killed goes on where it was and ends with the same
+    data set; a run over a finished data set only reads its report. Writes `out/identity_faces/<version>` and
+    `out/report.json`.
+
+    Args:
+      photos: folder that holds one folder for each person.
+      out: folder to write to.
+      splits: folder of `train.txt`, `val.txt` and `test.txt` with identity names, one a line; without it everybody is
+        in `train`. People in none of them are left out.
+      workers: processes that read photographs; one for each core by default, 0 works in this process.
+      max_side: upper bound of a crop's side, pixels.
+      min_side: crops with a smaller native side are refused, pixels.
+      rule: which face counts where several are found: the one in the middle, or none of them.
+      progress: whether to show a bar.
+
+    Returns:
+      Counts, and what was refused and why.
+
+    Raises:
+      InputError: the folders are not as described, a split keeps no photograph, or `out` holds another data set.
+    """
+    began = time.monotonic()
+    photos, out = Path(photos).absolute(), Path(out).absolute()
+    if not 32 <= min_side <= max_side:
+        raise InputError(f"min_side={min_side} and max_side={max_side}: give 32 <= min_side <= max_side.")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; give a folder to write to.")
+    if out.resolve().is_relative_to(photos.resolve()):
+        raise InputError(f"{out}: lies in the folder of photographs, {photos}; give another folder to write to.")
+    listing = list_photographs(photos, Path(splits).absolute() if splits is not None else None)
+    settings = ExtractSettings(rule=rule, max_side=max_side, min_side=min_side)
+    chunks = [
+        listing.photographs[start : start + _PHOTOGRAPHS_A_PART]
+        for start in range(0, len(listing.photographs), _PHOTOGRAPHS_A_PART)
+    ]
+    described = {"format": _FORMAT, "encoder": ENCODER_NAME, **dataclasses.asdict(settings)}
+    digests = [part_digest(chunk, described) for chunk in chunks]
+    fingerprint = _fingerprint(digests, listing.photographs)
+    parts = out / "parts"
+    done = read_report(out / "report.json")
+    if done is not None and (out / done.dataset).is_dir():
+        if done.fingerprint != fingerprint:
+            raise InputError(f"{out}: holds a data set of other photographs or settings; give another folder.")
+        shutil.rmtree(parts, ignore_errors=True)
+        return done
+
+    paths = [parts / f"{digest}.npz" for digest in digests]
+    read = _fill_parts(chunks, paths, settings, usable_cores() if workers is None else workers, progress)
+    seconds = time.monotonic() - began
+    faces, refusals = _join(paths)
+    split_of = {photograph.name: photograph.split for photograph in listing.photographs}
+    identity_of = {photograph.name: photograph.identity for photograph in listing.photographs}
+    present = [split for split in SPLIT_NAMES if split in set(split_of.values())]
+    kept = {split: [(photo, path) for photo, path in faces.items() if split_of[photo] == split] for split in present}
+    for split, members in kept.items():
+        if not members:
+            raise InputError(f"{photos}: no photograph of the split {split} can be used; see {_refused(refusals)}.")
+    dataset = _build(out, kept, identity_of)
+    report = Report(
+        dataset=dataset.relative_to(out).as_posix(),
+        fingerprint=fingerprint,
+        encoder=ENCODER_NAME,
+        photographs=len(listing.photographs),
+        kept=len(faces),
+        splits={split: _count([identity_of[photo] for photo, _ in members]) for split, members in kept.items()},
+        refusals=tuple(refusals),
+        stray=listing.stray,
+        people_left_out=len(listing.left_out),
+        people_missing=listing.missing,
+        seconds=round(time.monotonic() - began, 1),
+        photographs_per_second=round(read / max(seconds, 1e-6), 2),
+    )
+    write_report(out / "report.json", report)
+    shutil.rmtree(parts, ignore_errors=True)
+    return report
+
+
+def _fingerprint(digests: Sequence[str], photographs: Sequence[Photograph]) -> str:
+    splits = [(photograph.name, photograph.split) for photograph in photographs]
+    return hashlib.sha256(json.dumps([list(digests), splits]).encode()).hexdigest()
+
+
+def _describer() -> Describe:
+    """The recogniser at one fixed batch size, so that it compiles once and a face's neighbours change nothing."""
+    variables = {"params": load_id_encoder()}
+
+    @jax.jit
+    def describe(variables: dict, chips: UInt8[jax.Array, "b 150 150 3"]) -> Float32[jax.Array, "b 128"]:
+        return DlibResNet().apply(variables, chips.astype(jnp.float32))
+
+    def padded(chips: UInt8[np.ndarray, "b 150 150 3"]) -> Float32[np.ndarray, "b 128"]:
+        batch = np.zeros((_PHOTOGRAPHS_A_PART, *chips.shape[1:]), np.uint8)
+        batch[: len(chips)] = chips
+        return np.asarray(describe(variables, batch))[: len(chips)]
+
+    return padded
+
+
+def _fill_parts(
+    chunks: Sequence[Sequence[Photograph]],
+    paths: Sequence[Path],
+    settings: ExtractSettings,
+    workers: int,
+    show: bool,
+) -> int:
+    """Does the parts that are missing or damaged; returns how many photographs it read."""
+    missing = [(chunk, path) for chunk, path in zip(chunks, paths, strict=True) if read_part(path) is None]
+    wanted = [photograph for chunk, _ in missing for photograph in chunk]
+    if not wanted:
+        return 0
+    describe = _describer()
+    total = sum(len(chunk) for chunk in chunks)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), disable=not show) as bar:
+        task = bar.add_task("photographs", total=total, completed=total - len(wanted))
+        results = extract_all(wanted, settings, workers)
+        with contextlib.closing(results):
+            for chunk, path in missing:
+                faces: list[tuple[Photograph, Extracted]] = []
+                refusals: list[Refusal] = []
+                for photograph, result in zip(chunk, results):  # noqa: B905  (`results` runs over all chunks)
+                    if isinstance(result, Refusal):
+                        refusals.append(result)
+                    else:
+                        faces.append((photograph, result))
+                    bar.advance(task)
+                write_part(path, _records(faces, describe), refusals)
+    return len(wanted)
+
+
+def _records(faces: Sequence[tuple[Photograph, Extracted]], describe: Describe) -> list[FaceRecord]:
+    if not faces:
+        return []
+    embeddings = describe(np.stack([face.chip for _, face in faces]))
+    return [
+        FaceRecord(photograph.name, face.jpeg, face.landmarks, embedding, face.source_sha256)
+        for (photograph, face), embedding in zip(faces, embeddings, strict=True)
+    ]
+
+
+def _join(paths: Sequence[Path]) -> tuple[dict[str, Path], list[Refusal]]:
+    """The part file of each usable photograph, in order; copies of an earlier file are refused."""
+    first: dict[str, str] = {}
+    faces: dict[str, Path] = {}
+    refusals: list[Refusal] = []
+    for path in paths:
+        records, refused = _whole_part(path)
+        for record in records:
+            original = first.setdefault(record.source_sha256, record.photo)
+            if original != record.photo:
+                message = f"{record.photo}: is the same file as {original}."
+                refused.append(Refusal(record.photo, "copy of another", message))
+            else:
+                faces[record.photo] = path
+        refusals.extend(refused)
+    return faces, sorted(refusals, key=lambda refusal: refusal.photo)
+
+
+def _whole_part(path: Path) -> tuple[list[FaceRecord], list[Refusal]]:
+    part = read_part(path)
+    if part is None:
+        raise OSError(f"{path}: vanished or was damaged while it was being used")
+    return part
+
+
+def _refused(refusals: Sequence[Refusal]) -> str:
+    return refusals[0].message.rstrip(".") if refusals else "the folder"
+
+
+def _build(out: Path, kept: dict[str, list[tuple[str, Path]]], identity_of: dict[str, str]) -> Path:
+    """Writes the data set from the parts; what an earlier, broken run left of one is removed."""
+    shutil.rmtree(out / "identity_faces", ignore_errors=True)
+
+    def records_of(split: str) -> Callable[[], Iterator[tuple[str, FaceRecord]]]:
+        wanted = {photo for photo, _ in kept[split]}
+        paths = list(dict.fromkeys(path for _, path in kept[split]))
+
+        def records() -> Iterator[tuple[str, FaceRecord]]:
+            for path in paths:
+                for record in _whole_part(path)[0]:
+                    if record.photo in wanted:
+                        yield identity_of[record.photo], record
+
+        return records
+
+    builder = IdentityFaces(data_dir=out, records={split: records_of(split) for split in kept}, encoder=ENCODER_NAME)
+    tfds.disable_progress_bar()
+    try:
+        # TFDS announces its work on standard output; the report says it better.
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+            builder.download_and_prepare()
+    finally:
+        tfds.enable_progress_bar()
+    shutil.rmtree(out / "downloads", ignore_errors=True)
+    return Path(builder.data_path)
+
+
+def _count(identities: Sequence[str]) -> SplitCount:
+    photographs = dict.fromkeys(identities, 0)
+    for identity in identities:
+        photographs[identity] += 1
+    several = sum(count > 1 for count in photographs.values())
+    return SplitCount(people=len(photographs), people_with_two=several, photographs=len(identities))

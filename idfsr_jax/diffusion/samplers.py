@@ -1,0 +1,164 @@
+"""Samplers: from noise to a picture in one `lax.scan`.
+
+DDIM, DPM-Solver++(2M) and the ancestral sampler differ only in the numbers of one linear step,
+
+    x_next = on_x x + on_x0 x0 + on_previous x0_previous + on_noise noise,
+
+where x0 is the present estimate of the clean picture and x0_previous the one before it. So each sampler is a function
+from noise levels to a table of these numbers, and the loop is written once. DPM-Solver's lambda is log_snr / 2.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from idfsr_jax.config import DiffusionConfig, SampleConfig
+from idfsr_jax.diffusion.schedule import alpha_sigma, log_snr, x0_from_v
+from idfsr_jax.errors import BadConfig
+
+Denoise = Callable[[Float[Array, "b h w c"], Float[Array, "b"]], Float[Array, "b h w c"]]
+"""(x_t, log_snr of each example) -> v."""
+
+Project = Callable[[Float[Array, "b h w c"]], Float[Array, "b h w c"]]
+"""x0 estimate -> x0 estimate."""
+
+
+def sample(
+    denoise: Denoise,
+    key: PRNGKeyArray,
+    shape: tuple[int, int, int, int],
+    config: SampleConfig,
+    diffusion: DiffusionConfig,
+    size: int,
+    project: Project | None = None,
+    noise: Float[Array, "b h w c"] | None = None,
+) -> Float[Array, "b h w c"]:
+    """Draws pictures by `config.steps` calls of the denoiser.
+
+    They are at t = 1, 1 - 1 / steps, ..., 1 / steps on the shifted cosine. The last step is of first order and goes to
+    no noise at all, that is, returns the last estimate of x0. Every estimate is clipped to [-1, 1], then projected; so
+    the result satisfies whatever `project` enforces, and leaves [-1, 1] only as far as that moves it.
+
+    To be jitted by the caller, with the denoiser's parameters as an argument; `denoise` is traced once.
+
+    Args:
+      denoise: predicts v. Guidance and consistency are the caller's business (`guided`, `project`): `config.guidance`
+        and `config.consistency` are not read here.
+      key: the only source of randomness.
+      shape: [b, h, w, c] of the result.
+      config: sampler and number of steps.
+      diffusion: bounds of the schedule.
+      size: side S of the picture, pixels, which shifts the schedule (h is smaller for latents).
+      project: applied to every x0 estimate, for example `data.degrade.data_consistency`.
+      noise: starting noise, standard normal, instead of that drawn from the key.
+
+    Raises:
+      BadConfig: fewer than one step.
+    """
+    if config.steps < 1:
+        raise BadConfig(f"SampleConfig.steps is {config.steps}; it must be at least 1.")
+    if noise is None:
+        noise = jax.random.normal(jax.random.fold_in(key, 0), shape)
+    levels = log_snr(1.0 - jnp.arange(config.steps, dtype=jnp.float32) / config.steps, size, diffusion)
+
+    def refine(x0: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        x0 = jnp.clip(x0, -1.0, 1.0)
+        return x0 if project is None else project(x0)
+
+    return sample_at(denoise, key, noise, levels, config.sampler, refine)
+
+
+def sample_at(
+    denoise: Denoise,
+    key: PRNGKeyArray,
+    noise: Float[Array, "b h w c"],
+    levels: Float[Array, "steps"],
+    sampler: Literal["dpm++2m", "ddim", "ancestral"] = "dpm++2m",
+    refine: Project = lambda x0: x0,
+) -> Float[Array, "b h w c"]:
+    """The sampling loop on any noise levels.
+
+    Args:
+      denoise: predicts v.
+      key: seeds the ancestral sampler's noise (`fold_in(key, i)` after step i = 1, 2, ...); the others do not use it.
+      noise: where to start: x_t at the first level.
+      levels: log-SNR of each call of the denoiser, increasing; after the last one the x0 estimate is returned.
+      sampler: which table to follow.
+      refine: applied to every x0 estimate; DDIM's and the ancestral sampler's noise estimate follows the refined x0.
+    """
+    table = _TABLES[sampler](levels)
+    draws_noise = sampler == "ancestral"
+
+    def step(carry: tuple[Array, Array], row: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], None]:
+        x, x0_previous = carry
+        index, level, (on_x, on_x0, on_previous, on_noise) = row
+        level = jnp.broadcast_to(level, x.shape[:1])
+        x0 = refine(x0_from_v(x, denoise(x, level).astype(x.dtype), level))
+        x = on_x * x + on_x0 * x0 + on_previous * x0_previous
+        if draws_noise:
+            x = x + on_noise * jax.random.normal(jax.random.fold_in(key, index), x.shape)
+        return (x, x0), None
+
+    rows = (1 + jnp.arange(levels.shape[0], dtype=jnp.int32), levels, table)
+    (x, _), _ = jax.lax.scan(step, (noise, jnp.zeros_like(noise)), rows)
+    return x
+
+
+def guided(denoise: Denoise, denoise_null: Denoise, weight: float) -> Denoise:
+    """Classifier-free guidance (Ho and Salimans 2022): null + weight (conditioned - null).
+
+    v is affine in the noise estimate, so guiding v guides that. At weights 1 and 0 only one of the two is called.
+    """
+    if weight == 1.0:
+        return denoise
+    if weight == 0.0:
+        return denoise_null
+
+    def denoise_guided(x: Float[Array, "b h w c"], log_snr: Float[Array, "b"]) -> Float[Array, "b h w c"]:
+        null = denoise_null(x, log_snr)
+        return null + weight * (denoise(x, log_snr) - null)
+
+    return denoise_guided
+
+
+def _ddim_table(levels: Float[Array, "steps"]) -> Float[Array, "steps 4"]:
+    """DDIM without noise (Song et al. 2021, equation 12), which is DPM-Solver++ of first order."""
+    on_x, on_x0, _ = _first_order(levels)
+    return _close(on_x, on_x0, jnp.zeros_like(on_x), jnp.zeros_like(on_x))
+
+
+def _dpm_2m_table(levels: Float[Array, "steps"]) -> Float[Array, "steps 4"]:
+    """DPM-Solver++(2M) (Lu et al. 2022, algorithm 2); the first and the last step are of first order."""
+    on_x, on_x0, h = _first_order(levels)
+    # x0 extrapolated to the middle of the step: D = (1 + k) x0 - k x0_previous with k = 1 / (2 r) = h / (2 h_previous).
+    k = jnp.concatenate([jnp.zeros_like(h[:1]), h[1:] / (2.0 * h[:-1])])
+    return _close(on_x, on_x0 * (1.0 + k), -on_x0 * k, jnp.zeros_like(on_x))
+
+
+def _ancestral_table(levels: Float[Array, "steps"]) -> Float[Array, "steps 4"]:
+    """DDPM's posterior q(x_next | x, x0) (Ho et al. 2020) with its true variance, in log-SNR (Kingma et al. 2021)."""
+    alpha, sigma = alpha_sigma(levels)
+    c = -jnp.expm1(levels[:-1] - levels[1:])
+    on_x = (1.0 - c) * alpha[1:] / alpha[:-1]
+    return _close(on_x, alpha[1:] * c, jnp.zeros_like(on_x), sigma[1:] * jnp.sqrt(c))
+
+
+_TABLES = {"dpm++2m": _dpm_2m_table, "ddim": _ddim_table, "ancestral": _ancestral_table}
+
+
+def _first_order(levels: Float[Array, "steps"]) -> tuple[Array, Array, Array]:
+    """Factors of x and x0 in DPM-Solver++'s first-order step (Lu et al. 2022), and h, the steps in lambda.
+
+    x_next = (sigma_next / sigma) x - alpha_next (exp(-h) - 1) x0.
+    """
+    alpha, sigma = alpha_sigma(levels)
+    h = 0.5 * (levels[1:] - levels[:-1])
+    return sigma[1:] / sigma[:-1], -alpha[1:] * jnp.expm1(-h), h
+
+
+def _close(*columns: Float[Array, "rest"]) -> Float[Array, "steps 4"]:
+    """Columns to table, with the last step added: to no noise, which leaves x0."""
+    return jnp.concatenate([jnp.stack(columns, axis=1), jnp.array([[0.0, 1.0, 0.0, 0.0]])])

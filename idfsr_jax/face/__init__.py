@@ -1,0 +1,35 @@
+"""Photograph -> canonical face crop, and back: everything on the host, in NumPy, Pillow and dlib."""
+
+from idfsr_jax.face.align import (
+    FaceCrop,
+    align_face,
+    apply_transform,
+    crop_face,
+    crop_side,
+    cut_crop,
+    ffhq_transform,
+    resize_crop,
+)
+from idfsr_jax.face.detect import Box, Face, choose_face, face_in_box, find_faces
+from idfsr_jax.face.paste import paste_face
+from idfsr_jax.face.read import read_image, read_metadata, write_image
+
+__all__ = [
+    "Box",
+    "Face",
+    "FaceCrop",
+    "align_face",
+    "apply_transform",
+    "choose_face",
+    "crop_face",
+    "crop_side",
+    "cut_crop",
+    "face_in_box",
+    "ffhq_transform",
+    "find_faces",
+    "paste_face",
+    "read_image",
+    "read_metadata",
+    "resize_crop",
+    "write_image",
+]

@@ -1,0 +1,157 @@
+"""The canonical crop: an upright square around the head, by the recipe of FFHQ (Karras et al. 2019)."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Float32, Float64, UInt8
+from PIL import Image
+
+from idfsr_jax.errors import InputError
+from idfsr_jax.face.detect import Box, Face, choose_face, face_in_box, find_faces
+from idfsr_jax.face.read import read_image
+from idfsr_jax.face.window import reflected_window, sample_affine, to_bytes
+
+_MIN_SIDE = 32
+_MARGIN = 4  # Pixels around the quad that the interpolation may touch.
+
+
+@dataclass(frozen=True)
+class FaceCrop:
+    """A face in the canonical frame.
+
+    Attributes:
+      image: uint8 RGB.
+      landmarks: 68 points (x, y) in unit coordinates: 0..1 across the crop, a pixel (column j, row i) of an S-pixel
+        crop having its centre at ((j + 0.5) / S, (i + 0.5) / S).
+      transform: affine matrix from unit coordinates (x, y, 1) to continuous photo pixels.
+    """
+
+    image: UInt8[np.ndarray, "n n 3"]
+    landmarks: Float32[np.ndarray, "68 2"]
+    transform: Float64[np.ndarray, "3 3"]
+
+
+def ffhq_transform(landmarks: Float[np.ndarray, "68 2"]) -> Float64[np.ndarray, "3 3"]:
+    """The similarity from unit coordinates to the photo that FFHQ's crop stands for.
+
+    With e the vector between the eyes, m the one from the eyes' midpoint to the mouth's, the crop's half axis x points
+    along e + perp(m) and has length max(2 |e|, 1.8 |m|); its centre is the eyes' midpoint + 0.1 m (Karras et al. 2019,
+    "A Style-Based Generator Architecture for Generative Adversarial Networks", appendix C).
+
+    Args:
+      landmarks: dlib's 68 points in continuous photo pixels.
+
+    Raises:
+      InputError: the points coincide, so that they define no square.
+    """
+    points = landmarks.astype(np.float64)
+    left_eye, right_eye = points[36:42].mean(0), points[42:48].mean(0)
+    eyes = (left_eye + right_eye) / 2
+    across = right_eye - left_eye
+    down = (points[48] + points[54]) / 2 - eyes
+    x = across + np.array([down[1], -down[0]])
+    length = np.hypot(*x)
+    half = max(2.0 * np.hypot(*across), 1.8 * np.hypot(*down))
+    if not (length > 0 and half > 0 and np.isfinite(length)):
+        raise InputError("the landmarks of this face coincide; give another photo or box.")
+    x = x / length * half
+    y = np.array([-x[1], x[0]])
+    corner = eyes + 0.1 * down - x - y
+    return np.array([[2 * x[0], 2 * y[0], corner[0]], [2 * x[1], 2 * y[1], corner[1]], [0.0, 0.0, 1.0]])
+
+
+def apply_transform(
+    transform: Float64[np.ndarray, "3 3"], points: Float[np.ndarray, "n 2"]
+) -> Float64[np.ndarray, "n 2"]:
+    """Maps points (x, y) by an affine matrix."""
+    return points.astype(np.float64) @ transform[:2, :2].T + transform[:2, 2]
+
+
+def crop_side(transform: Float64[np.ndarray, "3 3"]) -> float:
+    """Side of the crop's square in photo pixels."""
+    return math.sqrt(abs(np.linalg.det(transform[:2, :2])))
+
+
+def cut_crop(
+    image: UInt8[np.ndarray, "h w 3"], transform: Float64[np.ndarray, "3 3"], size: int
+) -> UInt8[np.ndarray, "n n 3"]:
+    """Resamples the square that a transform stands for to size x size pixels.
+
+    Bicubic; where the photo is finer than the crop, nothing aliases: the photo is first reduced to at most twice the
+    crop's resolution, and the crop, cut at that, again, both by Lanczos filtering. (Turning at the crop's own
+    resolution would blur it by an amount that depends on the angle.) Beyond the edges the photo is mirrored.
+
+    Args:
+      image: uint8 RGB.
+      transform: from unit coordinates to continuous photo pixels.
+      size: side of the crop in pixels.
+    """
+    side = crop_side(transform)
+    fine = size if side <= size else min(2 * size, math.ceil(side))
+    reduction = max(1.0, side / fine)
+    corners = apply_transform(transform, np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]))
+    margin = math.ceil(_MARGIN * reduction)
+    left, top = (int(value) - margin for value in np.floor(corners.min(0)))
+    right, bottom = (int(value) + margin for value in np.ceil(corners.max(0)))
+    window = Image.fromarray(np.ascontiguousarray(reflected_window(image, left, top, right, bottom)))
+    scale_x = scale_y = 1.0
+    if reduction > 1.0:
+        reduced = (math.ceil(window.width / reduction), math.ceil(window.height / reduction))
+        scale_x, scale_y = reduced[0] / window.width, reduced[1] / window.height
+        window = window.resize(reduced, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    to_window = np.array([[scale_x, 0.0, -left * scale_x], [0.0, scale_y, -top * scale_y], [0.0, 0.0, 1.0]])
+    pixel_to_window = to_window @ transform @ np.diag([1 / fine, 1 / fine, 1.0])
+    crop = to_bytes(sample_affine(window, pixel_to_window, (fine, fine), Image.Resampling.BICUBIC))
+    return resize_crop(crop, size)
+
+
+def align_face(image: UInt8[np.ndarray, "h w 3"], face: Face, *, max_side: int = 512) -> FaceCrop:
+    """Cuts a face's canonical crop at the photo's own resolution.
+
+    Args:
+      image: uint8 RGB.
+      face: from `find_faces` or `face_in_box`.
+      max_side: upper bound of the crop's side in pixels; the lower is 32.
+    """
+    transform = ffhq_transform(face.landmarks)
+    size = max(_MIN_SIDE, min(max_side, round(crop_side(transform))))
+    unit = apply_transform(np.linalg.inv(transform), face.landmarks)
+    return FaceCrop(cut_crop(image, transform, size), unit.astype(np.float32), transform)
+
+
+def resize_crop(image: UInt8[np.ndarray, "n n 3"], size: int) -> UInt8[np.ndarray, "m m 3"]:
+    """Resizes a square crop to size x size pixels by Lanczos filtering, antialiased when it shrinks."""
+    if image.shape[0] == size:
+        return image
+    return np.array(Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0))
+
+
+def crop_face(
+    path: str | Path, *, box: Box | None = None, rule: Literal["only", "central"] = "only", max_side: int = 512
+) -> FaceCrop:
+    """Photograph file to canonical crop.
+
+    Args:
+      path: the photograph.
+      box: the face's x, y, width, height, if it is given by hand instead of found.
+      rule: which face is meant where several are found; see `choose_face`.
+      max_side: upper bound of the crop's side in pixels.
+
+    Raises:
+      UnreadableImage: the file cannot be read.
+      NoFace: no face was found.
+      SeveralFaces: several were found under `rule="only"`.
+      InputError: the box lies outside the photo.
+    """
+    image = read_image(path)
+    if box is None:
+        face = choose_face(find_faces(image), image, path, rule)
+    else:
+        try:
+            face = face_in_box(image, box)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+    return align_face(image, face, max_side=max_side)

@@ -1,0 +1,190 @@
+"""Faces in photographs and their 68 landmarks, by dlib's HOG detector and shape predictor."""
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import dlib
+import face_recognition_models
+import numpy as np
+from jaxtyping import Float32, UInt8
+from PIL import Image
+
+from idfsr_jax.errors import InputError, NoFace, SeveralFaces
+from idfsr_jax.face.window import reflected_window
+
+Box = tuple[int, int, int, int]
+
+_BASE_SIDE = 1600  # The first rung sees no larger picture: a face that matters fills more than 1/20 of it.
+_MAX_DETECTION_PIXELS = 8_000_000
+_PADDING = 0.25
+_PREDICTOR_BOX_SIDE = 200  # Side of the face box in the patch that the shape predictor sees.
+_SURE_SCORE = 0.35  # Fainter detections beside a surer one are often clothing or background.
+_COUNTS_AS_SEVERAL = 0.25
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face in a photograph.
+
+    Attributes:
+      box: x, y, width and height in photo pixels, from brows to chin; may reach beyond the photo.
+      score: the detector's confidence (0 is its threshold, higher is surer); infinite for a box given by hand.
+      landmarks: dlib's 68 points (x, y) in continuous photo pixels: pixel (column j, row i) has its centre at
+        (j + 0.5, i + 0.5).
+    """
+
+    box: Box
+    score: float
+    landmarks: Float32[np.ndarray, "68 2"]
+
+
+def find_faces(image: UInt8[np.ndarray, "h w 3"], *, ladder: Sequence[int] = (0, 1, 2)) -> list[Face]:
+    """All faces of the first rung of a ladder that shows any, largest first.
+
+    Rung k looks at the photograph enlarged 2^k times (very large photographs are first reduced, and rungs that would
+    cost more than 8 megapixels are skipped). The last rung, always tried, has a reflected border of a quarter around
+    the photo, which shows heads cut off by its edge.
+
+    Args:
+      image: uint8 RGB.
+      ladder: exponents k, in the order to be tried.
+
+    Returns:
+      The faces; empty if no rung shows one.
+    """
+    height, width = image.shape[:2]
+    base = min(1.0, _BASE_SIDE / max(height, width))
+    boxes: list[tuple[Box, float]] = []
+    for rung in ladder:
+        scale = base * 2.0**rung
+        if rung == min(ladder) or height * width * scale * scale <= _MAX_DETECTION_PIXELS:
+            boxes = _detect(image, scale)
+        if boxes:
+            break
+    else:
+        pad_x, pad_y = math.ceil(_PADDING * width), math.ceil(_PADDING * height)
+        padded = reflected_window(image, -pad_x, -pad_y, width + pad_x, height + pad_y)
+        boxes = [((x - pad_x, y - pad_y, w, h), score) for (x, y, w, h), score in _detect(padded, base)]
+        boxes = [(box, score) for box, score in boxes if _holds(box, width, height)]
+    faces = [Face(box, score, _landmarks(image, box)) for box, score in boxes]
+    return sorted(faces, key=lambda face: _area(face.box), reverse=True)
+
+
+def face_in_box(image: UInt8[np.ndarray, "h w 3"], box: Box) -> Face:
+    """The face in a box given by hand (brows to chin, ear to ear).
+
+    Args:
+      image: uint8 RGB.
+      box: x, y, width and height in photo pixels.
+
+    Raises:
+      InputError: the box is empty, its centre lies outside the photo, or it is over twice as large as the photo.
+    """
+    x, y, w, h = box
+    height, width = image.shape[:2]
+    if not (1 <= w <= 2 * width and 1 <= h <= 2 * height and _holds(box, width, height)):
+        raise InputError(f"box {x},{y},{w},{h} does not lie in the {width} x {height} photo; give x,y,width,height.")
+    return Face(box, math.inf, _landmarks(image, box))
+
+
+def choose_face(
+    faces: Sequence[Face], image: UInt8[np.ndarray, "h w 3"], name: str | Path, rule: Literal["only", "central"]
+) -> Face:
+    """The face that a photograph is about.
+
+    Args:
+      faces: from `find_faces`.
+      image: the photograph that they were found in.
+      name: the photograph's name for the error message.
+      rule: `only` wants one face, where faint detections beside surer ones and faces of less than a quarter of the
+        largest one's area do not count; `central` takes the one around the photo's centre, or nearest to it.
+
+    Raises:
+      NoFace: there is none.
+      SeveralFaces: there are several under `only`.
+    """
+    if not faces:
+        raise NoFace(f"{name}: no face was found; use a photo that shows the face from the front, or give its box.")
+    if rule == "central":
+        height, width = image.shape[:2]
+        return min(faces, key=lambda face: _distance_to(face.box, width / 2, height / 2))
+    sure = [face for face in faces if face.score >= _SURE_SCORE] or faces
+    largest = max(sure, key=lambda face: _area(face.box))
+    count = sum(_area(face.box) >= _COUNTS_AS_SEVERAL * _area(largest.box) for face in sure)
+    if count > 1:
+        raise SeveralFaces(f"{name}: shows {count} faces; crop it to one person, or give the box of the face.")
+    return largest
+
+
+@functools.lru_cache(maxsize=1)
+def _detector() -> Any:
+    return dlib.get_frontal_face_detector()
+
+
+@functools.lru_cache(maxsize=1)
+def _predictor() -> Any:
+    return dlib.shape_predictor(face_recognition_models.pose_predictor_model_location())
+
+
+def _detect(image: UInt8[np.ndarray, "h w 3"], scale: float) -> list[tuple[Box, float]]:
+    """Boxes and scores in pixels of `image`, looked for in a copy `scale` times as large."""
+    height, width = image.shape[:2]
+    if scale != 1.0:
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0))
+    rectangles, scores, _ = _detector().run(np.ascontiguousarray(image), 0, 0.0)
+    found = []
+    for rectangle, score in zip(rectangles, scores, strict=True):
+        left, top = rectangle.left() / scale, rectangle.top() / scale
+        right, bottom = (rectangle.right() + 1) / scale, (rectangle.bottom() + 1) / scale
+        box = (round(left), round(top), max(1, round(right - left)), max(1, round(bottom - top)))
+        found.append((box, float(score)))
+    return found
+
+
+def _landmarks(image: UInt8[np.ndarray, "h w 3"], box: Box) -> Float32[np.ndarray, "68 2"]:
+    """Landmarks in continuous photo pixels.
+
+    The predictor rounds its points to whole pixels and reads single pixels, so it is shown the face at one fixed size:
+    that gives fractions of a pixel on small faces, and no aliasing on large ones.
+    """
+    x, y, w, h = box
+    side = math.sqrt(w * h)
+    center_x, center_y = x + w / 2, y + h / 2
+    left, top = math.floor(center_x - side), math.floor(center_y - side)
+    right, bottom = math.ceil(center_x + side), math.ceil(center_y + side)
+    patch = Image.fromarray(reflected_window(image, left, top, right, bottom))
+    scale_x = round(patch.width * _PREDICTOR_BOX_SIDE / side) / patch.width
+    scale_y = round(patch.height * _PREDICTOR_BOX_SIDE / side) / patch.height
+    size = (round(patch.width * scale_x), round(patch.height * scale_y))
+    resized = np.asarray(patch.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
+    rectangle = dlib.rectangle(
+        round((center_x - side / 2 - left) * scale_x),
+        round((center_y - side / 2 - top) * scale_y),
+        round((center_x + side / 2 - left) * scale_x) - 1,
+        round((center_y + side / 2 - top) * scale_y) - 1,
+    )
+    shape = _predictor()(resized, rectangle)
+    # dlib puts a pixel's centre at whole numbers; ours is at +0.5.
+    points = np.array([(point.x + 0.5, point.y + 0.5) for point in shape.parts()])
+    return (points / (scale_x, scale_y) + (left, top)).astype(np.float32)
+
+
+def _area(box: Box) -> int:
+    return box[2] * box[3]
+
+
+def _holds(box: Box, width: int, height: int) -> bool:
+    x, y, w, h = box
+    return 0 <= x + w / 2 < width and 0 <= y + h / 2 < height
+
+
+def _distance_to(box: Box, x: float, y: float) -> tuple[float, float]:
+    """Distance of a point from a box (0 inside), then from its centre."""
+    left, top, w, h = box
+    outside = math.hypot(max(left - x, 0.0, x - left - w), max(top - y, 0.0, y - top - h))
+    return outside, math.hypot(left + w / 2 - x, top + h / 2 - y)

@@ -1,0 +1,42 @@
+"""Bilinear sampling at arbitrary points, the one helper that the warp and the face chips share."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+def sample_bilinear(images: Float[Array, "b h w c"], points: Float[Array, "b *points 2"]) -> Float[Array, "b *points c"]:
+    """Samples every image at its own points, bilinearly; outside the image its edge is continued.
+
+    Differentiable in the images and, almost everywhere, in the points (where the edge is continued, the gradient
+    across that edge is zero).
+
+    Args:
+      images: float images of any range.
+      points: unit coordinates (x, y): the pixel in column j and row i has its centre at ((j + .5) / w, (i + .5) / h).
+        Must be finite.
+
+    Returns:
+      The samples, in the images' dtype.
+    """
+    b, h, w, c = images.shape
+    column, across = _cell(points[..., 0], w)
+    row, down = _cell(points[..., 1], h)
+    # One gather of all four corners: XLA pays per index on CPU, so that four gathers of c numbers would take much longer.
+    right = jnp.concatenate([images[:, :, 1:], images[:, :, -1:]], axis=2)
+    pairs = jnp.concatenate([images, right], axis=3)
+    below = jnp.concatenate([pairs[:, 1:], pairs[:, -1:]], axis=1)
+    corners = jnp.concatenate([pairs, below], axis=3).reshape(b * h * w, 4 * c)
+    first = (jnp.arange(b, dtype=jnp.int32) * (h * w)).reshape((b,) + (1,) * (points.ndim - 2))
+    found = jnp.take(corners, first + row * w + column, axis=0, mode="clip")
+    across, down = across[..., None].astype(images.dtype), down[..., None].astype(images.dtype)
+    upper = found[..., :c] + across * (found[..., c : 2 * c] - found[..., :c])
+    lower = found[..., 2 * c : 3 * c] + across * (found[..., 3 * c :] - found[..., 2 * c : 3 * c])
+    return upper + down * (lower - upper)
+
+
+def _cell(unit: Float[Array, "*points"], size: int) -> tuple[Int[Array, "*points"], Float[Array, "*points"]]:
+    """The pixel whose centre is at or before each unit coordinate, and how far beyond it the coordinate lies, 0 to 1."""
+    position = jnp.clip(unit * size - 0.5, 0.0, size - 1.0)
+    # The last pixel has no successor: it is reached as the far end of the last cell (a one-pixel image has no cell).
+    index = jnp.clip(jnp.floor(position), 0.0, max(size - 2.0, 0.0))
+    return index.astype(jnp.int32), position - index

@@ -1,0 +1,48 @@
+"""From a condition to a picture: the denoiser inside a sampler, one compiled call."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from idfsr_jax.config import Config
+from idfsr_jax.data.degrade import data_consistency
+from idfsr_jax.diffusion.samplers import guided, sample
+from idfsr_jax.models.condition import Condition, without_identity
+from idfsr_jax.models.denoiser import Denoiser
+
+
+@partial(jax.jit, static_argnames="config")
+def restore_crops(
+    params: Any,
+    condition: Condition,
+    key: PRNGKeyArray,
+    config: Config,
+    low_resolution: Float[Array, "b n n 3"] | None = None,
+    consistency: Float[Array, ""] | float = 0.0,
+) -> Float[Array, "b s s 3"]:
+    """Samples one restoration per condition, in [-1, 1].
+
+    Args:
+      params: the denoiser's parameters.
+      condition: what is known.
+      key: source of the noise.
+      config: static; `config.sample` says how to sample.
+      low_resolution: the LR pictures y, for data consistency; all of one scale. None leaves it out.
+      consistency: strength of the projection onto pictures that down-sample to y, 0 to 1.
+    """
+    network = partial(Denoiser(config.model).apply, {"params": params})
+    shape = condition.hidden.shape
+
+    def denoise(x_t: Float[Array, "b s s 3"], log_snr: Float[Array, " b"]) -> Float[Array, "b s s 3"]:
+        return network(x_t, log_snr, condition)  # type: ignore[return-value]
+
+    if config.sample.guidance != 1.0:
+        null = without_identity(condition)
+        denoise = guided(denoise, lambda x_t, log_snr: network(x_t, log_snr, null), config.sample.guidance)
+    project: Callable[[Array], Array] | None = None
+    if low_resolution is not None:
+        project = data_consistency(low_resolution, shape[1], consistency)  # type: ignore[arg-type]
+    return sample(denoise, key, shape, config.sample, config.diffusion, shape[1], project=project)

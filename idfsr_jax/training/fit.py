@@ -1,0 +1,164 @@
+"""Fitting one person: every weight frozen, only the identity embedding moves (IDFSR's second stage)."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int
+
+from idfsr_jax.config import Config, FitConfig
+from idfsr_jax.data.augment import FLIP_68
+from idfsr_jax.data.degrade import enlarge_mixed
+from idfsr_jax.diffusion.loss import v_loss
+from idfsr_jax.diffusion.schedule import draw_log_snr, q_sample
+from idfsr_jax.models.condition import make_condition
+from idfsr_jax.models.denoiser import Denoiser
+from idfsr_jax.models.landmark_net import LandmarkNet, landmark_input
+from idfsr_jax.training.randomness import step_key
+from idfsr_jax.training.state import update_in_optax
+
+
+@flax.struct.dataclass
+class Album:
+    """A person's photographs as the fit sees them.
+
+    Attributes:
+      images: canonical crops in [-1, 1].
+      landmarks: their points, unit coordinates.
+    """
+
+    images: Float[Array, "k s s 3"]
+    landmarks: Float[Array, "k 68 2"]
+
+
+def mean_identity(descriptors: Float[Array, "k d"], center: Float[Array, " d"]) -> Float[Array, " d"]:
+    """Where a fit starts: the normalised mean of the unit identities of the photographs."""
+    units = descriptors - center
+    units = units / jnp.linalg.norm(units, axis=-1, keepdims=True)
+    mean = units.mean(0)
+    return mean / jnp.linalg.norm(mean)
+
+
+def fit_loss(
+    variables: Any, album: Album, pairs: Int[Array, "b 2"], landmark_net: Any, config: Config, key: Array
+) -> Float[Array, ""]:
+    """The denoising loss of photographs of the person, each guided by another one of them.
+
+    Args:
+      variables: {"identity": e [d], "denoiser": parameters}.
+      album: the photographs.
+      pairs: (target, reference) positions in the album; equal where there is one photograph only, whose mirror image
+        then is the reference.
+      landmark_net: parameters of LandmarkNet.
+      config: the model's; `config.fit` says how to fit.
+      key: source of scales, noise levels and noise.
+    """
+    scale_key, degrade_key, time_key, noise_key = jax.random.split(key, 4)
+    x0 = album.images[pairs[:, 0]]
+    own = (pairs[:, 0] == pairs[:, 1])[:, None, None, None]
+    reference, points = album.images[pairs[:, 1]], album.landmarks[pairs[:, 1]]
+    reference, points = jnp.where(own, reference[:, :, ::-1], reference), jnp.where(own[..., 0], _mirrored(points), points)
+    scales = config.fit.scales
+    index = jax.random.randint(scale_key, (x0.shape[0],), 0, len(scales))
+    y_up = enlarge_mixed(degrade_key, x0, index, scales, config.data.degradation)
+    seen = landmark_input(y_up, config.landmarks.size)
+    landmarks = LandmarkNet(config.landmarks).apply({"params": landmark_net}, seen)
+    identity = jnp.broadcast_to(variables["identity"], (x0.shape[0], variables["identity"].shape[0]))
+    scale = jnp.asarray(scales, jnp.float32)[index]
+    condition = make_condition(y_up, landmarks, reference, points, identity, scale, config.model)  # type: ignore[arg-type]
+    log_snr = draw_log_snr(time_key, x0.shape[0], x0.shape[1], config.diffusion)
+    noise = jax.random.normal(noise_key, x0.shape)
+    v = Denoiser(config.model).apply(
+        {"params": variables["denoiser"]}, q_sample(x0, noise, log_snr), log_snr, condition
+    )
+    return v_loss(v, x0, noise, log_snr, config.diffusion.min_snr_gamma).mean()  # type: ignore[arg-type]
+
+
+def _mirrored(landmarks: Float[Array, "b 68 2"]) -> Float[Array, "b 68 2"]:
+    return jnp.stack([1.0 - landmarks[:, FLIP_68, 0], landmarks[:, FLIP_68, 1]], axis=-1)
+
+
+def make_fit_optimizer(config: FitConfig) -> optax.GradientTransformation:
+    """Adam on the identity, nothing on the weights.
+
+    `optax.partition` and not `optax.masked`, which would pass the raw gradient of the weights through.
+    """
+    schedule = optax.cosine_decay_schedule(config.learning_rate, max(config.steps, 1), alpha=0.1)
+    return optax.partition(
+        {"fit": optax.adam(schedule), "frozen": optax.set_to_zero()}, {"identity": "fit", "denoiser": "frozen"}
+    )
+
+
+def within(identity: Float[Array, " d"], start: Float[Array, " d"], bound: float) -> Float[Array, " d"]:
+    """Pulls an identity back to at most `bound` from its start (MyStyle, Nitzan et al. 2022, bounds its vector likewise)."""
+    away = identity - start
+    distance = jnp.linalg.norm(away)
+    return start + away * jnp.minimum(1.0, bound / jnp.maximum(distance, 1e-12))
+
+
+@partial(jax.jit, static_argnames="config")
+def fit_step(
+    identity: Float[Array, " d"],
+    opt_state: Any,
+    index: Int[Array, ""],
+    start: Float[Array, " d"],
+    album: Album,
+    pairs: Int[Array, "b 2"],
+    denoiser: Any,
+    landmark_net: Any,
+    config: Config,
+) -> tuple[Float[Array, " d"], Any, Float[Array, ""]]:
+    """One step. The compiler drops the gradients of the weights, as `set_to_zero` never reads them."""
+    variables = {"identity": identity, "denoiser": denoiser}
+    key = step_key(config.fit.seed, "fit", index)
+    loss, gradients = jax.value_and_grad(fit_loss)(variables, album, pairs, landmark_net, config, key)
+    updates, opt_state = update_in_optax(make_fit_optimizer(config.fit), gradients, opt_state, variables)
+    moved = optax.apply_updates(identity, updates["identity"])
+    return within(moved, start, config.fit.max_distance), opt_state, loss  # type: ignore[arg-type]
+
+
+def choose_pairs(rng: np.random.Generator, count: int, batch: int) -> Int[np.ndarray, "b 2"]:
+    """Targets and, for each, another photograph as its reference, drawn evenly."""
+    target = rng.permuted(np.tile(np.arange(count), -(-batch // count)))[:batch]
+    other = (target + rng.integers(1, count, batch)) % count if count > 1 else target
+    return np.stack([target, other], axis=1).astype(np.int32)
+
+
+def fit_identity(
+    start: Float[Array, " d"],
+    album: Album,
+    denoiser: Any,
+    landmark_net: Any,
+    config: Config,
+    progress: Callable[[int, float], None] = lambda step, loss: None,
+) -> tuple[Float[np.ndarray, " d"], list[float]]:
+    """Fits the identity of one person.
+
+    Args:
+      start: `mean_identity` of the photographs.
+      album: 1 to 20 photographs.
+      denoiser: its parameters; not changed.
+      landmark_net: parameters of LandmarkNet; not changed.
+      config: the model's; `config.fit` says how to fit.
+      progress: called with (step, loss) after every step.
+
+    Returns:
+      The fitted identity, and the loss of every step.
+    """
+    identity = jnp.asarray(start)
+    opt_state = make_fit_optimizer(config.fit).init({"identity": identity, "denoiser": denoiser})
+    losses = []
+    for index in range(config.fit.steps):
+        rng = np.random.default_rng((config.fit.seed, index))
+        pairs = choose_pairs(rng, album.images.shape[0], config.fit.batch)
+        identity, opt_state, loss = fit_step(
+            identity, opt_state, jnp.asarray(index, jnp.int32), start, album, pairs, denoiser, landmark_net, config
+        )
+        losses.append(float(loss))
+        progress(index + 1, losses[-1])
+    return np.asarray(identity), losses

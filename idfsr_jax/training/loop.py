@@ -1,0 +1,120 @@
+"""The training loop of the denoiser."""
+
+import math
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from idfsr_jax.config import Config
+from idfsr_jax.errors import InputError
+from idfsr_jax.models.denoiser import init_denoiser
+from idfsr_jax.training import checkpoint
+from idfsr_jax.training.log import progress_bar, run_log, stop_signal
+from idfsr_jax.training.randomness import step_key
+from idfsr_jax.training.state import TrainState, create_state, make_optimizer
+from idfsr_jax.training.step import Frozen, train_step
+
+
+class NonFiniteLoss(InputError):
+    """The loss became NaN or infinite."""
+
+
+class Batches(Protocol):
+    """An endless iterator of batches whose position can be saved."""
+
+    def __next__(self) -> dict[str, np.ndarray]: ...
+    def get_state(self) -> dict: ...
+    def set_state(self, state: dict) -> None: ...
+
+
+def initial_state(config: Config) -> TrainState:
+    """The state at step 0; depends on the seed alone."""
+    params = init_denoiser(step_key(config.train.seed, "weights", 0), config.model, config.data.size)
+    return create_state(params, make_optimizer(config.train))
+
+
+def train_denoiser(
+    config: Config,
+    frozen: Frozen,
+    batches: Batches,
+    preview: Callable[[int, Any], None] = lambda step, ema: None,
+) -> tuple[TrainState, int]:
+    """Trains until `config.train.steps`, a time limit or a signal, from the newest checkpoint if there is one.
+
+    A checkpoint holds the state after a step and the iterator's position before the next batch, so that a run that was
+    killed goes on with the first batch that it had not used.
+
+    Args:
+      config: the run.
+      frozen: LandmarkNet, the identity centre, and the encoder if the identity loss is on.
+      batches: of `data.pipeline.training_examples`.
+      preview: called with (step, averaged parameters) every `samples_every` steps.
+
+    Returns:
+      The last state, and the number of the signal that stopped it, or 0.
+
+    Raises:
+      NonFiniteLoss: with the step; nothing is saved.
+    """
+    train = config.train
+    step_fn = jax.jit(
+        partial(train_step, config=config, optimizer=make_optimizer(train)), donate_argnums=0
+    )
+    state = initial_state(config)
+    deadline = time.monotonic() + 60 * train.max_minutes if train.max_minutes > 0 else math.inf
+    with checkpoint.open_checkpoints(train) as manager, run_log(Path(train.out)) as log, stop_signal() as stopped:
+        restored = checkpoint.restore(manager, state)
+        if restored is not None:
+            state, position = restored
+            batches.set_state(position)
+        step = int(state.step)
+        window = _Window(step)
+        with progress_bar("training", train.steps, step) as progress:
+            while step < train.steps:
+                state, metrics = step_fn(state, next(batches), frozen)
+                step += 1
+                window.add(metrics)
+                stop = step == train.steps or stopped() or time.monotonic() > deadline
+                if stop or step % train.log_every == 0:
+                    values = window.close(step, train.batch)
+                    log(step, values)
+                    progress(step, f"loss {values['loss']:.4f}, {values['images_per_second']:.1f} images/s")
+                if stop or step % train.checkpoint_every == 0:
+                    checkpoint.save(manager, step, state, batches.get_state())
+                if stop or step % train.samples_every == 0:
+                    preview(step, state.ema)
+                if stop:
+                    break
+        manager.wait_until_finished()
+        return state, stopped()
+
+
+class _Window:
+    """Metrics since the last log line; they stay on the device until then, so that no step waits for the host."""
+
+    def __init__(self, step: int) -> None:
+        self.metrics: list[dict[str, jax.Array]] = []
+        self.step, self.began = step, time.monotonic()
+
+    def add(self, metrics: dict[str, jax.Array]) -> None:
+        self.metrics.append(metrics)
+
+    def close(self, step: int, batch: int) -> dict[str, float]:
+        fetched: list[dict[str, Any]] = jax.device_get(self.metrics)
+        means = {name: float(np.mean([m[name] for m in fetched])) for name in fetched[0]}
+        if not math.isfinite(means["loss"]):
+            first = next(i for i, m in enumerate(fetched) if not np.isfinite(m["loss"]))
+            raise NonFiniteLoss(
+                f"The loss is {fetched[first]['loss']} at step {self.step + first + 1}; "
+                "lower train.learning_rate and start again from the last checkpoint."
+            )
+        now = time.monotonic()
+        means["images_per_second"] = (step - self.step) * batch / max(now - self.began, 1e-9)
+        self.metrics, self.step, self.began = [], step, now
+        return means
+

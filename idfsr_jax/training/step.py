@@ -1,0 +1,120 @@
+"""One training step of the denoiser: a pure function of state, batch and seed."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from idfsr_jax.config import Config
+from idfsr_jax.data.degrade import enlarge_mixed
+from idfsr_jax.diffusion.loss import v_loss
+from idfsr_jax.diffusion.schedule import alpha_sigma, draw_log_snr, q_sample, x0_from_v
+from idfsr_jax.models.condition import Condition, drop, make_condition
+from idfsr_jax.models.denoiser import Denoiser
+from idfsr_jax.models.id_encoder import identity_of, unit_identity
+from idfsr_jax.models.landmark_net import LandmarkNet, landmark_input
+from idfsr_jax.training.randomness import step_key
+from idfsr_jax.training.state import TrainState, apply_gradients, ema_decay
+
+
+@flax.struct.dataclass
+class Frozen:
+    """What the denoiser's training needs and never changes.
+
+    Attributes:
+      landmark_net: parameters of LandmarkNet.
+      encoder: parameters of the ID encoder, or None where the identity loss is off.
+      center: mean raw descriptor of the training people, [D].
+    """
+
+    landmark_net: Any
+    encoder: Any
+    center: Float[Array, " d"]
+
+
+def to_float(images: Array) -> Float[Array, "b s s 3"]:
+    """uint8 to [-1, 1]."""
+    return images.astype(jnp.float32) / 127.5 - 1.0
+
+
+def condition_of(
+    batch: Mapping[str, Array], frozen: Frozen, config: Config, key: PRNGKeyArray
+) -> tuple[Float[Array, "b s s 3"], Condition]:
+    """Degrades the targets of a batch and builds the condition exactly as it will be built at use time.
+
+    The landmarks come from LandmarkNet's view of the degraded picture, not from the truth, so that the denoiser learns
+    to live with their errors.
+
+    Returns:
+      The targets in [-1, 1], and their condition.
+    """
+    target, reference = to_float(batch["target"]), to_float(batch["reference"])
+    degrade_key, noise_key = jax.random.split(key)
+    y_up = enlarge_mixed(degrade_key, target, batch["scale"], config.data.scales, config.data.degradation)
+    seen = landmark_input(y_up, config.landmarks.size)
+    landmarks = LandmarkNet(config.landmarks).apply({"params": frozen.landmark_net}, seen)
+    identity = unit_identity(batch["embedding"], frozen.center)
+    if config.data.embedding_noise > 0:
+        spread = config.data.embedding_noise / identity.shape[-1] ** 0.5
+        identity = identity + spread * jax.random.normal(noise_key, identity.shape)
+        identity = identity / jnp.linalg.norm(identity, axis=-1, keepdims=True)
+    scale = jnp.asarray(config.data.scales, jnp.float32)[batch["scale"]]
+    condition = make_condition(
+        y_up, landmarks, reference, batch["reference_landmarks"], identity, scale, config.model
+    )
+    return target, jax.lax.stop_gradient(condition)
+
+
+def identity_loss(
+    x0: Float[Array, "b s s 3"], batch: Mapping[str, Array], frozen: Frozen, log_snr: Float[Array, " b"]
+) -> Float[Array, " b"]:
+    """1 - cos between the identities of the estimate and of the truth, times sqrt(alpha_bar) as in ReF-LDM (Hsiao et al. 2024)."""
+    estimated = identity_of(frozen.encoder, x0, batch["target_landmarks"], frozen.center)
+    truth = unit_identity(batch["target_embedding"], frozen.center)
+    alpha, _ = alpha_sigma(log_snr)
+    return alpha * (1.0 - jnp.sum(estimated * truth, axis=-1))
+
+
+def loss_fn(
+    params: Any, batch: Mapping[str, Array], frozen: Frozen, config: Config, key: PRNGKeyArray
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """The training loss of one batch, with its parts."""
+    condition_key, time_key, noise_key, drop_key = jax.random.split(key, 4)
+    x0, condition = condition_of(batch, frozen, config, condition_key)
+    condition = drop(condition, drop_key, config.diffusion.condition_dropout)
+    log_snr = draw_log_snr(time_key, x0.shape[0], x0.shape[1], config.diffusion)
+    noise = jax.random.normal(noise_key, x0.shape)
+    x_t = q_sample(x0, noise, log_snr)
+    v = Denoiser(config.model).apply({"params": params}, x_t, log_snr, condition)
+    loss = v_loss(v, x0, noise, log_snr, config.diffusion.min_snr_gamma).mean()
+    parts = {"v_loss": loss}
+    if config.train.identity_loss > 0:
+        # Evenly spread noise levels are ordered within the batch, so a stride takes a fair share of them.
+        every = max(1, round(1 / config.train.identity_loss_fraction))
+        part = lambda z: z[::every]  # noqa: E731
+        estimate = jnp.clip(x0_from_v(part(x_t), part(v), part(log_snr)), -1.0, 1.0)
+        parts["identity_loss"] = identity_loss(
+            estimate, {k: part(z) for k, z in batch.items()}, frozen, part(log_snr)
+        ).mean()
+        loss = loss + config.train.identity_loss * parts["identity_loss"]
+    return loss, parts | {"loss": loss}
+
+
+def train_step(
+    state: TrainState,
+    batch: Mapping[str, Array],
+    frozen: Frozen,
+    *,
+    config: Config,
+    optimizer: optax.GradientTransformation,
+) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
+    """One step; jit it with `config` and `optimizer` closed over and the state donated."""
+    key = step_key(config.train.seed, "train", state.step)
+    gradients, metrics = jax.grad(loss_fn, has_aux=True)(state.params, batch, frozen, config, key)
+    decay = ema_decay(state.step, batch["target"].shape[0], config.train.ema_halflife_images)
+    metrics["gradient_norm"] = optax.global_norm(gradients)
+    return apply_gradients(state, gradients, optimizer, decay), metrics

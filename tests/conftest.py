@@ -1,0 +1,92 @@
+"""Strictness for every test: types and shapes checked at run time, strict promotion, eight devices, no network."""
+
+import hashlib
+import os
+import pathlib
+import platform
+import socket
+
+import jax
+import jaxlib
+import numpy as np
+import pytest
+from jaxtyping import UInt8, install_import_hook
+
+# All of this must stand before JAX starts its backend and before the package is first imported.
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+install_import_hook("idfsr_jax", "beartype.beartype")
+
+
+def _machine() -> str:
+    """What compiled code depends on: it must never be loaded on a processor that lacks what it was compiled for."""
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+        flags = next(line for line in lines if line.startswith(("flags", "Features")))
+    except (OSError, StopIteration):
+        flags = platform.processor()
+    return hashlib.sha256(f"{jaxlib.__version__} {platform.machine()} {flags}".encode()).hexdigest()[:16]
+
+
+def _keep_compiled_code() -> None:
+    """Keeps compiled programs between runs, in a folder that only this user may read or write."""
+    root = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+    folder = root / "idfsr-jax" / f"tests-{_machine()}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    owner = folder.stat()
+    if owner.st_uid != os.getuid() or owner.st_mode & 0o077:
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_compilation_cache_max_size", 2 * 1024**3)  # a bound also makes JAX lock the folder
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+_keep_compiled_code()
+
+
+def _is_local(address: object) -> bool:
+    host = address[0] if isinstance(address, tuple) else address
+    return host in (None, "", "localhost", "0.0.0.0", "::", "::1") or str(host).startswith("127.")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_network():
+    """Fails every test that would reach another machine; loopback and Unix sockets stay open."""
+    patch = pytest.MonkeyPatch()
+
+    def guarded(name):
+        real = getattr(socket.socket, name)
+
+        def connect(self, address):
+            if self.family != socket.AF_UNIX and not _is_local(address):
+                raise RuntimeError(f"a test tried to reach the network: {address!r}")
+            return real(self, address)
+
+        return connect
+
+    real_lookup = socket.getaddrinfo
+
+    def lookup(host, *args, **kwargs):
+        if not _is_local(host.decode() if isinstance(host, bytes) else host):
+            raise RuntimeError(f"a test tried to look up {host!r}")
+        return real_lookup(host, *args, **kwargs)
+
+    patch.setattr(socket.socket, "connect", guarded("connect"))
+    patch.setattr(socket.socket, "connect_ex", guarded("connect_ex"))
+    patch.setattr(socket, "getaddrinfo", lookup)
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="session")
+def _astronaut() -> np.ndarray:
+    from skimage import data
+
+    return data.astronaut()
+
+
+@pytest.fixture
+def astronaut(_astronaut: np.ndarray) -> UInt8[np.ndarray, "512 512 3"]:
+    """A photograph with one real face (Eileen Collins, NASA, public domain), from the scikit-image wheel."""
+    return _astronaut.copy()

@@ -1,0 +1,189 @@
+"""Samplers against diffusers' PyTorch schedulers and against Gaussian data, whose exact denoiser is known."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+
+from idfsr_jax.config import DiffusionConfig, SampleConfig
+from idfsr_jax.data.degrade import area_downsample, data_consistency
+from idfsr_jax.diffusion import samplers, schedule
+from idfsr_jax.errors import BadConfig
+
+SAMPLERS = ("dpm++2m", "ddim", "ancestral")
+SHAPE = (2, 16, 16, 3)
+MEAN, STD = 0.3, 0.5
+
+
+def model(module, x, log_snr):
+    """Any smooth function that reacts to all of its input, in either library."""
+    return 0.8 * module.sin(1.3 * x + 0.1 * log_snr)
+
+
+def denoise(x, log_snr):
+    return model(jnp, x, log_snr[:, None, None, None])
+
+
+def gaussian(x, log_snr):
+    """The exact v for data from N(MEAN, STD^2)."""
+    alpha, sigma = schedule.alpha_sigma(log_snr[:, None, None, None])
+    x0 = MEAN + alpha * STD**2 / (alpha**2 * STD**2 + sigma**2) * (x - alpha * MEAN)
+    return (alpha * x - x0) / sigma
+
+
+def run_diffusers(scheduler, steps, noise, key=None):
+    """Their loop over their own timesteps; returns the result and the log-SNR of each."""
+    scheduler.alphas_cumprod = scheduler.alphas_cumprod.double()  # the rounding to be measured is ours
+    scheduler.set_timesteps(steps)
+    alphas = scheduler.alphas_cumprod[scheduler.timesteps].double()
+    levels = torch.log(alphas / (1.0 - alphas))
+    x = torch.from_numpy(noise).double()
+    for index, t in enumerate(scheduler.timesteps):
+        extra = {}
+        if key is not None:
+            drawn = jax.random.normal(jax.random.fold_in(key, index + 1), noise.shape)
+            extra = {"eta": 1.0, "variance_noise": torch.from_numpy(np.array(drawn))}
+        x = scheduler.step(model(torch, x, float(levels[index])), t, x, **extra).prev_sample
+    return x.float().numpy(), jnp.asarray(levels.numpy(), jnp.float32)
+
+
+def their_ddim():
+    return DDIMScheduler(prediction_type="v_prediction", timestep_spacing="trailing", clip_sample=False)
+
+
+def their_dpm():
+    return DPMSolverMultistepScheduler(
+        prediction_type="v_prediction", timestep_spacing="trailing", solver_order=2, final_sigmas_type="zero"
+    )
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")  # diffusers
+@pytest.mark.parametrize("steps", [1, 2, 5, 20, 50])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_equals_diffusers_on_the_same_timesteps(sampler, steps):
+    noise = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
+    key = jax.random.key(7)
+    scheduler = their_dpm() if sampler == "dpm++2m" else their_ddim()
+    theirs, levels = run_diffusers(scheduler, steps, noise, key if sampler == "ancestral" else None)
+    ours = samplers.sample_at(denoise, key, jnp.asarray(noise), levels, sampler)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("sampler", "order"), [("dpm++2m", 2), ("ddim", 1)])
+def test_solves_the_flow_of_gaussian_data_at_the_stated_order(sampler, order):
+    noise = jax.random.normal(jax.random.key(0), (1, 32, 32, 3))
+    alpha, sigma = (float(value) for value in schedule.alpha_sigma(jnp.float32(-10.0)))
+    exact = MEAN + STD * (noise - alpha * MEAN) / np.sqrt(alpha**2 * STD**2 + sigma**2)
+    errors = []
+    for steps in (20, 40, 80):
+        levels = jnp.linspace(-10.0, 14.0, steps)
+        ours = samplers.sample_at(gaussian, jax.random.key(0), noise, levels, sampler)
+        errors.append(float(jnp.sqrt(jnp.mean(jnp.square(ours - exact)))))
+    observed = np.log2(np.array(errors[:-1]) / np.array(errors[1:]))
+    assert np.all(np.abs(observed - order) < 0.45), (errors, observed)
+    assert errors[-1] < {1: 0.05, 2: 0.004}[order]
+
+
+@pytest.mark.parametrize(("sampler", "steps"), [("dpm++2m", 20), ("ddim", 200), ("ancestral", 600)])
+def test_reaches_mean_and_deviation_of_gaussian_data(sampler, steps):
+    noise = jax.random.normal(jax.random.key(1), (1, 96, 96, 3))
+    levels = schedule.log_snr(1.0 - jnp.arange(steps, dtype=jnp.float32) / steps, 64, DiffusionConfig())
+    x0 = np.asarray(samplers.sample_at(gaussian, jax.random.key(2), noise, levels, sampler))
+    assert x0.mean() == pytest.approx(MEAN, abs=0.01)
+    assert x0.std() == pytest.approx(STD, abs=0.01)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_perfect_denoiser_gives_its_picture(sampler):
+    target = jnp.asarray(np.random.default_rng(2).uniform(-1, 1, SHAPE), jnp.float32)
+    config = SampleConfig(sampler=sampler, steps=7)
+    ours = samplers.sample(
+        lambda x, level: schedule.v_from_x0(x, target, level), jax.random.key(0), SHAPE, config, DiffusionConfig(), 64
+    )
+    np.testing.assert_allclose(ours, target, atol=2e-5)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_the_result_satisfies_the_constraint_and_is_clipped_without_one(sampler):
+    config, key = SampleConfig(sampler=sampler, steps=5), jax.random.key(0)
+    y = jnp.asarray(np.random.default_rng(3).uniform(-0.9, 0.9, (2, 4, 4, 3)), jnp.float32)
+    free = samplers.sample(lambda x, level: -3.0 * x, key, SHAPE, config, DiffusionConfig(), 16)
+    bound = samplers.sample(
+        lambda x, level: -3.0 * x, key, SHAPE, config, DiffusionConfig(), 16, data_consistency(y, 16, 1.0)
+    )
+    assert float(jnp.abs(free).max()) == 1.0
+    np.testing.assert_allclose(area_downsample(bound, 4), y, atol=1e-5)
+    assert float(jnp.abs(area_downsample(free, 4) - y).max()) > 0.1
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_run_is_one_program_that_follows_its_key(sampler):
+    traces, config = [], SampleConfig(sampler=sampler, steps=6)
+
+    def counted(x, level):
+        traces.append((x.shape, level.shape))
+        return denoise(x, level)
+
+    @jax.jit
+    def run(key):
+        return samplers.sample(counted, key, SHAPE, config, DiffusionConfig(), 16)
+
+    first, again, other = run(jax.random.key(0)), run(jax.random.key(0)), run(jax.random.key(1))
+    assert traces == [(SHAPE, SHAPE[:1])]
+    np.testing.assert_array_equal(first, again)
+    assert float(jnp.abs(first - other).max()) > 0.1
+    program = jax.make_jaxpr(run)(jax.random.key(0)).jaxpr.eqns[0].params["jaxpr"]
+    assert sum(equation.primitive.name == "scan" for equation in program.eqns) == 1
+
+
+@pytest.mark.parametrize(("sampler", "differs"), [("dpm++2m", False), ("ddim", False), ("ancestral", True)])
+def test_given_noise_leaves_only_the_ancestral_sampler_random(sampler, differs):
+    noise = jax.random.normal(jax.random.key(5), SHAPE)
+    config = SampleConfig(sampler=sampler, steps=6)
+    run = functools.partial(samplers.sample, denoise, shape=SHAPE, config=config, diffusion=DiffusionConfig(), size=16)
+    results = [run(jax.random.key(seed), noise=noise) for seed in (0, 1)]
+    assert (float(jnp.abs(results[0] - results[1]).max()) > 1e-3) is differs
+
+
+def test_levels_run_from_pure_noise_evenly_in_time():
+    seen = []
+
+    def recording(x, level):
+        jax.debug.callback(lambda value: seen.append(float(value[0])), level, ordered=True)
+        return denoise(x, level)
+
+    samplers.sample(
+        recording, jax.random.key(0), SHAPE, SampleConfig(steps=4), DiffusionConfig(), 128
+    ).block_until_ready()
+    jax.effects_barrier()
+    expected = schedule.log_snr(jnp.array([1.0, 0.75, 0.5, 0.25]), 128, DiffusionConfig())
+    np.testing.assert_allclose(seen, expected, atol=1e-5)
+
+
+def test_a_low_precision_network_leaves_the_sampler_in_float32():
+    ours = samplers.sample(
+        lambda x, level: denoise(x, level).astype(jnp.bfloat16),
+        jax.random.key(0), SHAPE, SampleConfig(steps=3), DiffusionConfig(), 16,
+    )  # fmt: skip
+    assert ours.dtype == jnp.float32
+
+
+def test_no_steps_are_refused():
+    with pytest.raises(BadConfig, match=r"SampleConfig\.steps is 0"):
+        samplers.sample(denoise, jax.random.key(0), SHAPE, SampleConfig(steps=0), DiffusionConfig(), 16)
+
+
+def test_guidance_blends_the_two_and_calls_one_where_one_is_enough():
+    x, level = jax.random.normal(jax.random.key(0), SHAPE), jnp.array([0.0, 2.0])
+    cond, null = (lambda x, level: 2.0 * x), (lambda x, level: x + level[:, None, None, None])
+    assert samplers.guided(cond, null, 1.0) is cond
+    assert samplers.guided(cond, null, 0.0) is null
+    expected = null(x, level) + 2.5 * (cond(x, level) - null(x, level))
+    np.testing.assert_allclose(samplers.guided(cond, null, 2.5)(x, level), expected, atol=1e-6)
+    # Guiding v must be guiding the noise estimate.
+    noises = [schedule.noise_from_v(x, f(x, level), level) for f in (cond, null, samplers.guided(cond, null, 2.5))]
+    np.testing.assert_allclose(noises[2], noises[1] + 2.5 * (noises[0] - noises[1]), atol=1e-5)

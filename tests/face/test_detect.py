@@ -1,0 +1,158 @@
+"""Faces are found where dlib says they are, in our coordinates, and the right one is chosen."""
+
+import math
+
+import dlib
+import face_recognition_models
+import numpy as np
+import pytest
+from PIL import Image
+
+from idfsr_jax.errors import InputError, NoFace, SeveralFaces
+from idfsr_jax.face import Face, choose_face, face_in_box, find_faces
+
+
+def resized(image: np.ndarray, factor: float) -> np.ndarray:
+    height, width = image.shape[:2]
+    return np.array(Image.fromarray(image).resize((round(width * factor), round(height * factor)), Image.LANCZOS))
+
+
+def face(x: int, y: int, side: int, score: float = 1.0) -> Face:
+    return Face((x, y, side, side), score, np.zeros((68, 2), np.float32))
+
+
+def test_box_is_dlibs(astronaut):
+    (found,) = find_faces(astronaut)
+    (rectangle,) = dlib.get_frontal_face_detector()(astronaut, 0)
+    assert found.box == (rectangle.left(), rectangle.top(), rectangle.width(), rectangle.height())
+    assert found.score > 1.0
+
+
+def test_landmarks_are_dlibs_plus_half_a_pixel(astronaut):
+    """On average over the points; each one differs by dlib's rounding, which ours escapes by a finer picture."""
+    (found,) = find_faces(astronaut)
+    x, y, w, h = found.box
+    predictor = dlib.shape_predictor(face_recognition_models.pose_predictor_model_location())
+    shape = predictor(astronaut, dlib.rectangle(x, y, x + w - 1, y + h - 1))
+    expected = np.array([(point.x + 0.5, point.y + 0.5) for point in shape.parts()])
+    difference = found.landmarks - expected
+    assert np.abs(difference.mean(0)).max() < 0.3
+    assert np.sqrt((difference**2).sum(1).mean()) < 1.0
+
+
+def test_landmarks_have_fractions_of_a_pixel(astronaut):
+    (found,) = find_faces(astronaut)
+    assert len(np.unique(found.landmarks % 1.0)) > 10
+
+
+@pytest.mark.parametrize("factor", [0.2, 0.3, 0.5, 2.0, 5.0])
+def test_scaled_photo(astronaut, factor):
+    """Small faces need the ladder; at 5 the photo is larger than what the detector is shown."""
+    (plain,) = find_faces(astronaut)
+    photo = resized(astronaut, factor)
+    found = choose_face(find_faces(photo), photo, "photo", "only")
+    eye_distance = np.linalg.norm(plain.landmarks[36] - plain.landmarks[45])
+    error = np.linalg.norm(found.landmarks / factor - plain.landmarks, axis=1).mean()
+    assert error < 0.08 * eye_distance
+    # dlib's boxes come in steps of 6/5 at each of which the position is rounded to 8 pixels.
+    np.testing.assert_allclose(np.array(found.box) / factor, plain.box, atol=0.4 * plain.box[2])
+
+
+def test_ladder_stops_where_it_is_told(astronaut):
+    small = resized(astronaut, 0.2)
+    assert find_faces(small, ladder=(0, 1)) == []
+    assert len(find_faces(small, ladder=(0, 1, 2))) == 1
+
+
+def test_padded_rung_gives_photo_coordinates(astronaut):
+    (plain,) = find_faces(astronaut)
+    padded = choose_face(find_faces(astronaut, ladder=()), astronaut, "photo", "only")
+    np.testing.assert_allclose(padded.box, plain.box, atol=10)
+    np.testing.assert_allclose(padded.landmarks.mean(0), plain.landmarks.mean(0), atol=1.5)
+
+
+@pytest.mark.parametrize("lost", [0.1, 0.3])
+def test_head_cut_by_the_edge(astronaut, lost):
+    (plain,) = find_faces(astronaut)
+    cut = int(plain.box[0] + lost * plain.box[2])
+    found = find_faces(np.ascontiguousarray(astronaut[:, cut:]))
+    assert len(found) == 1
+    # The nose is still there.
+    assert np.linalg.norm(found[0].landmarks[30] + np.array([cut, 0]) - plain.landmarks[30]) < 0.1 * plain.box[2]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (4, 4), (3, 700), (2000, 2), (64, 64)])
+def test_no_face_in_odd_pictures(shape):
+    noise = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    assert find_faces(noise) == []
+
+
+def test_no_face_is_an_error():
+    grey = np.full((100, 100, 3), 128, np.uint8)
+    for rule in ("only", "central"):
+        with pytest.raises(NoFace, match=r"^album/me\.jpg: no face"):
+            choose_face(find_faces(grey), grey, "album/me.jpg", rule)
+
+
+def test_two_faces(astronaut):
+    twins = np.concatenate([astronaut, astronaut], axis=1)
+    found = find_faces(twins)
+    with pytest.raises(SeveralFaces, match=r"^twins\.png: shows 2 faces"):
+        choose_face(found, twins, "twins.png", "only")
+    # The right one ends nearer to the middle.
+    chosen = choose_face(found, twins, "twins.png", "central")
+    (plain,) = find_faces(astronaut)
+    np.testing.assert_allclose(chosen.landmarks.mean(0), plain.landmarks.mean(0) + np.array([512, 0]), atol=1.5)
+
+
+def test_largest_comes_first(astronaut):
+    small = resized(astronaut, 0.95)
+    pair = np.concatenate([np.pad(small, ((0, 512 - small.shape[0]), (0, 0), (0, 0))), astronaut], axis=1)
+    found = find_faces(pair)
+    areas = [face.box[2] * face.box[3] for face in found]
+    assert len(found) >= 2 and areas == sorted(areas, reverse=True)
+
+
+PHOTO = np.zeros((200, 300, 3), np.uint8)
+
+
+def test_tiny_faces_do_not_count():
+    me = face(10, 10, 80)
+    assert choose_face([face(200, 10, 39), me], PHOTO, "a", "only") is me
+    with pytest.raises(SeveralFaces):
+        choose_face([face(200, 10, 40), me], PHOTO, "a", "only")
+
+
+def test_faint_detections_do_not_count_beside_sure_ones():
+    me = face(10, 10, 80)
+    assert choose_face([face(100, 10, 90, 0.03), me], PHOTO, "a", "only") is me
+    faint = face(100, 10, 90, 0.03)
+    assert choose_face([faint], PHOTO, "a", "only") is faint
+
+
+def test_central_face():
+    around, beside, large = face(130, 80, 40), face(100, 80, 40), face(180, 0, 110)
+    assert choose_face([large, beside, around], PHOTO, "a", "central") is around
+    assert choose_face([large, beside], PHOTO, "a", "central") is beside
+
+
+def test_box_by_hand(astronaut):
+    (found,) = find_faces(astronaut)
+    given = face_in_box(astronaut, found.box)
+    assert given.score == math.inf and given.box == found.box
+    np.testing.assert_array_equal(given.landmarks, found.landmarks)
+
+
+def test_box_by_hand_may_be_rough(astronaut):
+    (found,) = find_faces(astronaut)
+    x, y, w, h = found.box
+    rough = face_in_box(astronaut, (x - 6, y + 4, w + 10, h - 2))
+    assert np.linalg.norm(rough.landmarks - found.landmarks, axis=1).mean() < 0.06 * w
+
+
+@pytest.mark.parametrize(
+    "box", [(0, 0, 0, 10), (0, 0, 10, -1), (600, 10, 50, 50), (-90, 0, 50, 50), (-9000, 0, 20000, 9)]
+)
+def test_box_outside_the_photo(astronaut, box):
+    with pytest.raises(InputError, match="does not lie in the 512 x 512 photo"):
+        face_in_box(astronaut, box)

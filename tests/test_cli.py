@@ -1,0 +1,251 @@
+"""The command line: arguments are checked before work starts, mistakes end in one sentence and exit code 2."""
+
+import dataclasses
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from idfsr_jax import cli
+from idfsr_jax.config import Config
+from idfsr_jax.errors import InputError, NoFace
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclasses.dataclass
+class FakeRestoration:
+    """Stands for the restorer's answer."""
+
+    images: list[np.ndarray]
+    metadata: ClassVar[dict[str, str]] = {"made-by": "test"}
+
+    def save(self, path: Path) -> None:
+        Image.fromarray(self.images[0]).save(path)
+
+    def sheet(self) -> np.ndarray:
+        return np.concatenate(self.images, axis=1)
+
+
+class FakeIdentity:
+    """Stands for a fitted identity."""
+
+    def save(self, path: Path) -> None:
+        path.write_text("identity")
+
+    @classmethod
+    def load(cls, path: Path) -> "FakeIdentity":
+        assert path.read_text() == "identity"
+        return cls()
+
+
+class FakeRestorer:
+    """Notes what it is asked for; pictures called `bad` show no face."""
+
+    calls: ClassVar[list[Any]] = []
+
+    @classmethod
+    def load(cls, weights: Path | None = None) -> "FakeRestorer":
+        cls.calls.append(("load", weights))
+        return cls()
+
+    def fit(self, photos: list[Path], **options: Any) -> FakeIdentity:
+        self.calls.append(("fit", list(photos), options))
+        return FakeIdentity()
+
+    def restore(self, picture: Path, identity: FakeIdentity, photos: list[Path], **options: Any) -> FakeRestoration:
+        self.calls.append(("restore", picture, list(photos), options))
+        if picture.stem == "bad":
+            raise NoFace(f"{picture}: no face was found; give its place with --box.")
+        return FakeRestoration([np.zeros((8, 8, 3), np.uint8)] * options["variants"])
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Puts the fakes in place of the restorer; returns the list of what it was asked for."""
+    module = types.ModuleType("idfsr_jax.restorer")
+    module.Restorer, module.Identity = FakeRestorer, FakeIdentity  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "idfsr_jax.restorer", module)
+    monkeypatch.setattr(FakeRestorer, "calls", [])
+    return FakeRestorer.calls
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with an identity, two photographs of the person and two inputs."""
+    monkeypatch.chdir(tmp_path)
+    picture = Image.fromarray(np.full((8, 8, 3), 99, np.uint8))
+    Path("me").mkdir()
+    for name in ("me/b.jpg", "me/a.png", "tiny.png", "bad.png"):
+        picture.save(name)
+    Path("me/notes.txt").write_text("no picture")
+    Path("me.safetensors").write_text("identity")
+    return tmp_path
+
+
+RESTORE = ["--identity", "me.safetensors", "--photos", "me", "--out"]
+
+
+def _complaint(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert cli.main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("idfsr: ") and captured.err.count("\n") == 1
+    return captured.err.removeprefix("idfsr: ").strip()
+
+
+def test_help_needs_no_jax():
+    code = (
+        "import sys\n"
+        "from idfsr_jax.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit as stop: assert stop.code == 0\n"
+        "assert not {'jax', 'flax', 'dlib', 'tensorflow_datasets'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout for name in ("prepare", "train", "fit", "restore", "evaluate"))
+
+
+@pytest.mark.parametrize("arguments", [[], ["bogus"], ["fit", "--bogus"], ["restore", "a.png", "--steps", "many"]])
+def test_arguments_that_cannot_be_parsed_exit_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    assert stop.value.code == 2
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["prepare"], "--photos is missing"),
+        (["prepare", "--photos", "me"], "--out is missing"),
+        (["prepare", "--photos", "nowhere", "--out", "o"], "nowhere: no such folder"),
+        (["prepare", "--photos", "me", "--out", "o", "--splits", "nowhere"], "nowhere: no such folder"),
+        (["prepare", "--photos", "me", "--out", "tiny.png"], "tiny.png: is a file"),
+        (["prepare", "--photos", "me", "--out", "o", "--workers", "-1"], "--workers -1"),
+        (["fit"], "--photos is missing"),
+        (["fit", "--photos", "me"], "--out is missing"),
+        (["fit", "--photos", "nobody", "--out", "x.safetensors"], "nobody: no such photograph"),
+        (["fit", "--photos", ".", "--out", "me"], "safetensors"),
+        (["fit", "--photos", "me", "--out", "x.png"], "safetensors"),
+        (["fit", "--photos", "me", "--out", "tiny.png/x.safetensors"], "cannot be written to"),
+        (["train", "nowhere.py"], "nowhere.py: no such config file"),
+        (["evaluate", "nowhere.py", "--name", "x"], "nowhere.py: no such config file"),
+        (["restore"], "the picture to restore is missing"),
+        (["restore", "tiny.png"], "--identity is missing"),
+        (["restore", "tiny.png", "--identity", "you.safetensors"], "you.safetensors: no such identity"),
+        (["restore", "tiny.png", "--identity", "me.safetensors"], "--photos is missing"),
+        (["restore", "tiny.png", "--identity", "me.safetensors", "--photos", "me"], "--out is missing"),
+        (["restore", "tiny.png", *RESTORE, "o.gif"], "o.gif: give a name that ends in .png or .jpg"),
+        (["restore", "tiny.png", *RESTORE, "tiny.png"], "tiny.png: would be overwritten"),
+        (["restore", "tiny.png", *RESTORE, "."], "tiny.png: would be overwritten"),
+        (["restore", "tiny.png", *RESTORE, "me.safetensors/o.png"], "cannot be written to"),
+        (["restore", "tiny.png", "bad.png", *RESTORE, "me.safetensors"], "give a folder for the results"),
+        (["restore", "tiny.png", *RESTORE, "o.png", "--sheet", "o.png"], "o.png: would be overwritten"),
+        (["restore", "tiny.png", *RESTORE, "o.png", "--steps", "0"], "--steps 0"),
+        (["restore", "tiny.png", *RESTORE, "o.png", "--variants", "0"], "--variants 0"),
+        (["restore", "tiny.png", *RESTORE, "o.png", "--scale", "1"], "--scale 1"),
+        (["restore", "tiny.png", *RESTORE, "o.png", "--seed", "-1"], "--seed -1"),
+        (["restore", "tiny.png", *RESTORE, "o.png", "--consistency", "1.5"], "--consistency 1.5"),
+        (["restore", "tiny.png", *RESTORE, "o.png", "--consistency", "nan"], "--consistency nan"),
+        (["restore", "tiny.png", *RESTORE, "o.png", "--box", "1,2,3"], "--box 1,2,3"),
+        (["restore", "tiny.png", *RESTORE, "o.png", "--box", "1,2,0,4"], "width and height must be positive"),
+        (["restore", "tiny.png", "bad.png", *RESTORE, "o", "--box", "1,2,3,4"], "--box belongs to one photograph"),
+    ],
+)
+def test_mistakes_are_named_before_anything_is_loaded(
+    arguments: list[str], said: str, folder: Path, calls: list[Any], capsys: pytest.CaptureFixture[str]
+):
+    assert said in _complaint(arguments, capsys)
+    assert calls == []
+
+
+def test_photos_of_several_people_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]):
+    (folder / "all").mkdir()
+    (folder / "me").rename(folder / "all/me")
+    assert "one person" in _complaint(["fit", "--photos", "all", "--out", "x.safetensors"], capsys)
+
+
+def test_fit_hands_over_the_photographs_of_a_folder(folder: Path, calls: list[Any]):
+    assert cli.main(["fit", "--photos", "me", "tiny.png", "--out", "new/you.safetensors", "--weights", "w"]) == 0
+    assert calls == [("load", Path("w")), ("fit", [Path("me/a.png"), Path("me/b.jpg"), Path("tiny.png")], {})]
+    assert (folder / "new/you.safetensors").read_text() == "identity"
+
+
+def test_restore_hands_over_its_options(folder: Path, calls: list[Any]):
+    options = ["--box", "1,2,3,4", "--scale", "8", "--steps", "5", "--seed", "7", "--variants", "2"]
+    arguments = ["restore", "tiny.png", *RESTORE, "o/x.jpg", *options, "--consistency", "0.5", "--sheet", "o/sheet.png"]
+    assert cli.main(arguments) == 0
+    expected = {"box": (1, 2, 3, 4), "scale": 8, "steps": 5, "seed": 7, "variants": 2, "consistency": 0.5}
+    assert calls[1] == ("restore", Path("tiny.png"), [Path("me/a.png"), Path("me/b.jpg")], expected)
+    with Image.open("o/x.jpg") as result:
+        assert result.size == (8, 8)
+    with Image.open("o/sheet.png") as sheet:
+        assert sheet.size == (16, 8) and sheet.text == FakeRestoration.metadata  # type: ignore[attr-defined]
+
+
+def test_one_bad_input_does_not_stop_the_rest(folder: Path, calls: list[Any], capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["restore", "bad.png", "tiny.png", *RESTORE, "o"]) == 2
+    assert sorted(path.name for path in (folder / "o").iterdir()) == ["tiny.png"]
+    captured = capsys.readouterr()
+    assert captured.err.startswith("idfsr: bad.png: no face was found")
+    assert "1 of 2 inputs" in captured.err
+    assert captured.out == f"tiny.png -> {Path('o/tiny.png')}\n"
+
+
+def test_results_of_equal_names_do_not_overwrite_each_other():
+    inputs = [Path("a/x.png"), Path("b/x.jpg"), Path("x.bmp"), Path("y.png")]
+    names = [path.name for path in cli.output_paths(inputs, Path("out"))]
+    assert names == ["x.png", "x-2.png", "x-3.png", "y.png"]
+
+
+def test_train_takes_defaults_from_the_config_and_overrides_from_the_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = tmp_path / "tiny.py"
+    path.write_text(
+        "from idfsr_jax.config import Config, TrainConfig\n"
+        "config = Config(name='tiny', train=TrainConfig(steps=3, batch=2))\n"
+    )
+    seen: list[Config] = []
+    module = types.ModuleType("idfsr_jax.training.run")
+    module.train = seen.append  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "idfsr_jax.training.run", module)
+    assert cli.main(["train", str(path)]) == 0
+    assert cli.main(["train", str(path), "--train.steps", "9", "--data.scales", "8", "16"]) == 0
+    assert [(config.name, config.train.steps, config.train.batch) for config in seen] == [
+        ("tiny", 3, 2),
+        ("tiny", 9, 2),
+    ]
+    assert seen[1].data.scales == (8, 16)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["train", str(path), "--train.stepz", "9"])
+    assert stop.value.code == 2 and len(seen) == 2
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (InputError("x: is wrong."), 2)])
+def test_exit_codes(error: BaseException, code: int, folder: Path, calls: list[Any], monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(FakeRestorer, "load", fail)
+    assert cli.main(["fit", "--photos", "me", "--out", "x.safetensors"]) == code
+
+
+def test_a_bug_is_not_hidden(folder: Path, calls: list[Any], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(FakeIdentity, "save", lambda self, path: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["fit", "--photos", "me", "--out", "x.safetensors"])
+
+
+@pytest.mark.parametrize("script", ["train.py", "evaluate.py"])
+def test_scripts_are_the_commands(script: str):
+    command = [sys.executable, str(ROOT / script), "nowhere.py"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.startswith("idfsr: nowhere.py: no such config")) == (2, True), done.stderr

@@ -1,0 +1,171 @@
+"""The repository as a whole: what is tracked, what imports what, and whether README and configs still hold."""
+
+import ast
+import functools
+import importlib.metadata
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from idfsr_jax import cli
+from idfsr_jax.config import Config, from_dict, load_config, to_json
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted((ROOT / "idfsr_jax").rglob("*.py"))
+CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+
+# A part may import only parts that stand before it.
+PARTS = [
+    "errors",
+    "files",
+    "config",
+    "interop",
+    "face",
+    "diffusion",
+    "models",
+    "data",
+    "sampling",
+    "weights",
+    "training",
+    "restorer",
+    "evaluation",
+    "demo",
+    "cli",
+    "__init__",
+]
+NEVER_IMPORTED = {"cloudpickle", "dill", "marshal", "pickle", "shelve", "tensorflow", "torch"}
+# Written apart, so that this file does not find itself.
+PLACES = re.compile("|".join(["/wor" + "k/", "/ho" + "me/", "/ro" + "ot/", "/Us" + "ers/", "/opt/" + "(wheels|pypi)"]))
+
+
+def _tracked() -> list[Path]:
+    """Tracked files, and those that would be with the next `git add`."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+    if done.returncode != 0:
+        pytest.skip("not a git checkout")
+    paths = [ROOT / name for name in done.stdout.decode().split("\0") if name]
+    return [path for path in paths if path.is_file()]
+
+
+def _part(path: Path) -> str:
+    return path.relative_to(ROOT / "idfsr_jax").with_suffix("").parts[0]
+
+
+def _imports(path: Path) -> set[str]:
+    """Full names of what a file imports anywhere, inside functions too."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def _help_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*arguments, "--help"])
+    assert stop.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_no_photograph_of_lfw_is_tracked():
+    assert [path.name for path in _tracked() if re.search(r"_\d{4}\.(jpe?g|png)$", path.name, re.IGNORECASE)] == []
+
+
+def test_files_are_small():
+    sizes = {str(path.relative_to(ROOT)): path.stat().st_size for path in _tracked()}
+    assert {name: size for name, size in sizes.items() if size > 20e6} == {}
+    assert sum(sizes.values()) < 70e6
+
+
+def test_no_place_of_one_machine_is_named():
+    found = []
+    for path in _tracked():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        found += [f"{path.relative_to(ROOT)}: {match[0]}" for match in PLACES.finditer(text)]
+    assert found == []
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-test.txt", "Makefile", ".ci/run", "pyproject.toml"])
+def test_set_up_uses_the_users_own_index(name: str):
+    assert re.findall(r"index-url|find-links|https?://", (ROOT / name).read_text()) == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT / "idfsr_jax")))
+def test_imports_run_downwards(path: Path):
+    part = _part(path)
+    assert part in PARTS, "a new part of the package: give it its place in PARTS"
+    used = {name.split(".")[1] for name in _imports(path) if name.startswith("idfsr_jax.")}
+    allowed = {"errors", "config"} if part == "diffusion" else set(PARTS[: PARTS.index(part)])
+    assert used - allowed - {part} == set()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT / "idfsr_jax")))
+def test_what_is_imported_is_required(path: Path):
+    modules = {name.split(".")[0] for name in _imports(path)} - {"idfsr_jax"} - set(sys.stdlib_module_names)
+    assert {name.split(".")[0] for name in _imports(path)} & NEVER_IMPORTED == set()
+    required = {_normal(name) for name in re.findall(r"^[\w-]+", (ROOT / "requirements.txt").read_text(), re.MULTILINE)}
+    missing = [name for name in modules if not {_normal(owner) for owner in _providers().get(name, [])} & required]
+    assert missing == []
+
+
+@functools.cache
+def _providers() -> dict[str, list[str]]:
+    # The wheel of dlib-bin does not list `dlib` among the modules that it brings.
+    return {"dlib": ["dlib-bin"], **importlib.metadata.packages_distributions()}
+
+
+def _normal(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def test_there_are_configs():
+    assert CONFIGS
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_loads(path: Path):
+    config = load_config(path)
+    assert ast.get_docstring(ast.parse(path.read_text())), "a config opens with a note: what it is for, at what cost"
+    assert from_dict(Config, json.loads(to_json(config))) == config
+    assert len(config.data.scales) == len(config.data.scale_weights)
+    assert all(config.data.size % scale == 0 for scale in config.data.scales)
+    assert set(config.fit.scales) <= set(config.data.scales)
+
+
+def _readme_commands() -> list[str]:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```\w*\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    lines = [line.split("  ")[0].strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [line.removeprefix("$ ") for line in lines]
+
+
+def test_readme_names_every_command_and_only_real_options(capsys: pytest.CaptureFixture[str]):
+    listed = set(re.findall(r"•\s+(\w+)", _help_of([], capsys)))
+    assert listed == {"prepare", "train", "fit", "restore", "evaluate"}
+    shown = [line.split() for line in _readme_commands() if line.startswith("idfsr ")]
+    assert {words[1] for words in shown} == listed
+    for words in shown:
+        configured = [words[1], words[2]] if words[1] in ("train", "evaluate") else [words[1]]
+        known = set(re.findall(r"--[\w.-]+", _help_of(configured, capsys)))
+        assert {word.split("=")[0] for word in words if word.startswith("--")} <= known, words
+
+
+def test_readme_names_files_and_targets_that_exist():
+    commands = _readme_commands()
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    made = {line.split()[1] for line in commands if line.startswith("make ")}
+    assert made == {"demo", "test"} == targets
+    scripts = {word for line in commands for word in line.split() if re.fullmatch(r"[\w/]+\.py", word)}
+    assert scripts and all((ROOT / name).is_file() for name in scripts), scripts
