@@ -96,9 +96,16 @@ def fit(
     if out.is_dir() or out.suffix != ".safetensors":
         raise InputError(f"{out}: give --out a file name that ends in .safetensors.")
     _require_writable(out.parent)
+    from rich.console import Console
+    from rich.progress import Progress
+
     from idfsr_jax.restorer import Restorer
 
-    Restorer.load(weights).fit(pictures).save(out)
+    restorer = Restorer.load(weights)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("fitting", total=restorer.config.fit.steps)
+        person = restorer.fit(pictures, progress=lambda step, loss: bar.update(task, completed=step))
+    person.save(out)
     print(f"{out}: identity fitted to {len(pictures)} photograph{'s' if len(pictures) > 1 else ''}.")
     return 0
 
@@ -130,7 +137,7 @@ def restore(
       photos: Photographs of the person, or a folder of them, for the style reference.
       out: The picture to write; for several inputs a folder.
       box: The face's x,y,width,height in the photograph, in pixels; found by itself if not given.
-      scale: Enlargement of the face, 8, 16 or 32; from the size of the input if not given.
+      scale: Enlargement of the face (4, 8, 16 or 32); from the size of the input if not given.
       steps: Sampling steps; as the model was trained for if not given.
       seed: Seed of the noise; the same seed gives the same picture.
       variants: How many restorations to draw of each input.
@@ -162,16 +169,17 @@ def restore(
         _require_writable(folder)
 
     from idfsr_jax.face import write_image
-    from idfsr_jax.restorer import Identity, Restorer
+    from idfsr_jax.identity import Identity
+    from idfsr_jax.restorer import Restorer, read_crops
 
-    restorer, person = Restorer.load(weights), Identity.load(identity)
+    restorer, person, crops = Restorer.load(weights), Identity.load(identity), read_crops(references)
     failed = 0
     for index, (picture, path) in enumerate(zip(pictures, outputs, strict=True)):
         try:
             restoration = restorer.restore(
                 picture,
                 person,
-                references,
+                crops,
                 box=face_box,
                 scale=scale,
                 steps=steps,

@@ -22,6 +22,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from idfsr_jax.errors import InputError
+from idfsr_jax.face import FaceCrop, align_face, find_faces, read_image, resize_crop, write_image
 from idfsr_jax.files import write_atomically
 
 REQUIREMENT = "face_recognition==1.3.0"
@@ -161,15 +162,13 @@ def compare(restorer: Any, photographs: Mapping[str, Path]) -> tuple[list[list[P
     Returns:
       The rows of the sheet, and the metadata of the restoration.
     """
-    from idfsr_jax.face import resize_crop
-
     size = restorer.config.data.size
-    truth = resize_crop(_largest_face(photographs[HELD_OUT]), size)
+    truth = resize_crop(_largest_face(photographs[HELD_OUT]).image, size)
     tiny = shrink(truth, FACTOR)
     side = size // FACTOR
     bicubic = np.array(Image.fromarray(tiny).resize((size, size), Image.Resampling.BICUBIC))
 
-    own, other = [photographs[name] for name in FITTED], [photographs[SOMEBODY_ELSE]]
+    own, other = [_largest_face(photographs[name]) for name in FITTED], [_largest_face(photographs[SOMEBODY_ELSE])]
     person = _timed(f"fitting to {len(own)} photographs", restorer.fit, own)
     somebody = _timed("fitting to somebody else", restorer.fit, other)
     restored = _timed("restoring", restorer.restore, tiny, person, own)
@@ -182,9 +181,9 @@ def compare(restorer: Any, photographs: Mapping[str, Path]) -> tuple[list[list[P
         Panel(("The truth, which the", "system has never seen"), truth),
     ]
     fitted = [
-        Panel(("Fitted to",), _largest_face(own[0])),
-        Panel(("Fitted to",), _largest_face(own[1])),
-        Panel(("Somebody else",), _largest_face(other[0])),
+        Panel(("Fitted to",), own[0].image),
+        Panel(("Fitted to",), own[1].image),
+        Panel(("Somebody else",), other[0].image),
     ]
     return [results, fitted], restored.metadata
 
@@ -197,7 +196,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         photographs = demo_photographs(cache_folder())
         print(CREDIT)
-        from idfsr_jax.face import write_image
         from idfsr_jax.restorer import Restorer
 
         rows, metadata = compare(Restorer.load(), photographs)
@@ -213,11 +211,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _largest_face(path: Path) -> UInt8[np.ndarray, "n n 3"]:
-    from idfsr_jax.face import align_face, find_faces, read_image
-
+def _largest_face(path: Path) -> FaceCrop:
     image = read_image(path)
-    return align_face(image, find_faces(image)[0]).image
+    return align_face(image, find_faces(image)[0])
 
 
 def _timed(what: str, call: Any, *arguments: Any) -> Any:

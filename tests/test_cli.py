@@ -4,6 +4,7 @@ import dataclasses
 import subprocess
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -48,14 +49,16 @@ class FakeRestorer:
     """Notes what it is asked for; pictures called `bad` show no face."""
 
     calls: ClassVar[list[Any]] = []
+    config = Config()
 
     @classmethod
     def load(cls, weights: Path | None = None) -> "FakeRestorer":
         cls.calls.append(("load", weights))
         return cls()
 
-    def fit(self, photos: list[Path], **options: Any) -> FakeIdentity:
-        self.calls.append(("fit", list(photos), options))
+    def fit(self, photos: list[Path], *, progress: Callable[[int, float], None]) -> FakeIdentity:
+        self.calls.append(("fit", list(photos)))
+        progress(1, 0.5)
         return FakeIdentity()
 
     def restore(self, picture: Path, identity: FakeIdentity, photos: list[Path], **options: Any) -> FakeRestoration:
@@ -69,8 +72,11 @@ class FakeRestorer:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Puts the fakes in place of the restorer; returns the list of what it was asked for."""
     module = types.ModuleType("idfsr_jax.restorer")
-    module.Restorer, module.Identity = FakeRestorer, FakeIdentity  # type: ignore[attr-defined]
+    module.Restorer, module.read_crops = FakeRestorer, list  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "idfsr_jax.restorer", module)
+    module = types.ModuleType("idfsr_jax.identity")
+    module.Identity = FakeIdentity  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "idfsr_jax.identity", module)
     monkeypatch.setattr(FakeRestorer, "calls", [])
     return FakeRestorer.calls
 
@@ -174,7 +180,7 @@ def test_photos_of_several_people_are_refused(folder: Path, capsys: pytest.Captu
 
 def test_fit_hands_over_the_photographs_of_a_folder(folder: Path, calls: list[Any]):
     assert cli.main(["fit", "--photos", "me", "tiny.png", "--out", "new/you.safetensors", "--weights", "w"]) == 0
-    assert calls == [("load", Path("w")), ("fit", [Path("me/a.png"), Path("me/b.jpg"), Path("tiny.png")], {})]
+    assert calls == [("load", Path("w")), ("fit", [Path("me/a.png"), Path("me/b.jpg"), Path("tiny.png")])]
     assert (folder / "new/you.safetensors").read_text() == "identity"
 
 

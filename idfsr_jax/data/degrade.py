@@ -40,7 +40,8 @@ def bicubic_upsample(y: Float[Array, "b n n 3"], size: int) -> Float[Array, "b {
 
 def quantise(images: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Clips to [-1, 1] and rounds to the 256 levels of an 8-bit picture."""
-    return jnp.round((jnp.clip(images, -1.0, 1.0) + 1.0) * 127.5) / 127.5 - 1.0
+    # Clipped last: compiled, the division is a product with a rounded reciprocal and may end just above 1.
+    return jnp.clip(jnp.round((images + 1.0) * 127.5) / 127.5 - 1.0, -1.0, 1.0)
 
 
 def degrade(key: PRNGKeyArray, images: Float[Array, "b S S 3"], s: int, kind: Kind) -> Float[Array, "b n n 3"]:

@@ -57,7 +57,7 @@ def write_part(path: Path, records: Sequence[FaceRecord], refusals: Sequence[Ref
 def read_part(path: Path) -> tuple[list[FaceRecord], list[Refusal]] | None:
     """Reads a part file; None if it is missing or damaged, so that its photographs are done again."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             text = json.loads(arrays["text"].tobytes())
             jpeg, ends = arrays["jpeg"].tobytes(), np.cumsum(arrays["jpeg_sizes"])
             landmarks, embeddings = arrays["landmarks"], arrays["embeddings"]

@@ -132,7 +132,7 @@ def training_examples(
     stream = grain.MapDataset.range(len(index)).seed(seed).shuffle().repeat(None).random_map(draw)
     if shards > 1:
         stream = _ShardOfBatches(stream, batch, shard, shards)
-    batches = stream.batch(batch // shards, batch_fn=stack)
+    batches = stream.batch(batch // shards, drop_remainder=True, batch_fn=stack)
     return batches.to_iter_dataset(grain.ReadOptions(num_threads=config.workers, prefetch_buffer_size=_BATCHES_AHEAD))
 
 

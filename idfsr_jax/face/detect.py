@@ -101,7 +101,8 @@ def choose_face(
       image: the photograph that they were found in.
       name: the photograph's name for the error message.
       rule: `only` wants one face, where faint detections beside surer ones and faces of less than a quarter of the
-        largest one's area do not count; `central` takes the one around the photo's centre, or nearest to it.
+        largest one's area do not count; `central` takes the one around the photo's centre, or else the sure one
+        nearest to it.
 
     Raises:
       NoFace: there is none.
@@ -109,10 +110,15 @@ def choose_face(
     """
     if not faces:
         raise NoFace(f"{name}: no face was found; use a photo that shows the face from the front, or give its box.")
+    sure = [face for face in faces if face.score >= _SURE_SCORE] or list(faces)
     if rule == "central":
         height, width = image.shape[:2]
-        return min(faces, key=lambda face: _distance_to(face.box, width / 2, height / 2))
-    sure = [face for face in faces if face.score >= _SURE_SCORE] or faces
+
+        def distance(face: Face) -> tuple[float, float]:
+            return _distance_to(face.box, width / 2, height / 2)
+
+        around = [face for face in faces if distance(face)[0] == 0]
+        return min(around or sure, key=distance)
     largest = max(sure, key=lambda face: _area(face.box))
     count = sum(_area(face.box) >= _COUNTS_AS_SEVERAL * _area(largest.box) for face in sure)
     if count > 1:

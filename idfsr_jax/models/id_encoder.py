@@ -93,8 +93,8 @@ def face_chips(images: Float[Array, "b s s 3"], landmarks: Float[Array, "b 68 2"
     """Cuts the recogniser's chips out of canonical crops; differentiable with respect to both arguments.
 
     The chip's place is dlib's: the similarity that carries its mean face, padded by a quarter, onto eyes, nose and
-    upper lip (`get_face_chip_details`). Sampling is bilinear; beyond the crop the edge is repeated. Crops of 384 px and more
-    are reduced to 256 first, so that no chip is aliased.
+    upper lip (`get_face_chip_details`). Sampling is bilinear; beyond the crop the edge is repeated. Crops of 384 px and
+    more are reduced to 256 first, so that no chip is aliased.
 
     Args:
       images: square crops, RGB in [-1, 1].

@@ -15,8 +15,8 @@ _MOUTH = slice(48, 68)
 def face_outline(landmarks: Float[Array, "b 68 2"], *, brow_raise: float = 0.6) -> Float[Array, "b 27 2"]:
     """The polygon of the face: the jaw from ear to ear, then the brows, raised onto the forehead, on the way back.
 
-    The brows are raised along the line from the mouth to the eyes, which follows the head's tilt, by `brow_raise` of its
-    length. That length is about the height of the forehead, in the classical thirds of the face.
+    The brows are raised along the line from the mouth to the eyes, which follows the head's tilt, by `brow_raise` of
+    its length. That length is about the height of the forehead, in the classical thirds of the face.
 
     Args:
       landmarks: dlib's 68 points, in any coordinates.
@@ -75,9 +75,9 @@ def low_frequency_tone(
 ) -> Float[Array, "b s s c"]:
     """The light and tone of the face, so coarse that its features are gone.
 
-    A Gaussian mean over the face alone (normalised by the mask: neither hair nor background bleeds in). Its full width at
-    half maximum is `share` of the diameter of the face, which is that of a disk of the mask's area; a wave of 0.77
-    diameters keeps half of its amplitude at the default, one of a third of the diameter 2.5%.
+    A Gaussian mean over the face alone (normalised by the mask: neither hair nor background bleeds in). Its full width
+    at half maximum is `share` of the diameter of the face, which is that of a disk of the mask's area. At the default, a
+    wave as long as 0.76 diameters keeps half of its amplitude, one as long as a third of the diameter 3%.
 
     Args:
       y_up: the enlarged LR crop.
@@ -85,14 +85,14 @@ def low_frequency_tone(
       share: width of the mean, as a share of the diameter of the face.
 
     Returns:
-      The tone, as a picture that is meaningful on the face and fades to arbitrary values of the same range off it.
+      The tone on the face, continued smoothly around it.
     """
     size = y_up.shape[1]
     diameter = jnp.sqrt(mask.mean(axis=(1, 2, 3)) * (4 / jnp.pi) + 1e-8)
     sigma = diameter * (share / 2.3548)
     centres = (jnp.arange(size, dtype=y_up.dtype) + 0.5) / size
     offsets = (centres[:, None] - centres[None, :])[None] / sigma[:, None, None]
-    # Rows that sum to one keep the quotient below well scaled; the constant cancels within a row, so edges are right.
+    # Rows that sum to one keep the quotient below well scaled; their normalisation cancels in it.
     weights = jax.nn.softmax(-0.5 * offsets * offsets, axis=2)
     weighted = jnp.concatenate([y_up * mask, mask], axis=3)
     blurred = jnp.einsum("bij,bjkc->bikc", weights, weighted)
@@ -109,6 +109,9 @@ def hide_face(
       y_up: the enlarged LR crop, [-1, 1].
       mask: `face_mask` of its landmarks.
       kind: `full`: nothing of the face (mid-grey instead); `tone`: its `low_frequency_tone`; `none`: everything.
+
+    Raises:
+      ValueError: `kind` is none of these.
     """
     match kind:
         case "full":

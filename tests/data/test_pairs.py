@@ -41,22 +41,22 @@ def test_each_kind_is_what_it_says():
 
 
 def test_same_draws_every_other_photograph_alike():
-    records = [record for _, record in _draw(3, ReferenceMixture(1, 0, 0), 7000)]
+    records = [record for _, record in _draw(3, ReferenceMixture(1.0, 0.0, 0.0), 7000)]
     values, counts = np.unique(records, return_counts=True)
     assert sorted(values) == [0, 1, 2, 4, 5, 6, 7]
     assert np.sum((counts - 1000) ** 2 / 1000) < 22.5  # chi-squared, 6 degrees of freedom, p = 0.001
 
 
 def test_people_with_one_photograph_fall_back_to_themselves():
-    assert {kind for kind, _ in _draw(13, ReferenceMixture(1, 0, 0), 50)} == {"own"}
-    assert {kind for kind, _ in _draw(13, ReferenceMixture(0, 1, 0), 50)} == {"other"}
+    assert {kind for kind, _ in _draw(13, ReferenceMixture(1.0, 0.0, 0.0), 50)} == {"own"}
+    assert {kind for kind, _ in _draw(13, ReferenceMixture(0.0, 1.0, 0.0), 50)} == {"other"}
 
 
 def test_a_single_person_has_no_other():
     person, members = np.zeros(3, int), (np.arange(3),)
-    drawn = _draw(1, ReferenceMixture(0, 1, 0), 50, person, members, SHAPES[:3])
+    drawn = _draw(1, ReferenceMixture(0.0, 1.0, 0.0), 50, person, members, SHAPES[:3])
     assert {kind for kind, _ in drawn} == {"same"} and {record for _, record in drawn} == {0, 2}
-    alone = _draw(0, ReferenceMixture(0, 1, 0), 5, np.zeros(1, int), (np.arange(1),), SHAPES[:1])
+    alone = _draw(0, ReferenceMixture(0.0, 1.0, 0.0), 5, np.zeros(1, int), (np.arange(1),), SHAPES[:1])
     assert set(alone) == {("own", 0)}
 
 
@@ -91,7 +91,7 @@ def test_embedded_photographs():
     np.testing.assert_array_equal(choose_embedded(rng, 13, MEMBERS[3], 0.0), [13])
 
 
-@pytest.mark.parametrize("weights", [(0, 0, 0), (-1, 1, 1), (float("nan"), 1, 1)])
+@pytest.mark.parametrize("weights", [(0.0, 0.0, 0.0), (-1.0, 1.0, 1.0), (float("nan"), 1.0, 1.0)])
 def test_senseless_mixtures_are_refused(weights):
     with pytest.raises(BadConfig):
         reference_probabilities(ReferenceMixture(*weights))

@@ -154,7 +154,7 @@ def test_speed(config):
         {"flip": 1.5},
         {"own_embedding": -0.1},
         {"workers": 0},
-        {"reference": ReferenceMixture(0, 0, 0)},
+        {"reference": ReferenceMixture(0.0, 0.0, 0.0)},
     ],
 )
 def test_senseless_configurations_are_refused(config, change):

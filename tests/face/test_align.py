@@ -113,6 +113,14 @@ def test_outside_the_photo_is_mirrored():
     np.testing.assert_array_equal(cut_crop(photo, transform, 60), expected)
 
 
+def test_neighbours_outside_the_square_are_used():
+    """Up to its edge a crop equals the middle of a larger one."""
+    photo = np.random.default_rng(0).integers(0, 256, (80, 80, 3), np.uint8)
+    small = cut_crop(photo, np.array([[40.0, 0, 10.5], [0, 40, 12.3], [0, 0, 1]]), 40)
+    large = cut_crop(photo, np.array([[50.0, 0, 5.5], [0, 50, 7.3], [0, 0, 1]]), 50)
+    np.testing.assert_allclose(small.astype(int), large[5:-5, 5:-5], atol=1)
+
+
 @pytest.mark.parametrize("size", [300, 150, 97, 64, 33])
 def test_pixel_centers_are_at_one_half(size):
     """Wherever the grid falls, the crop shows at unit (j + 0.5) / S what the photo shows at the transformed point."""

@@ -134,6 +134,10 @@ def test_central_face():
     around, beside, large = face(130, 80, 40), face(100, 80, 40), face(180, 0, 110)
     assert choose_face([large, beside, around], PHOTO, "a", "central") is around
     assert choose_face([large, beside], PHOTO, "a", "central") is beside
+    # A faint detection only counts where the picture's subject must be.
+    assert choose_face([face(100, 80, 40, 0.03), large], PHOTO, "a", "central") is large
+    middle = face(130, 80, 40, 0.03)
+    assert choose_face([middle, large], PHOTO, "a", "central") is middle
 
 
 def test_box_by_hand(astronaut):

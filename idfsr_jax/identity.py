@@ -1,0 +1,102 @@
+"""The identity file: what was fitted to one person, in a few kilobytes, with no photograph in it."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load as load_safetensors
+from safetensors.numpy import save as save_safetensors
+
+from idfsr_jax.errors import BadWeights, InputError
+from idfsr_jax.files import write_atomically
+
+_FORMAT = "idfsr-identity-1"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A person, to one model.
+
+    Attributes:
+      embedding: the fitted identity vector e, float32 [D].
+      start: where the fit started, the normalised mean of the photographs' identities, [D].
+      losses: the loss of every fitting step.
+      photographs: how many it was fitted to.
+      encoder: name of the ID encoder.
+      model: SHA-256 of the denoiser's weights that it was fitted with.
+    """
+
+    embedding: Float[np.ndarray, " d"]
+    start: Float[np.ndarray, " d"]
+    losses: Float[np.ndarray, " n"]
+    photographs: int
+    encoder: str
+    model: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the vectors, which names the identity in the pictures made with it."""
+        return _digest(self.embedding, self.start, self.losses)
+
+    def save(self, path: str | Path) -> None:
+        """Writes the identity as safetensors, whole or not at all.
+
+        Raises:
+          InputError: the folder cannot be written to.
+        """
+        path = Path(path)
+        arrays = {"embedding": self.embedding, "start": self.start, "losses": self.losses}
+        arrays = {name: np.ascontiguousarray(value, np.float32) for name, value in arrays.items()}
+        metadata = {
+            "format": _FORMAT,
+            "sha256": self.digest,
+            "photographs": str(self.photographs),
+            "encoder": self.encoder,
+            "model": self.model,
+        }
+        data = save_safetensors(arrays, metadata)
+        try:
+            write_atomically(path, lambda file: file.write(data))
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror}); choose another place.") from error
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Identity":
+        """Reads an identity file.
+
+        Raises:
+          BadWeights: the file is missing, damaged, or no identity file.
+        """
+        path = Path(path)
+        try:
+            arrays = load_safetensors(path.read_bytes())
+            with safe_open(str(path), framework="np") as file:
+                metadata = file.metadata() or {}
+        except OSError as error:
+            raise BadWeights(f"{path}: cannot be read ({error.strerror}); `idfsr fit` makes identity files.") from error
+        except (SafetensorError, ValueError, KeyError, json.JSONDecodeError) as error:
+            raise BadWeights(f"{path}: is not an identity file; `idfsr fit` makes identity files.") from error
+        if metadata.get("format") != _FORMAT or set(arrays) != {"embedding", "start", "losses"}:
+            raise BadWeights(f"{path}: is not an identity file; `idfsr fit` makes identity files.")
+        identity = cls(
+            **arrays,
+            photographs=int(metadata.get("photographs", "0")),
+            encoder=metadata.get("encoder", ""),
+            model=metadata.get("model", ""),
+        )
+        if identity.digest != metadata.get("sha256"):
+            raise BadWeights(f"{path}: its SHA-256 sum is not the recorded one, so it is damaged; fit it again.")
+        if not np.all(np.isfinite(identity.embedding)):
+            raise BadWeights(f"{path}: its embedding is not finite; fit it again.")
+        return identity
+
+
+def _digest(*arrays: Float[np.ndarray, " n"]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array, "<f4").tobytes())
+    return digest.hexdigest()

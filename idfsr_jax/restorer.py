@@ -1,0 +1,242 @@
+"""Restorer: load a model, fit a person, restore a picture. The only place where all parts meet at use time."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from idfsr_jax.config import Config, FitConfig
+from idfsr_jax.data.degrade import bicubic_upsample
+from idfsr_jax.errors import InputError
+from idfsr_jax.face import FaceCrop, crop_face, resize_crop
+from idfsr_jax.identity import Identity
+from idfsr_jax.models.condition import Condition, make_condition, repeat
+from idfsr_jax.models.id_encoder import ENCODER_NAME, descriptors_of, load_id_encoder
+from idfsr_jax.models.landmark_net import LandmarkNet, landmark_input
+from idfsr_jax.picture import LowResolutionFace, find_low_resolution_face
+from idfsr_jax.restoration import Restoration
+from idfsr_jax.sampling import restore_crops
+from idfsr_jax.training.fit import Album, fit_identity, mean_identity
+from idfsr_jax.weights import Model, load_model
+
+_ENCODER_SIDE = 256
+MAX_PHOTOGRAPHS = 20
+
+
+@dataclass(frozen=True)
+class Restorer:
+    """A loaded model with the ID encoder.
+
+    `Restorer.load()`, then `fit(photos)` for a person, then `restore(picture, identity, photos)` for each picture.
+    """
+
+    model: Model
+    encoder: Any
+
+    @classmethod
+    def load(cls, weights: str | Path | None = None) -> "Restorer":
+        """Loads a model folder, or the model that ships with the package.
+
+        Raises:
+          BadWeights: the folder holds no model, or a damaged one.
+        """
+        return cls(load_model(None if weights is None else Path(weights)), load_id_encoder())
+
+    @property
+    def config(self) -> Config:
+        """How the model was trained."""
+        return self.model.config
+
+    def descriptors(self, crops: Sequence[FaceCrop]) -> Float[np.ndarray, "k d"]:
+        """Raw descriptors of photographs, as `idfsr prepare` computes them."""
+        images = np.stack([resize_crop(crop.image, _ENCODER_SIDE) for crop in crops]).astype(np.float32) / 127.5 - 1.0
+        landmarks = np.stack([crop.landmarks for crop in crops])
+        # One at a time: a single compiled shape, whatever the number of photographs.
+        describe = jax.jit(descriptors_of)
+        rows = [describe(self.encoder, images[i : i + 1], landmarks[i : i + 1])[0] for i in range(len(crops))]
+        return np.asarray(rows)
+
+    def album(self, crops: Sequence[FaceCrop]) -> Album:
+        """The photographs at the model's side."""
+        size = self.config.data.size
+        images = np.stack([resize_crop(crop.image, size) for crop in crops]).astype(np.float32) / 127.5 - 1.0
+        return Album(jnp.asarray(images), jnp.asarray(np.stack([crop.landmarks for crop in crops])))
+
+    def fit(
+        self,
+        photos: Sequence[str | Path | FaceCrop],
+        *,
+        config: FitConfig | None = None,
+        progress: Callable[[int, float], None] = lambda step, loss: None,
+    ) -> Identity:
+        """Fits the identity of one person; the model's weights do not change.
+
+        Args:
+          photos: 1 to 20 photographs with one face each, as files or as crops.
+          config: how to fit; the model's own choice by default.
+          progress: called with (step, loss) after every step.
+
+        Raises:
+          InputError: too few or too many photographs, or one of them cannot be used; the sentence names it.
+        """
+        if not 1 <= len(photos) <= MAX_PHOTOGRAPHS:
+            raise InputError(f"{len(photos)} photographs were given to fit; give 1 to {MAX_PHOTOGRAPHS} of one person.")
+        crops = read_crops(photos)
+        start = np.asarray(mean_identity(self.descriptors(crops), self.model.center))  # type: ignore[arg-type]
+        settings = replace(self.config, fit=config or self.config.fit)
+        model = self.model
+        fitted, losses = fit_identity(
+            start, self.album(crops), model.denoiser, model.landmark_net, settings, progress  # type: ignore[arg-type]
+        )
+        return Identity(fitted, start, np.asarray(losses, np.float32), len(crops), ENCODER_NAME, model.digest)
+
+    def restore(
+        self,
+        picture: str | Path | UInt8[np.ndarray, "h w 3"],
+        identity: Identity,
+        photos: Sequence[str | Path | FaceCrop],
+        *,
+        box: tuple[int, int, int, int] | None = None,
+        scale: int | None = None,
+        steps: int | None = None,
+        seed: int = 0,
+        variants: int = 1,
+        consistency: float = 0.0,
+        guidance: float | None = None,
+        truth: UInt8[np.ndarray, "s s 3"] | None = None,
+    ) -> Restoration:
+        """Restores the small face in a picture.
+
+        Args:
+          picture: an aligned LR crop (square, 4 to 64 px), or a photograph with a small face; a file or uint8 RGB.
+          identity: of `fit`, or of a file.
+          photos: photographs of the person; the one nearest in pose becomes the style reference.
+          box: x, y, width, height of the face in a photograph, if it is not to be looked for.
+          scale: down-sampling factor s; by default the one that fits the face's size best.
+          steps: sampling steps.
+          seed: of the noise; the same seed gives the same picture.
+          variants: how many samples to draw.
+          consistency: strength of the projection onto pictures that down-sample to the input, 0 to 1.
+          guidance: classifier-free guidance weight.
+          truth: the true crop where it is known, for the sheet.
+
+        Raises:
+          InputError: a picture cannot be used, or the identity belongs to another model.
+        """
+        self._check(identity, photos, variants, consistency)
+        config = self._sampling_config(steps, guidance)
+        face = find_low_resolution_face(picture, config, self.model.landmark_net, box=box, scale=scale)
+        crops = read_crops(photos)
+        condition, reference = self.condition(face, identity.embedding, crops)
+        key = jax.random.key(seed)
+        y = jnp.asarray(face.y[None].astype(np.float32) / 127.5 - 1.0)
+        sample = partial(
+            restore_crops,
+            config=config,
+            low_resolution=jnp.repeat(y, variants, axis=0) if consistency > 0 else None,
+            consistency=consistency,
+        )
+        fitted = sample(self.model.denoiser, repeat(condition, variants), key)
+        start = condition.replace(identity=jnp.asarray(identity.start)[None])  # type: ignore[attr-defined]
+        return Restoration(
+            face=face,
+            images=[to_uint8(image) for image in np.asarray(fitted)],
+            condition=jax.tree.map(np.asarray, condition),
+            reference=reference.image,
+            unfitted=lambda: to_uint8(np.asarray(sample(self.model.denoiser, repeat(start, variants), key))[0]),
+            metadata=_provenance(self.model, identity, seed, config, consistency),
+            truth=truth,
+        )
+
+    def condition(
+        self, face: LowResolutionFace, embedding: Float[np.ndarray, " d"], crops: Sequence[FaceCrop]
+    ) -> tuple[Condition, FaceCrop]:
+        """The condition of one LR face, and the photograph that was chosen as its reference.
+
+        The reference is the photograph whose landmarks, moved and scaled onto those of the LR face, lie closest.
+        """
+        size = self.config.data.size
+        y = jnp.asarray(face.y[None].astype(np.float32) / 127.5 - 1.0)
+        y_up = bicubic_upsample(y, size)
+        landmarks = _landmarks(self.model.landmark_net, y_up, self.config)
+        reference = nearest_in_pose(np.asarray(landmarks[0]), crops)
+        album = self.album([reference])
+        condition = make_condition(
+            y_up,
+            landmarks,
+            album.images,
+            album.landmarks,
+            jnp.asarray(embedding)[None],
+            jnp.full((1,), size / face.y.shape[0], jnp.float32),
+            self.config.model,
+        )
+        return condition, reference
+
+    def _check(self, identity: Identity, photos: Sequence[Any], variants: int, consistency: float) -> None:
+        if not photos:
+            raise InputError("No photograph of the person was given; restoring needs at least one as its reference.")
+        if identity.model != self.model.digest:
+            raise InputError("The identity was fitted with another model; fit it again with this one.")
+        if variants < 1 or not 0.0 <= consistency <= 1.0:
+            raise InputError(f"variants={variants}, consistency={consistency}: give 1 or more, and a number from 0 to 1.")
+
+    def _sampling_config(self, steps: int | None, guidance: float | None) -> Config:
+        sample = self.config.sample
+        sample = replace(
+            sample,
+            steps=sample.steps if steps is None else steps,
+            guidance=sample.guidance if guidance is None else guidance,
+        )
+        return replace(self.config, sample=sample)
+
+
+@partial(jax.jit, static_argnames="config")
+def _landmarks(landmark_net: Any, y_up: jax.Array, config: Config) -> jax.Array:
+    seen = landmark_input(y_up, config.landmarks.size)
+    return LandmarkNet(config.landmarks).apply({"params": landmark_net}, seen)  # type: ignore[return-value]
+
+
+def nearest_in_pose(landmarks: Float[np.ndarray, "68 2"], crops: Sequence[FaceCrop]) -> FaceCrop:
+    """The crop whose landmarks lie closest to the given ones, up to shift and scale."""
+    shapes = [normalised_shape(crop.landmarks) for crop in crops]
+    wanted = normalised_shape(landmarks)
+    return crops[int(np.argmin([np.sum((shape - wanted) ** 2) for shape in shapes]))]
+
+
+def normalised_shape(landmarks: Float[np.ndarray, "68 2"]) -> Float[np.ndarray, "68 2"]:
+    """Landmarks centred on their mean, at unit root mean square distance from it."""
+    centred = landmarks - landmarks.mean(0)
+    return centred / max(float(np.sqrt(np.mean(np.sum(centred**2, axis=1)))), 1e-6)
+
+
+def read_crops(photos: Sequence[str | Path | FaceCrop]) -> list[FaceCrop]:
+    """Crops of photographs with one face each; crops pass through.
+
+    Raises:
+      InputError: a photograph cannot be read, or has no face or several.
+    """
+    return [photo if isinstance(photo, FaceCrop) else crop_face(photo, rule="only") for photo in photos]
+
+
+def to_uint8(image: Float[np.ndarray, "s s 3"]) -> UInt8[np.ndarray, "s s 3"]:
+    """[-1, 1] to 0..255."""
+    return np.clip((image + 1.0) * 127.5 + 0.5, 0.0, 255.0).astype(np.uint8)
+
+
+def _provenance(model: Model, identity: Identity, seed: int, config: Config, consistency: float) -> dict[str, str]:
+    """What every written picture says about itself."""
+    return {
+        "Software": "idfsr-jax",
+        "Description": "The face in this picture is synthesised from reference photographs by idfsr-jax; it is no evidence.",
+        "idfsr:model": model.digest,
+        "idfsr:identity": identity.digest,
+        "idfsr:seed": str(seed),
+        "idfsr:sampler": f"{config.sample.sampler}, {config.sample.steps} steps, guidance {config.sample.guidance:g}",
+        "idfsr:consistency": f"{consistency:g}",
+    }

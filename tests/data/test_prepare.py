@@ -1,0 +1,201 @@
+import io
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from idfsr_jax.data import prepare as prepare_module
+from idfsr_jax.data.index import FaceImages, load_index
+from idfsr_jax.data.prepare import prepare
+from idfsr_jax.errors import InputError
+from idfsr_jax.face import choose_face, find_faces, read_image
+
+KEPT = ["Ann/1.jpg", "Ann/2.jpg", "Ann/3.png", "Bea/1.jpg", "Bea/2.jpg", "Cid/1.jpg"]
+
+
+@pytest.fixture(scope="module")
+def prepared(photographs, tmp_path_factory):
+    """The report and folder of one run over the good and the bad."""
+    out = tmp_path_factory.mktemp("prepared") / "out"
+    return prepare(photographs, out, workers=0, min_side=64, progress=False), out
+
+
+def test_one_bad_file_never_stops_the_rest(prepared):
+    report, out = prepared
+    assert report.by_reason() == {
+        "unreadable": ["Bea/cut.jpg", "Bea/empty.jpg", "Cid/gone.jpg", "Cid/notes.txt"],
+        "copy of another": ["Ann/4.jpg"],
+        "face too small": ["Dot/small.png"],
+        "no face": ["Dot/wall.png"],
+    }
+    assert all(refusal.photo in refusal.message for refusal in report.refusals)
+    assert report.stray == ("Cid/deeper", "list.csv")
+    assert (report.photographs, report.kept) == (13, 6)
+    assert (report.splits["train"].people, report.splits["train"].people_with_two) == (3, 2)
+    assert load_index(out, "train").photos == tuple(KEPT)
+    assert sorted(path.name for path in out.iterdir()) == ["identity_faces", "report.json"]
+
+
+def test_the_report_can_be_printed_and_read(prepared):
+    report, out = prepared
+    text = io.StringIO()
+    report.print(Console(file=text, width=140))
+    for expected in ("6 of 13 photographs kept", "refused: no face", "Dot/wall.png", "photographs a second"):
+        assert expected in text.getvalue()
+    assert json.loads((out / "report.json").read_text())["kept"] == 6
+
+
+def test_descriptors_are_dlibs(prepared, photographs):
+    import dlib
+    import face_recognition_models
+
+    recogniser = dlib.face_recognition_model_v1(face_recognition_models.face_recognition_model_location())
+    index = load_index(prepared[1], "train")
+    image = read_image(photographs / index.photos[1])
+    face = choose_face(find_faces(image), image, "photo", rule="central")
+    points = [dlib.point(*(int(v) for v in np.floor(point))) for point in face.landmarks]
+    x, y, w, h = face.box
+    shape = dlib.full_object_detection(dlib.rectangle(x, y, x + w - 1, y + h - 1), points)
+    theirs = np.array(recogniser.compute_face_descriptor(image, shape))
+    # dlib's own points are whole pixels; another person would be 0.6 away or more.
+    assert np.linalg.norm(index.embeddings[1] - theirs) < 0.12
+
+
+def test_landmarks_lie_on_the_stored_picture(prepared):
+    index, images = load_index(prepared[1], "train"), FaceImages(prepared[1], "train")
+    image = images.read(0)
+    found = choose_face(find_faces(image), image, "crop", rule="central").landmarks / len(image)
+    assert np.linalg.norm(found - index.landmarks[0], axis=1).mean() < 0.015
+
+
+def test_a_finished_data_set_is_left_alone(prepared, photographs, monkeypatch):
+    report, out = prepared
+    monkeypatch.setattr(prepare_module, "extract_all", None)  # Reading anything would fail.
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    again = prepare(photographs, out, workers=0, min_side=64, progress=False)
+    assert again == report
+    assert times == {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    with pytest.raises(InputError, match="other photographs or settings"):
+        prepare(photographs, out, workers=0, min_side=65, progress=False)
+
+
+def test_splits(prepared, photographs, tmp_path):
+    splits = tmp_path / "splits"
+    splits.mkdir()
+    (splits / "train.txt").write_text("Ann\nNobody\n")
+    (splits / "val.txt").write_text("Cid\n")
+    report = prepare(photographs, tmp_path / "out", splits=splits, workers=0, progress=False)
+    assert {split: count.photographs for split, count in report.splits.items()} == {"train": 3, "val": 1}
+    assert report.people_left_out == 2 and report.people_missing == ("Nobody",)
+    whole, part = load_index(prepared[1], "train"), load_index(tmp_path / "out", "val")
+    assert part.people == ("Cid",)
+    # Another place in the batch, the same descriptor.
+    np.testing.assert_allclose(part.embeddings[0], whole.embeddings[-1], atol=1e-6)
+
+
+def test_a_split_without_a_usable_photograph_is_refused(photographs, tmp_path):
+    splits = tmp_path / "splits"
+    splits.mkdir()
+    (splits / "train.txt").write_text("Cid\n")
+    (splits / "val.txt").write_text("Dot\n")
+    with pytest.raises(InputError, match="no photograph of the split val") as error:
+        prepare(photographs, tmp_path / "out", splits=splits, workers=0, min_side=64, progress=False)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out" / "identity_faces").exists()
+
+
+def test_senseless_places_and_sizes_are_refused(photographs, tmp_path):
+    (tmp_path / "file").touch()
+    for out, settings in (
+        (tmp_path / "file", {}),
+        (photographs / "out", {}),
+        (tmp_path / "out", {"min_side": 8}),
+        (tmp_path / "out", {"min_side": 600}),
+    ):
+        with pytest.raises(InputError):
+            prepare(photographs, out, progress=False, **settings)
+
+
+SCRIPT = """
+    import sys
+    if __name__ == "__main__":
+        from idfsr_jax.data import prepare as module
+        module._PHOTOGRAPHS_A_PART = 2
+        real = module.extract_all
+        def counted(photographs, *rest):
+            print("READS", len(photographs), flush=True)
+            return real(photographs, *rest)
+        module.extract_all = counted
+        report = module.prepare(sys.argv[1], sys.argv[2], workers=int(sys.argv[3]), progress=False)
+        print("KEPT", report.kept, flush=True)
+"""
+
+
+def _children(pid: int) -> list[int]:
+    tasks = pathlib.Path(f"/proc/{pid}/task")
+    return [int(child) for task in tasks.iterdir() for child in (task / "children").read_text().split()]
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_data_set(photographs, tmp_path):
+    album = tmp_path / "album"
+    for number in range(12):
+        (album / "Ann").mkdir(parents=True, exist_ok=True)
+        image = read_image(photographs / KEPT[number % len(KEPT)])
+        from PIL import Image
+
+        Image.fromarray(image[number // 6 :]).save(album / "Ann" / f"{number:02d}.jpg")
+    script = tmp_path / "run.py"
+    script.write_text(textwrap.dedent(SCRIPT))
+
+    def command(out, workers):
+        return [sys.executable, str(script), str(album), str(out), str(workers)]
+
+    environment = os.environ | {"PYTHONPATH": str(pathlib.Path(prepare_module.__file__).parents[2])}
+    broken, whole = tmp_path / "broken", tmp_path / "whole"
+    process = subprocess.Popen(command(broken, 2), env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(list((broken / "parts").glob("*.npz"))) < 2 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    workers = _children(process.pid)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    finished = len(list((broken / "parts").glob("*.npz")))
+    assert 2 <= finished < 6 and workers
+    assert not (broken / "report.json").exists()
+
+    resumed = subprocess.run(command(broken, 0), env=environment, capture_output=True, text=True, check=True, timeout=200)
+    assert resumed.stdout.split() == ["READS", str(12 - 2 * finished), "KEPT", "12"]
+    straight = subprocess.run(command(whole, 0), env=environment, capture_output=True, text=True, check=True, timeout=200)
+    assert straight.stdout.split() == ["READS", "12", "KEPT", "12"]
+    (first,), (second,) = broken.glob("identity_faces/*/*.array_record*"), whole.glob("identity_faces/*/*.array_record*")
+    assert first.read_bytes() == second.read_bytes()
+    assert not (broken / "parts").exists()
+    assert not [pid for pid in workers if _alive(pid)]  # A dead parent's workers die too.
+
+
+def test_a_data_set_without_its_report_is_written_anew(prepared, photographs, tmp_path):
+    """As after a kill between the last two writes."""
+    out = tmp_path / "out"
+    shutil.copytree(prepared[1], out)
+    (out / "report.json").unlink()
+    (out / "identity_faces" / "incomplete.XYZ_1.0.0").mkdir()
+    report = prepare(photographs, out, workers=0, min_side=64, progress=False)
+    assert report.kept == 6
+    assert [path.name for path in (out / "identity_faces").iterdir()] == ["1.0.0"]
