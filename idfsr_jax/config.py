@@ -141,6 +141,9 @@ class SampleConfig:
 
     sampler: Literal["dpm++2m", "ddim", "ancestral"] = "dpm++2m"
     steps: int = 20
+    temperature: float = 1.0
+    """Scale of the starting noise. Below 1 a deterministic sampler stays nearer to the most likely picture, which suits a
+    model with little training; 1 is the model's own distribution."""
     guidance: float = 1.0
     """Classifier-free guidance weight w: out = null + w (conditioned - null); 1 is no guidance and one pass a step."""
     consistency: float = 0.0

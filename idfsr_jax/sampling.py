@@ -45,4 +45,5 @@ def restore_crops(
     project: Callable[[Array], Array] | None = None
     if low_resolution is not None:
         project = data_consistency(low_resolution, shape[1], consistency)  # type: ignore[arg-type]
-    return sample(denoise, key, shape, config.sample, config.diffusion, shape[1], project=project)
+    noise = config.sample.temperature * jax.random.normal(jax.random.fold_in(key, 0), shape)
+    return sample(denoise, key, shape, config.sample, config.diffusion, shape[1], project=project, noise=noise)

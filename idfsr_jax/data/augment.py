@@ -29,7 +29,7 @@ def _flip_68() -> np.ndarray:
 
 
 FLIP_68 = _flip_68()
-"""Point i of a mirrored face is point FLIP_68[i] of the face, mirrored: dlib names points by their side of the picture."""
+"""Point i of a mirrored face is the mirrored point FLIP_68[i] of the face: dlib names points by side of the picture."""
 
 
 def mirror(

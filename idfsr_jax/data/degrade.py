@@ -96,7 +96,7 @@ def enlarge_mixed(
 
 
 def data_consistency(
-    y: Float[Array, "b n n 3"], size: int, strength: float
+    y: Float[Array, "b n n 3"], size: int, strength: float | Float[Array, ""]
 ) -> Callable[[Float[Array, "b S S 3"]], Float[Array, "b S S 3"]]:
     """The projection onto pictures that down-sample to y (Wang et al. 2023, "DDNM"), for `diffusion.samplers.sample`.
 
@@ -107,7 +107,7 @@ def data_consistency(
     Args:
       y: the LR picture, in [-1, 1].
       size: side S of the pictures to project.
-      strength: 0 (nothing) to 1 (exact).
+      strength: 0 (nothing) to 1 (exact); may be traced.
 
     Raises:
       BadConfig: the side of y does not divide S.

@@ -7,13 +7,14 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from idfsr_jax.data.extract import Refusal
-from idfsr_jax.files import write_atomically
 from idfsr_jax.data.folder import Photograph
+from idfsr_jax.files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def write_part(path: Path, records: Sequence[FaceRecord], refusals: Sequence[Ref
         "sources": [record.source_sha256 for record in records],
         "refusals": [dataclasses.asdict(refusal) for refusal in refusals],
     }
-    arrays = {
+    arrays: dict[str, Any] = {
         "text": np.frombuffer(json.dumps(text).encode(), np.uint8),
         "jpeg": np.frombuffer(b"".join(record.jpeg for record in records), np.uint8),
         "jpeg_sizes": np.array([len(record.jpeg) for record in records], np.int64),

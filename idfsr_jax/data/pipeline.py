@@ -27,7 +27,8 @@ def check_data_config(config: DataConfig) -> None:
     if config.size < 1 or not config.scales or any(scale < 1 or config.size % scale for scale in config.scales):
         raise BadConfig(f"data.scales={config.scales}: each must divide data.size={config.size}.")
     weights = np.asarray(config.scale_weights, np.float64)
-    if len(weights) != len(config.scales) or not np.all(np.isfinite(weights)) or np.any(weights < 0) or not weights.sum():
+    sound = np.all(np.isfinite(weights)) and np.all(weights >= 0) and weights.sum() > 0
+    if len(weights) != len(config.scales) or not sound:
         raise BadConfig(f"data.scale_weights={config.scale_weights}: give one weight of 0 or more for each scale.")
     if not 0 <= config.flip <= 1 or not 0 <= config.own_embedding <= 1:
         raise BadConfig(f"data.flip={config.flip}, data.own_embedding={config.own_embedding}: give shares from 0 to 1.")

@@ -167,7 +167,7 @@ def _fill_parts(
             for chunk, path in missing:
                 faces: list[tuple[Photograph, Extracted]] = []
                 refusals: list[Refusal] = []
-                for photograph, result in zip(chunk, results):  # noqa: B905  (`results` runs over all chunks)
+                for photograph, result in zip(chunk, results):
                     if isinstance(result, Refusal):
                         refusals.append(result)
                     else:

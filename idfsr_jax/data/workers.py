@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
@@ -66,7 +66,7 @@ def _retry_alone(photograph: Photograph, settings: ExtractSettings) -> Extracted
 
 def extract_all(
     photographs: Sequence[Photograph], settings: ExtractSettings, workers: int, ahead: int = 192
-) -> Iterator[Extracted | Refusal]:
+) -> Generator[Extracted | Refusal, None, None]:
     """Extracts every photograph; yields the results in the order given.
 
     Args:
@@ -103,9 +103,7 @@ def extract_all(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _resubmit(
-    pool: ProcessPoolExecutor, photograph: Photograph, future: Future, settings: ExtractSettings
-) -> Future:
+def _resubmit(pool: ProcessPoolExecutor, photograph: Photograph, future: Future, settings: ExtractSettings) -> Future:
     if future.done() and not future.cancelled() and future.exception() is None:
         return future
     return pool.submit(extract, photograph.path, photograph.name, settings)

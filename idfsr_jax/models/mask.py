@@ -76,8 +76,8 @@ def low_frequency_tone(
     """The light and tone of the face, so coarse that its features are gone.
 
     A Gaussian mean over the face alone (normalised by the mask: neither hair nor background bleeds in). Its full width
-    at half maximum is `share` of the diameter of the face, which is that of a disk of the mask's area. At the default, a
-    wave as long as 0.76 diameters keeps half of its amplitude, one as long as a third of the diameter 3%.
+    at half maximum is `share` of the diameter of the face, which is that of a disk of the mask's area. At the default,
+    a wave as long as 0.76 diameters keeps half of its amplitude, one as long as a third of the diameter 3%.
 
     Args:
       y_up: the enlarged LR crop.

@@ -14,8 +14,9 @@ from idfsr_jax.models.resample import sample_bilinear
 _REGULARISATION = 1.0
 # Coordinates need float32 products: TF32, the default on a GPU, would move pixels.
 _EXACT = jax.lax.Precision.HIGHEST
-# The spline is smooth: a node every so many pixels, joined by cubics, gives it to a hundredth of a pixel.
+# The smoothed spline at nodes this far apart, joined by cubics, is right to a hundredth of a pixel on average.
 _NODE_SPACING = 4
+_FEWEST_CELLS = 16
 
 
 def similarity_transform(
@@ -91,8 +92,8 @@ def warp_map(
 ) -> Float[Array, "b m 2"]:
     """Where in the reference each point of the warped picture comes from (the backward map), in unit coordinates.
 
-    `tps` is the best similarity plus a smoothed spline of what the similarity leaves over, held to zero at twelve points
-    on the border of the crop: the face bends, while hair and background move as one rigid picture.
+    `tps` is the best similarity plus a smoothed spline of what the similarity leaves over, held to zero at twelve
+    points on the border of the crop: the face bends, while hair and background move as one rigid picture.
 
     Args:
       reference_landmarks: n landmarks of the reference.
@@ -129,7 +130,7 @@ def warp_reference(
       reference_landmarks: its 68 points, unit coordinates.
       landmarks: where they are to be, unit coordinates of the warped picture.
       kind: `tps`, thin-plate spline; `similarity`; `none`, the reference as it is.
-      regularisation: stiffness of the spline, see `thin_plate_spline`; 0 puts every landmark exactly in place.
+      regularisation: stiffness of the spline, see `thin_plate_spline`; 0 takes every landmark into its place.
 
     Returns:
       (warped, valid): the warped crop, its edge continued where the reference ends, and 1 where it shows the reference,
@@ -180,7 +181,7 @@ def _grid(size: int) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "size n
 
     Cubic Lagrange interpolation through the four nearest nodes: exact for the similarity, fourth order for the spline.
     """
-    n = max(size // _NODE_SPACING, 3) + 1
+    n = max(size // _NODE_SPACING, _FEWEST_CELLS) + 1
     positions = (np.arange(size) + 0.5) / size * (n - 1)
     first = np.clip(np.floor(positions).astype(int) - 1, 0, n - 4)
     spread = np.zeros((size, n), np.float32)

@@ -16,6 +16,7 @@ from idfsr_jax.face import write_image
 from idfsr_jax.files import write_atomically
 from idfsr_jax.models.condition import paste
 from idfsr_jax.models.id_encoder import load_id_encoder
+from idfsr_jax.pictures import grid
 from idfsr_jax.sampling import restore_crops
 from idfsr_jax.training.landmarks import train_landmark_net
 from idfsr_jax.training.log import progress_bar
@@ -101,9 +102,7 @@ def _previewer(out: Path, config: Config, frozen: Frozen) -> Any:
     def preview(step: int, ema: Any) -> None:
         sampled = restore_crops(ema, condition, key, config)
         rows = (condition.hidden, condition.reference, paste(condition, config.model.mask), sampled, target)
-        grid = np.concatenate([np.concatenate(list(np.asarray(row)), axis=1) for row in rows], axis=0)
-        image = np.clip((grid + 1.0) * 127.5 + 0.5, 0, 255).astype(np.uint8)
-        write_image(out / "samples" / f"{step:07d}.png", image, {})
+        write_image(out / "samples" / f"{step:07d}.png", grid(rows), {})
 
     return preview
 

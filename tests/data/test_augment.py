@@ -37,7 +37,9 @@ def test_mirroring_twice_changes_nothing(crop):
 
 def test_movement_is_small_and_never_the_same():
     corners = np.array([[0, 0, 1], [1, 0, 1], [0, 1, 1], [1, 1, 1.0]]).T
-    moved = [np.abs((slight_movement(np.random.default_rng(seed)) @ corners - corners)[:2]).max() for seed in range(100)]
+    moved = [
+        np.abs((slight_movement(np.random.default_rng(seed)) @ corners - corners)[:2]).max() for seed in range(100)
+    ]
     assert 0.15 > max(moved) > min(moved) > 0
 
 

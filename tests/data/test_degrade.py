@@ -151,6 +151,8 @@ def test_consistency_makes_block_means_exact_and_is_smooth(crops, s):
     np.testing.assert_allclose(degrade.data_consistency(y, 64, 1.0)(exact), exact, atol=1e-5)
     np.testing.assert_allclose(degrade.data_consistency(y, 64, 0.3)(start), start + 0.3 * (exact - start), atol=1e-5)
     np.testing.assert_array_equal(degrade.data_consistency(y, 64, 0.0)(start), start)
+    traced = jax.jit(lambda strength: degrade.data_consistency(y, 64, strength)(start))(1.0)
+    np.testing.assert_allclose(traced, exact, atol=1e-6)
     # Repeating pixels, the pseudo-inverse, steps at block borders; this correction has to step far less.
     steps = np.abs(np.diff(np.asarray(exact - start), axis=2)).max()
     repeated = np.repeat(np.asarray(y - degrade.area_downsample(start, s)), s, axis=2)

@@ -48,6 +48,8 @@ def test_digest_follows_files_and_settings():
     digest = part_digest([photograph], {"rule": "only"})
     moved = dataclasses.replace(photograph, path=Path("/moved/Al/1.jpg"), split="val")
     assert part_digest([moved], {"rule": "only"}) == digest
-    changed = [dataclasses.replace(photograph, **change) for change in ({"size": 11}, {"modified": 21}, {"name": "Al/2.jpg"})]
+    changed = [
+        dataclasses.replace(photograph, **change) for change in ({"size": 11}, {"modified": 21}, {"name": "Al/2.jpg"})
+    ]
     assert digest not in [part_digest([other], {"rule": "only"}) for other in changed]
     assert part_digest([photograph], {"rule": "central"}) != digest

@@ -121,7 +121,7 @@ def test_contents_come_from_the_records_named(config):
 
 
 def test_scale_weights_are_honoured(config):
-    scales = np.concatenate([batch["scale"] for batch in _take(training_examples(config, seed=0, batch=50), 16)])
+    scales = np.concatenate([batch["scale"] for batch in _take(training_examples(config, seed=0, batch=50), 8)])
     assert abs(np.mean(scales == 1) - 0.75) < 4 * np.sqrt(0.75 * 0.25 / len(scales))
 
 

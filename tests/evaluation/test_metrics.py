@@ -173,8 +173,8 @@ def test_bootstrap_covers_the_mean_as_often_as_it_says():
         values = 1.0 + rng.normal(size=40)[people] + 0.5 * rng.normal(size=120)
         low, high = metrics.bootstrap_interval(values, people, level=0.8, resamples=400, seed=trial)
         hits += low <= 1.0 <= high
-    # 80% of 200, within three standard deviations; drawing pictures would cover about 57%.
-    assert 140 <= hits <= 177
+    # 80% of 200, within three standard deviations; drawing pictures instead covers about 55%.
+    assert 143 <= hits <= 177
 
 
 def test_landmark_error_by_hand():

@@ -1,15 +1,24 @@
 """The face mask against scikit-image's polygons, and what is left of the LR face beneath it."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jaxtyping import Float
+from scipy.ndimage import gaussian_filter
+from scipy.spatial import cKDTree
 from skimage.draw import polygon2mask
 
-from idfsr_jax.models.mask import face_mask, face_outline, hide_face, low_frequency_tone
+from idfsr_jax.models import mask as masks
 
 SIZE = 64
+
+face_mask = jax.jit(masks.face_mask, static_argnums=1, static_argnames=("feather", "brow_raise"))
+face_outline = jax.jit(masks.face_outline)
+hide_face = jax.jit(masks.hide_face, static_argnums=2)
+low_frequency_tone = jax.jit(masks.low_frequency_tone)
 
 
 def drawn_face() -> Float[np.ndarray, "68 2"]:
@@ -23,10 +32,10 @@ def drawn_face() -> Float[np.ndarray, "68 2"]:
     turn = np.linspace(np.pi, 3 * np.pi, 7)[:-1]
     eye = np.stack([0.04 * np.cos(turn), 0.015 * np.sin(turn)], axis=1)
     turn = np.linspace(np.pi, 3 * np.pi, 13)[:-1]
-    lips = np.stack([0.09 * np.cos(turn), 0.03 * np.sin(turn)], axis=1) + [0.5, 0.68]
+    lips = np.stack([0.09 * np.cos(turn), 0.03 * np.sin(turn)], axis=1) + np.array([0.5, 0.68])
     turn = np.linspace(np.pi, 3 * np.pi, 9)[:-1]
-    inner_lips = np.stack([0.07 * np.cos(turn), 0.01 * np.sin(turn)], axis=1) + [0.5, 0.68]
-    eyes = [eye + [0.39, 0.47], eye + [0.61, 0.47]]
+    inner_lips = np.stack([0.07 * np.cos(turn), 0.01 * np.sin(turn)], axis=1) + np.array([0.5, 0.68])
+    eyes = [eye + np.array([0.39, 0.47]), eye + np.array([0.61, 0.47])]
     return np.concatenate([jaw, brows, bridge, nostrils, *eyes, lips, inner_lips]).astype(np.float32)
 
 
@@ -54,14 +63,14 @@ def test_mask_is_the_polygon_of_jaw_and_raised_brows(noise):
 def test_the_feather_is_the_smoothstep_of_the_distance_to_the_outline():
     landmarks = faces(0.0, 1)
     outline = np.asarray(face_outline(jnp.asarray(landmarks)))[0].astype(np.float64)
-    dense = np.concatenate([np.linspace(a, b, 400) for a, b in zip(outline, np.roll(outline, -1, axis=0))])
+    dense = np.concatenate([np.linspace(a, b, 1000) for a, b in zip(outline, np.roll(outline, -1, axis=0))])
     centres = (np.arange(SIZE) + 0.5) / SIZE
     pixels = np.stack(np.meshgrid(centres, centres), axis=-1)
-    distance = np.min(np.linalg.norm(pixels[:, :, None] - dense, axis=-1), axis=2)
+    distance, _ = cKDTree(dense).query(pixels)
     for feather in (0.02, 0.08):
         ramp = np.clip(0.5 + np.where(filled(outline), distance, -distance) / (2 * feather), 0, 1)
         mask = np.asarray(face_mask(jnp.asarray(landmarks), SIZE, feather=feather))[0, ..., 0]
-        np.testing.assert_allclose(mask, 3 * ramp**2 - 2 * ramp**3, atol=0.02)
+        np.testing.assert_allclose(mask, 3 * ramp**2 - 2 * ramp**3, atol=5e-3)
 
 
 def test_mask_is_one_on_the_face_and_zero_away_from_it():
@@ -81,7 +90,7 @@ def test_raised_brows_cover_the_forehead_also_of_a_tilted_head():
     for points in (upright, tilted.astype(np.float32)):
         up = points[36:48].mean(axis=0) - points[48:68].mean(axis=0)
         mask = np.asarray(face_mask(jnp.asarray(points)[None], SIZE))[0, ..., 0]
-        for share, covered in ((0.35, 1.0), (0.9, 0.0)):
+        for share, covered in ((0.3, 1.0), (1.0, 0.0)):
             column, row = ((points[17:27].mean(axis=0) + share * up) * SIZE).astype(int)
             assert mask[row, column] == covered
 
@@ -105,7 +114,7 @@ def test_a_mirrored_outline_has_the_mirrored_mask():
 
 def test_landmarks_in_one_place_give_a_finite_mask_and_gradient():
     landmarks = jnp.full((1, 68, 2), 0.5)
-    value, gradient = jax.value_and_grad(lambda x: face_mask(x, 16).sum())(landmarks)
+    value, gradient = jax.jit(jax.value_and_grad(lambda x: face_mask(x, 16).sum()))(landmarks)
     assert np.isfinite(value) and np.isfinite(gradient).all()
 
 
@@ -135,12 +144,10 @@ def test_full_hides_everything_of_the_face_and_nothing_else():
     np.testing.assert_array_equal(np.asarray(hide_face(one, mask, "full"))[outside], np.asarray(one)[outside])
     np.testing.assert_array_equal(hide_face(one, mask, "none"), one)
     with pytest.raises(ValueError, match="mask kind"):
-        jax.tree.map(lambda kind: hide_face.__wrapped__(one, mask, kind), "half")
+        inspect.unwrap(masks.hide_face)(one, mask, "half")
 
 
 def test_tone_is_the_masked_gaussian_mean():
-    from scipy.ndimage import gaussian_filter
-
     rng = np.random.default_rng(4)
     image = rng.uniform(-1, 1, (2, SIZE, SIZE, 3)).astype(np.float32)
     mask = np.asarray(face_mask(jnp.asarray(faces(0.0, 2)), SIZE))
@@ -182,6 +189,6 @@ def test_tone_sees_nothing_but_the_face_and_survives_an_empty_mask():
         low_frequency_tone(image, mask), low_frequency_tone(jnp.where(mask > 0, image, 1.0), mask)
     )
     empty = jnp.zeros_like(mask)
-    value, gradient = jax.value_and_grad(lambda m: hide_face(image, m, "tone").sum())(empty)
+    value, gradient = jax.jit(jax.value_and_grad(lambda m: hide_face(image, m, "tone").sum()))(empty)
     np.testing.assert_allclose(value, image.sum(), rtol=1e-4, atol=1e-3)
     assert np.isfinite(gradient).all()

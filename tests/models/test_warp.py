@@ -1,5 +1,7 @@
 """The warp against scikit-image's transforms and SciPy's interpolation, and its gradients."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,15 +11,23 @@ from scipy.interpolate import RBFInterpolator
 from scipy.ndimage import map_coordinates
 from skimage.transform import SimilarityTransform, ThinPlateSplineTransform
 
+from idfsr_jax.models import warp
 from idfsr_jax.models.resample import sample_bilinear
-from idfsr_jax.models.warp import similarity_transform, thin_plate_spline, warp_map, warp_reference
+from idfsr_jax.models.warp import similarity_transform
 
 SIZE = 64
 
+thin_plate_spline = jax.jit(warp.thin_plate_spline, static_argnames="regularisation")
+warp_map = jax.jit(warp.warp_map, static_argnames=("kind", "regularisation"))
+warp_reference = jax.jit(warp.warp_reference, static_argnames=("kind", "regularisation"))
+
 
 def points(count: int, seed: int = 0) -> Float[np.ndarray, "b 68 2"]:
+    """68 points strewn over the middle of the crop, none closer to another than landmarks usually are."""
     rng = np.random.default_rng(seed)
-    return rng.uniform(0.25, 0.75, (count, 68, 2)).astype(np.float32)
+    places = np.stack(np.meshgrid(np.arange(9), np.arange(9)), axis=-1).reshape(81, 2)
+    chosen = np.stack([places[rng.permutation(81)[:68]] for _ in range(count)])
+    return (0.25 + (chosen + rng.uniform(0.15, 0.85, chosen.shape)) / 18).astype(np.float32)
 
 
 def moved(landmarks: np.ndarray, noise: float = 0.01, seed: int = 1) -> Float[np.ndarray, "b 68 2"]:
@@ -57,8 +67,8 @@ def test_spline_is_scikit_images():
     ours = np.asarray(thin_plate_spline(jnp.asarray(source), jnp.asarray(target), jnp.asarray(queries)))
     for i in range(4):
         theirs = ThinPlateSplineTransform.from_estimate(source[i].astype(np.float64), target[i].astype(np.float64))
-        # a twentieth of a pixel of 128, for points strewn at random, some of them almost in the same place
-        np.testing.assert_allclose(ours[i], theirs(queries[i].astype(np.float64)), atol=4e-4)
+        # a hundredth of a pixel of 128
+        np.testing.assert_allclose(ours[i], theirs(queries[i].astype(np.float64)), atol=8e-5)
 
 
 @pytest.mark.parametrize("regularisation", [0.01, 1.0])
@@ -76,7 +86,7 @@ def test_smoothed_spline_is_scipys_in_double_precision(regularisation):
             (source[i] - centre) / radius, target[i].astype(np.float64), kernel="thin_plate_spline",
             smoothing=(regularisation + 1e-6) / 2, degree=1,
         )  # fmt: skip
-        np.testing.assert_allclose(np.asarray(ours)[i], theirs((queries[i] - centre) / radius), atol=1e-5)
+        np.testing.assert_allclose(np.asarray(ours)[i], theirs((queries[i] - centre) / radius), atol=3e-5)
 
 
 def test_unregularised_landmarks_map_exactly():
@@ -125,7 +135,7 @@ def test_equal_landmarks_leave_the_picture(astronaut, kind):
 def test_warp_is_the_map_evaluated_at_every_pixel(astronaut, kind, size):
     """The coarse nodes must not show; SciPy's sampling stands for ours."""
     image, landmarks = picture(astronaut, size), points(1)
-    reference = moved(landmarks, 0.02)
+    reference = moved(landmarks, 0.01)
     centres = (np.arange(size) + 0.5) / size
     grid = np.stack(np.meshgrid(centres, centres), axis=-1).reshape(1, -1, 2).astype(np.float32)
     origin = np.asarray(warp_map(*(jnp.asarray(x) for x in (reference, landmarks, grid)), kind))[0]
@@ -134,7 +144,7 @@ def test_warp_is_the_map_evaluated_at_every_pixel(astronaut, kind, size):
     warped, valid = warp_reference(*(jnp.asarray(x) for x in (image, reference, landmarks)), kind)
     difference = np.abs(np.asarray(warped)[0] - np.stack(expected, axis=-1))
     assert difference.mean() < 1e-3
-    assert difference.max() < 0.02
+    assert difference.max() < (0.05 if kind == "tps" else 1e-3)
     inside = ((rows_columns >= 0) & (rows_columns <= size - 1)).all(axis=0)
     outside = ((rows_columns < -1) | (rows_columns > size)).any(axis=0)
     valid = np.asarray(valid)[0, ..., 0]
@@ -186,7 +196,7 @@ def test_gradient_agrees_with_finite_differences(argument):
     gradient = np.asarray(jax.jit(jax.grad(loss, argnums=argument))(*arguments))
     assert np.isfinite(gradient).all()
     direction = np.random.default_rng(4).normal(size=arguments[argument].shape)
-    step = {0: 1e-1, 1: 3e-3, 2: 3e-3}[argument]
+    step = {0: 1e-1, 1: 1e-3, 2: 1e-3}[argument]
 
     def at(factor):
         changed = list(arguments)
@@ -199,7 +209,7 @@ def test_gradient_agrees_with_finite_differences(argument):
 def test_an_unknown_kind_is_refused():
     landmarks = jnp.asarray(points(1))
     with pytest.raises(ValueError, match="warp kind"):
-        warp_reference.__wrapped__(jnp.zeros((1, 8, 8, 3)), landmarks, landmarks, "bend")
+        inspect.unwrap(warp.warp_reference)(jnp.zeros((1, 8, 8, 3)), landmarks, landmarks, "bend")
 
 
 def test_sampling_is_scipys_with_the_edge_continued():

@@ -21,8 +21,8 @@ Records = Callable[[], Iterable[tuple[str, FaceRecord]]]
 class IdentityFaces(tfds.core.GeneratorBasedBuilder):
     """Writes prepared faces; `idfsr_jax.data.index` reads them.
 
-    Every example has `image` (JPEG, side n), `landmarks` (float32 [68, 2], unit coordinates), `embedding` (float32 [d]),
-    `identity`, `photo` (name below the folder of photographs) and `source_sha256` (of the photograph's file).
+    Every example has `image` (JPEG, side n), `landmarks` (float32 [68, 2], unit coordinates), `embedding` (float32
+    [d]), `identity`, `photo` (name below the folder of photographs) and `source_sha256` (of the photograph's file).
     """
 
     VERSION = tfds.core.Version("1.0.0")

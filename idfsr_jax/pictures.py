@@ -1,0 +1,32 @@
+"""Sheets and grids of pictures."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+_PANEL = 192
+_LABEL = 22
+
+
+def label_panels(
+    panels: Sequence[tuple[str, UInt8[np.ndarray, "h w 3"]]], columns: int = 5
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Pictures in rows, each under its label; small ones are enlarged with their pixels left visible."""
+    rows = -(-len(panels) // columns)
+    width = min(columns, len(panels)) * _PANEL
+    canvas = Image.new("RGB", (width, rows * (_PANEL + _LABEL)), "white")
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(13)
+    for place, (label, image) in enumerate(panels):
+        left, top = place % columns * _PANEL, place // columns * (_PANEL + _LABEL)
+        kind = Image.Resampling.NEAREST if image.shape[0] <= 32 else Image.Resampling.BICUBIC
+        draw.text((left + 4, top + 3), label, "black", font)
+        canvas.paste(Image.fromarray(image).resize((_PANEL - 4, _PANEL - 4), kind), (left + 2, top + _LABEL))
+    return np.array(canvas)
+
+
+def grid(rows: Sequence[Float[np.ndarray, "b s s 3"]]) -> UInt8[np.ndarray, "h w 3"]:
+    """Batches of pictures in [-1, 1], a row each, as one picture."""
+    lines = [np.concatenate(list(np.asarray(row)), axis=1) for row in rows]
+    return np.clip((np.concatenate(lines, axis=0) + 1.0) * 127.5 + 0.5, 0, 255).astype(np.uint8)
