@@ -164,7 +164,9 @@ def restore(
         raise InputError("--box belongs to one photograph; restore one input at a time with it.")
     outputs = output_paths(pictures, out)
     sheets = output_paths(pictures, sheet) if sheet is not None else None
-    _require_distinct([*pictures, *references, identity], [*outputs, *(sheets or [])])
+    # `Restoration.save` puts further variants beside the first.
+    variant_paths = [path.with_stem(f"{path.stem}-{number}") for path in outputs for number in range(2, variants + 1)]
+    _require_distinct([*pictures, *references, identity], [*outputs, *variant_paths, *(sheets or [])])
     for folder in {path.parent for path in [*outputs, *(sheets or [])]}:
         _require_writable(folder)
 
@@ -189,7 +191,7 @@ def restore(
             )
             restoration.save(path)
             if sheets is not None:
-                write_image(sheets[index], restoration.sheet(), restoration.metadata)
+                write_image(sheets[index], restoration.sheet(), dict(restoration.metadata))
         except InputError as error:
             _complain(error)
             failed += 1
@@ -254,7 +256,7 @@ def output_paths(inputs: Sequence[Path], out: Path) -> list[Path]:
         path, number = out / f"{source.stem}.png", 1
         while path in paths:
             number += 1
-            path = out / f"{source.stem}-{number}.png"
+            path = out / f"{source.stem}.{number}.png"
         paths.append(path)
     return paths
 

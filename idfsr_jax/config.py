@@ -63,7 +63,8 @@ class ModelConfig:
     blocks: tuple[int, ...] = (2, 2, 2)
     """Residual blocks on the way down at each resolution (the way up has as many)."""
     attention_at: int = 16
-    """Feature maps of this side or less get self-attention at the bottleneck and cross-attention to the identity tokens."""
+    """Feature maps of this side or less get self-attention at the bottleneck and cross-attention to the identity
+    tokens."""
     head_width: int = 32
     embedding: int = 256
     """Width of the modulation vector made of log-SNR, scale and identity."""
@@ -73,7 +74,8 @@ class ModelConfig:
     """`full` hides the LR face (the paper); `tone` keeps its coarsest light; `none` is an ablation."""
     warp: Literal["tps", "similarity", "none"] = "tps"
     prior_std: float = 0.35
-    """Assumed error of the masked-and-pasted picture around which the denoiser is preconditioned; 1.0 with `use_prior=False`."""
+    """Assumed error of the masked-and-pasted picture around which the denoiser is preconditioned; 1.0 with
+    `use_prior=False`."""
     use_prior: bool = True
     dtype: Literal["float32", "bfloat16"] = "float32"
 
@@ -142,8 +144,8 @@ class SampleConfig:
     sampler: Literal["dpm++2m", "ddim", "ancestral"] = "dpm++2m"
     steps: int = 20
     temperature: float = 1.0
-    """Scale of the starting noise. Below 1 a deterministic sampler stays nearer to the most likely picture, which suits a
-    model with little training; 1 is the model's own distribution."""
+    """Scale of the starting noise. Below 1 a deterministic sampler stays nearer to the most likely picture, which suits
+    a model with little training; 1 is the model's own distribution."""
     guidance: float = 1.0
     """Classifier-free guidance weight w: out = null + w (conditioned - null); 1 is no guidance and one pass a step."""
     consistency: float = 0.0

@@ -13,17 +13,17 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-from idfsr_jax.errors import InputError
+from idfsr_jax.errors import InputError, NoFace
 from idfsr_jax.face import FaceCrop, align_face, find_faces, read_image, resize_crop, write_image
 from idfsr_jax.files import write_atomically
+from idfsr_jax.pictures import label_panels
 
 REQUIREMENT = "face_recognition==1.3.0"
 MEMBERS = "face_recognition-1.3.0/tests/test_images"
@@ -36,7 +36,7 @@ PHOTOGRAPHS = {
 """Names and SHA-256 sums of the photographs."""
 CREDIT = (
     "The photographs are test images of the Python package face_recognition 1.3.0, which names them obama and biden: "
-    "Barack Obama and Joe Biden,\nby all appearance in White House photographs, which are works of the US government "
+    "Barack Obama and Joe Biden, by all appearance in White House photographs, which are works of the US government "
     "and so in the public domain."
 )
 FITTED = ("obama2.jpg", "obama3.jpg")
@@ -44,9 +44,6 @@ HELD_OUT = "obama.jpg"
 SOMEBODY_ELSE = "biden.jpg"
 FACTOR = 16
 
-_PANEL = 256
-_MARGIN = 16
-_LINE = 20
 # pip asks a source distribution's own code for its metadata. The pictures are all that is wanted of this one, so that
 # question is answered here instead, and no code of the archive runs.
 _BACKEND = """
@@ -67,16 +64,6 @@ class Backend:
 
 __legacy__ = Backend()
 """
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One picture of the sheet with what is written below it, a line each."""
-
-    caption: Sequence[str]
-    image: UInt8[np.ndarray, "h w 3"]
-    smooth: bool = True
-    """Whether pixels are interpolated when the picture is enlarged."""
 
 
 def cache_folder() -> Path:
@@ -130,29 +117,7 @@ def shrink(image: UInt8[np.ndarray, "s s 3"], factor: int) -> UInt8[np.ndarray, 
     return np.array(Image.fromarray(image).reduce(factor))
 
 
-def draw_sheet(title: str, rows: Sequence[Sequence[Panel]], footer: str) -> UInt8[np.ndarray, "h w 3"]:
-    """Pictures in rows with captions on white; a title above and a footer below."""
-    font, small = ImageFont.load_default(16), ImageFont.load_default(13)
-    lines = [max(len(panel.caption) for panel in row) for row in rows]
-    heights = [_PANEL + count * _LINE + 2 * _MARGIN for count in lines]
-    width = max(len(row) for row in rows) * (_PANEL + _MARGIN) + _MARGIN
-    top = 2 * _MARGIN + _LINE
-    sheet = Image.new("RGB", (width, top + sum(heights) + (footer.count("\n") + 1) * _LINE + _MARGIN), "white")
-    draw = ImageDraw.Draw(sheet)
-    draw.text((_MARGIN, _MARGIN), title, "black", font)
-    for row, height in zip(rows, heights, strict=True):
-        for column, panel in enumerate(row):
-            left = _MARGIN + column * (_PANEL + _MARGIN)
-            kind = Image.Resampling.BICUBIC if panel.smooth else Image.Resampling.NEAREST
-            sheet.paste(Image.fromarray(panel.image).resize((_PANEL, _PANEL), kind), (left, top))
-            for index, line in enumerate(panel.caption):
-                draw.text((left, top + _PANEL + 6 + index * _LINE), line, "black", small)
-        top += height
-    draw.multiline_text((_MARGIN, top), footer, "gray", small)
-    return np.array(sheet)
-
-
-def compare(restorer: Any, photographs: Mapping[str, Path]) -> tuple[list[list[Panel]], dict[str, str]]:
+def compare(restorer: Any, photographs: Mapping[str, Path]) -> tuple[UInt8[np.ndarray, "h w 3"], dict[str, str]]:
     """Fits two people and restores one tiny face with either identity.
 
     Args:
@@ -160,32 +125,38 @@ def compare(restorer: Any, photographs: Mapping[str, Path]) -> tuple[list[list[P
       photographs: by name, from `demo_photographs`.
 
     Returns:
-      The rows of the sheet, and the metadata of the restoration.
+      The labelled sheet, and the metadata of the restoration.
     """
     size = restorer.config.data.size
-    truth = resize_crop(_largest_face(photographs[HELD_OUT]).image, size)
+    truth = resize_crop(largest_face(photographs[HELD_OUT]).image, size)
     tiny = shrink(truth, FACTOR)
-    side = size // FACTOR
-    bicubic = np.array(Image.fromarray(tiny).resize((size, size), Image.Resampling.BICUBIC))
-
-    own, other = [_largest_face(photographs[name]) for name in FITTED], [_largest_face(photographs[SOMEBODY_ELSE])]
+    own, other = [largest_face(photographs[name]) for name in FITTED], [largest_face(photographs[SOMEBODY_ELSE])]
     person = _timed(f"fitting to {len(own)} photographs", restorer.fit, own)
     somebody = _timed("fitting to somebody else", restorer.fit, other)
     restored = _timed("restoring", restorer.restore, tiny, person, own)
     swapped = _timed("restoring with somebody else's identity", restorer.restore, tiny, somebody, other)
-    results = [
-        Panel((f"The input: {side} x {side} pixels,", "all that is known of this picture"), tiny, smooth=False),
-        Panel((f"The input, enlarged {FACTOR} times", "by bicubic interpolation"), bicubic),
-        Panel(("Restored, with the identity", "fitted to the first two below"), restored.images[0]),
-        Panel(("The same input, with the", "identity fitted to the third"), swapped.images[0]),
-        Panel(("The truth, which the", "system has never seen"), truth),
+    panels = [
+        (f"input, {size // FACTOR} x {size // FACTOR} px", tiny),
+        ("bicubic", np.array(Image.fromarray(tiny).resize((size, size), Image.Resampling.BICUBIC))),
+        ("restored, fitted to A and B", restored.images[0]),
+        ("the same input, fitted to C", swapped.images[0]),
+        ("truth, never seen", truth),
+        *((f"photograph {letter}", crop.image) for letter, crop in zip("ABC", own + other, strict=True)),
     ]
-    fitted = [
-        Panel(("Fitted to",), own[0].image),
-        Panel(("Fitted to",), own[1].image),
-        Panel(("Somebody else",), other[0].image),
-    ]
-    return [results, fitted], restored.metadata
+    return label_panels(panels), dict(restored.metadata)
+
+
+def largest_face(path: Path) -> FaceCrop:
+    """The canonical crop of the largest face in a photograph.
+
+    Raises:
+      NoFace: there is none.
+    """
+    image = read_image(path)
+    faces = find_faces(image)
+    if not faces:
+        raise NoFace(f"{path}: no face was found.")
+    return align_face(image, faces[0])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -198,10 +169,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(CREDIT)
         from idfsr_jax.restorer import Restorer
 
-        rows, metadata = compare(Restorer.load(), photographs)
-        title = f"A face of {rows[0][0].image.shape[0]} x {rows[0][0].image.shape[0]} pixels, restored with references"
-        footer = f"Restored faces are synthesised from references. They are no evidence of who is shown.\n{CREDIT}"
-        write_image(out, draw_sheet(title, rows, footer), metadata)
+        sheet, metadata = compare(Restorer.load(), photographs)
+        write_image(out, sheet, metadata | {"Copyright": CREDIT})
     except InputError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
@@ -209,11 +178,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     print(f"Written: {out}")
     return 0
-
-
-def _largest_face(path: Path) -> FaceCrop:
-    image = read_image(path)
-    return align_face(image, find_faces(image)[0])
 
 
 def _timed(what: str, call: Any, *arguments: Any) -> Any:

@@ -1,6 +1,7 @@
 """Errors that a user's input can cause.
 
-Every one carries a single sentence that names the file and says what to do; the command line prints it and exits with 2.
+Every one carries a single sentence that names the file and says what to do; the command line prints it and exits
+with 2.
 """
 
 

@@ -39,8 +39,9 @@ class Identity:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the vectors, which names the identity in the pictures made with it."""
-        return _digest(self.embedding, self.start, self.losses)
+        """SHA-256 of the vectors and of all that is said about them; names the identity in the pictures made with it."""
+        facts = json.dumps([self.photographs, self.encoder, self.model])
+        return _digest(facts, self.embedding, self.start, self.losses)
 
     def save(self, path: str | Path) -> None:
         """Writes the identity as safetensors, whole or not at all.
@@ -82,9 +83,10 @@ class Identity:
             raise BadWeights(f"{path}: is not an identity file; `idfsr fit` makes identity files.") from error
         if metadata.get("format") != _FORMAT or set(arrays) != {"embedding", "start", "losses"}:
             raise BadWeights(f"{path}: is not an identity file; `idfsr fit` makes identity files.")
+        photographs = metadata.get("photographs", "")
         identity = cls(
             **arrays,
-            photographs=int(metadata.get("photographs", "0")),
+            photographs=int(photographs) if photographs.isdecimal() else 0,
             encoder=metadata.get("encoder", ""),
             model=metadata.get("model", ""),
         )
@@ -95,8 +97,8 @@ class Identity:
         return identity
 
 
-def _digest(*arrays: Float[np.ndarray, " n"]) -> str:
-    digest = hashlib.sha256()
+def _digest(facts: str, *arrays: Float[np.ndarray, " _"]) -> str:
+    digest = hashlib.sha256(facts.encode())
     for array in arrays:
         digest.update(np.ascontiguousarray(array, "<f4").tobytes())
     return digest.hexdigest()

@@ -70,11 +70,15 @@ def find_low_resolution_face(
     height, width = image.shape[:2]
     if box is None and height == width and height <= CROP_SIDES[1]:
         if height < CROP_SIDES[0]:
-            raise InputError(f"{name}: is {width} px wide, and a face needs {CROP_SIDES[0]} px at the least; give a larger one.")
+            raise InputError(
+                f"{name}: is {width} px wide, and a face needs {CROP_SIDES[0]} px at the least; give a larger one."
+            )
         side = low_resolution_side(height, config, scale, name)
         return LowResolutionFace(_resize(image, side))
     if box is None and max(height, width) <= CROP_SIDES[1]:
-        raise InputError(f"{name}: is {width} x {height} px, and an aligned crop is square; crop it to the head, or give --box.")
+        raise InputError(
+            f"{name}: is {width} x {height} px, and an aligned crop is square; crop it to the head, or give --box."
+        )
     if box is not None:
         transform = _straighten(image, _rough_transform(image, box, name), config, landmark_net)
     else:
@@ -96,7 +100,9 @@ def low_resolution_side(native: int, config: Config, scale: int | None, name: st
     size, scales = config.data.size, config.data.scales
     if scale is not None:
         if scale not in scales:
-            raise InputError(f"{name}: --scale {scale} is none of the model's, which are {', '.join(map(str, scales))}.")
+            raise InputError(
+                f"{name}: --scale {scale} is none of the model's, which are {', '.join(map(str, scales))}."
+            )
         return size // scale
     if native >= size:
         raise InputError(
@@ -112,7 +118,9 @@ def _rough_transform(
     x, y, w, h = box
     height, width = image.shape[:2]
     if w < 2 or h < 2 or x < 0 or y < 0 or x + w > width or y + h > height:
-        raise InputError(f"{name}: the box {x},{y},{w},{h} does not lie in the {width} x {height} picture; give x,y,width,height.")
+        raise InputError(
+            f"{name}: the box {x},{y},{w},{h} does not lie in the {width} x {height} picture; give x,y,width,height."
+        )
     side = _BOX_TO_CROP * max(w, h)
     centre = np.array([x + w / 2, y + h / 2 - _BOX_DROP * h])
     return np.array([[side, 0.0, centre[0] - side / 2], [0.0, side, centre[1] - side / 2], [0.0, 0.0, 1.0]])

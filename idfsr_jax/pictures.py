@@ -1,9 +1,9 @@
 """Sheets and grids of pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Array, Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 _PANEL = 192
@@ -26,7 +26,7 @@ def label_panels(
     return np.array(canvas)
 
 
-def grid(rows: Sequence[Float[np.ndarray, "b s s 3"]]) -> UInt8[np.ndarray, "h w 3"]:
+def grid(rows: Iterable[Float[np.ndarray | Array, "b s s 3"]]) -> UInt8[np.ndarray, "h w 3"]:
     """Batches of pictures in [-1, 1], a row each, as one picture."""
     lines = [np.concatenate(list(np.asarray(row)), axis=1) for row in rows]
     return np.clip((np.concatenate(lines, axis=0) + 1.0) * 127.5 + 0.5, 0, 255).astype(np.uint8)

@@ -184,7 +184,9 @@ class Restorer:
         if identity.model != self.model.digest:
             raise InputError("The identity was fitted with another model; fit it again with this one.")
         if variants < 1 or not 0.0 <= consistency <= 1.0:
-            raise InputError(f"variants={variants}, consistency={consistency}: give 1 or more, and a number from 0 to 1.")
+            raise InputError(
+                f"variants={variants}, consistency={consistency}: give 1 or more, and a number from 0 to 1."
+            )
 
     def _sampling_config(self, steps: int | None, guidance: float | None) -> Config:
         sample = self.config.sample
@@ -233,7 +235,8 @@ def _provenance(model: Model, identity: Identity, seed: int, config: Config, con
     """What every written picture says about itself."""
     return {
         "Software": "idfsr-jax",
-        "Description": "The face in this picture is synthesised from reference photographs by idfsr-jax; it is no evidence.",
+        "Description": "The face in this picture is synthesised from reference photographs by idfsr-jax; "
+        "it is no evidence.",
         "idfsr:model": model.digest,
         "idfsr:identity": identity.digest,
         "idfsr:seed": str(seed),

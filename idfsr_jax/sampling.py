@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from idfsr_jax.config import Config
 from idfsr_jax.data.degrade import data_consistency
-from idfsr_jax.diffusion.samplers import guided, sample
+from idfsr_jax.diffusion.samplers import Denoise, guided, sample
 from idfsr_jax.models.condition import Condition, without_identity
 from idfsr_jax.models.denoiser import Denoiser
 
@@ -34,16 +34,14 @@ def restore_crops(
       consistency: strength of the projection onto pictures that down-sample to y, 0 to 1.
     """
     network = partial(Denoiser(config.model).apply, {"params": params})
-    shape = condition.hidden.shape
-
-    def denoise(x_t: Float[Array, "b s s 3"], log_snr: Float[Array, " b"]) -> Float[Array, "b s s 3"]:
-        return network(x_t, log_snr, condition)  # type: ignore[return-value]
-
+    batch, size, _, channels = condition.hidden.shape
+    shape = (batch, size, size, channels)
+    denoise: Denoise = lambda x_t, log_snr: network(x_t, log_snr, condition)  # noqa: E731
     if config.sample.guidance != 1.0:
         null = without_identity(condition)
         denoise = guided(denoise, lambda x_t, log_snr: network(x_t, log_snr, null), config.sample.guidance)
     project: Callable[[Array], Array] | None = None
     if low_resolution is not None:
-        project = data_consistency(low_resolution, shape[1], consistency)  # type: ignore[arg-type]
+        project = data_consistency(low_resolution, size, consistency)  # type: ignore[arg-type]
     noise = config.sample.temperature * jax.random.normal(jax.random.fold_in(key, 0), shape)
-    return sample(denoise, key, shape, config.sample, config.diffusion, shape[1], project=project, noise=noise)
+    return sample(denoise, key, shape, config.sample, config.diffusion, size, project=project, noise=noise)

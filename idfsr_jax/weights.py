@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 from jaxtyping import Float
 from safetensors import SafetensorError
-from safetensors.numpy import load as load_safetensors
+from safetensors.flax import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
 from idfsr_jax.config import Config, from_dict
@@ -30,7 +30,7 @@ class Model:
       denoiser: its averaged parameters.
       landmark_net: parameters of LandmarkNet.
       center: mean raw descriptor of the training people, [D].
-      digest: SHA-256 of the denoiser's file, which names the model in identity files and pictures.
+      digest: SHA-256 over the sums of all its files, which names the model in identity files and pictures.
       steps: training steps.
     """
 
@@ -43,22 +43,14 @@ class Model:
 
 
 def save_tree(path: Path, tree: Any, dtype: str = "float32") -> str:
-    """Writes a parameter tree as safetensors; returns the file's SHA-256.
+    """Writes a parameter tree as one safetensors file; returns the file's SHA-256.
 
     Args:
       path: the file.
       tree: nested dict of arrays.
       dtype: "float32" or "bfloat16"; vectors stay float32, as they are few and sensitive.
     """
-    target = ml_dtypes.bfloat16 if dtype == "bfloat16" else np.float32
-    flat = flax.traverse_util.flatten_dict(tree, sep="/")
-    arrays = {
-        name: np.ascontiguousarray(np.asarray(value, np.float32).astype(target if np.ndim(value) > 1 else np.float32))
-        for name, value in flat.items()
-    }
-    data = save_safetensors(arrays)
-    write_atomically(path, lambda file: file.write(data))
-    return hashlib.sha256(data).hexdigest()
+    return _save_flat(path, _flat_arrays(tree, dtype))
 
 
 def load_tree(path: Path, sha256: str | None = None) -> dict:
@@ -71,6 +63,54 @@ def load_tree(path: Path, sha256: str | None = None) -> dict:
     Raises:
       BadWeights: missing, damaged, or not the file that was meant.
     """
+    return flax.traverse_util.unflatten_dict(_load_flat(path, sha256), sep="/")
+
+
+def save_parts(folder: Path, name: str, tree: Any, dtype: str, part_bytes: int = 15_000_000) -> dict[str, str]:
+    """Writes a parameter tree as `name-1.safetensors`, `name-2.safetensors`, ... of bounded size.
+
+    Version control and package indices dislike large files.
+
+    Returns:
+      The SHA-256 of each file, by its name.
+    """
+    parts: list[dict[str, np.ndarray]] = [{}]
+    for key, value in _flat_arrays(tree, dtype).items():
+        if parts[-1] and sum(each.nbytes for each in parts[-1].values()) + value.nbytes > part_bytes:
+            parts.append({})
+        parts[-1][key] = value
+    names = [f"{name}-{number}.safetensors" for number in range(1, len(parts) + 1)]
+    return {file: _save_flat(folder / file, part) for file, part in zip(names, parts, strict=True)}
+
+
+def load_parts(folder: Path, name: str, sums: Mapping[str, str]) -> dict:
+    """Reads what `save_parts` wrote; `sums` says which files belong to it.
+
+    Raises:
+      BadWeights: a part is missing or damaged.
+    """
+    flat: dict[str, np.ndarray] = {}
+    for file in sorted(file for file in sums if file.startswith(f"{name}-")):
+        flat |= _load_flat(folder / file, sums[file])
+    return flax.traverse_util.unflatten_dict(flat, sep="/")
+
+
+def _flat_arrays(tree: Any, dtype: str) -> dict[str, np.ndarray]:
+    target = ml_dtypes.bfloat16 if dtype == "bfloat16" else np.float32
+    flat = flax.traverse_util.flatten_dict(tree, sep="/")
+    return {
+        name: np.ascontiguousarray(np.asarray(value, np.float32).astype(target if np.ndim(value) > 1 else np.float32))
+        for name, value in flat.items()
+    }
+
+
+def _save_flat(path: Path, arrays: dict[str, np.ndarray]) -> str:
+    data = save_safetensors(arrays)
+    write_atomically(path, lambda file: file.write(data))
+    return hashlib.sha256(data).hexdigest()
+
+
+def _load_flat(path: Path, sha256: str | None) -> dict[str, np.ndarray]:
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -81,8 +121,7 @@ def load_tree(path: Path, sha256: str | None = None) -> dict:
         arrays = load_safetensors(data)
     except (SafetensorError, ValueError, KeyError) as error:
         raise BadWeights(f"{path}: is not a readable safetensors file; get it again.") from error
-    flat = {name: value.astype(np.float32) for name, value in arrays.items()}
-    return flax.traverse_util.unflatten_dict(flat, sep="/")
+    return {name: np.asarray(value).astype(np.float32) for name, value in arrays.items()}
 
 
 def save_model(
@@ -107,8 +146,7 @@ def save_model(
       dtype: precision of the matrices on disk.
       facts: anything else to record (images seen, minutes).
     """
-    sums = {
-        "denoiser.safetensors": save_tree(folder / "denoiser.safetensors", denoiser, dtype),
+    sums = save_parts(folder, "denoiser", denoiser, dtype) | {
         "landmark_net.safetensors": save_tree(folder / "landmark_net.safetensors", landmark_net, dtype),
         "center.safetensors": save_tree(folder / "center.safetensors", {"center": center}),
     }
@@ -129,19 +167,22 @@ def load_model(folder: Path | None = None) -> Model:
     folder = shipped_model() if folder is None else Path(folder)
     try:
         description = json.loads((folder / "model.json").read_text())
-        sums, config = description["sha256"], from_dict(Config, description["config"])
+        sums, steps = dict(description["sha256"]), int(description["steps"])
+        config = from_dict(Config, description["config"])
     except OSError as error:
         raise BadWeights(f"{folder}: holds no model.json; give the `model` folder of a training run.") from error
     except (ValueError, KeyError) as error:
-        raise BadWeights(f"{folder / 'model.json'}: is not a model description of this version; get it again.") from error
+        raise BadWeights(
+            f"{folder / 'model.json'}: is not a model description of this version; get it again."
+        ) from error
     read = lambda name: load_tree(folder / f"{name}.safetensors", sums.get(f"{name}.safetensors", ""))  # noqa: E731
     return Model(
         config=config,
-        denoiser=read("denoiser"),
+        denoiser=load_parts(folder, "denoiser", sums),
         landmark_net=read("landmark_net"),
         center=read("center")["center"],
-        digest=sums["denoiser.safetensors"],
-        steps=int(description["steps"]),
+        digest=hashlib.sha256("".join(sums[name] for name in sorted(sums)).encode()).hexdigest(),
+        steps=steps,
     )
 
 

@@ -90,3 +90,72 @@ def _astronaut() -> np.ndarray:
 def astronaut(_astronaut: np.ndarray) -> UInt8[np.ndarray, "512 512 3"]:
     """A photograph with one real face (Eileen Collins, NASA, public domain), from the scikit-image wheel."""
     return _astronaut.copy()
+
+
+@pytest.fixture(scope="session")
+def shrink():
+    """A function that makes any configuration so small that a step of it compiles and runs in seconds."""
+    from dataclasses import replace
+
+    from idfsr_jax.config import Config
+
+    def shrunk(config: Config) -> Config:
+        return replace(
+            config,
+            data=replace(config.data, size=32, scales=(4, 8), scale_weights=(1.0, 1.0)),
+            model=replace(config.model, channels=(8, 16), blocks=(1, 1), head_width=8, embedding=16),
+            landmarks=replace(config.landmarks, size=32, channels=(4, 4, 4), steps=2, batch=2),
+            train=replace(config.train, batch=2, warmup_steps=1),
+            sample=replace(config.sample, steps=2),
+            fit=replace(config.fit, steps=2, batch=2, scales=(4, 8)),
+        )
+
+    return shrunk
+
+
+@pytest.fixture(scope="session")
+def tiny_config(shrink):
+    """The default configuration, shrunk."""
+    from idfsr_jax.config import Config
+
+    return shrink(Config())
+
+
+@pytest.fixture(scope="session")
+def face_crop(_astronaut: np.ndarray):
+    """The astronaut's canonical crop."""
+    from idfsr_jax.face import align_face, choose_face, find_faces
+
+    face = choose_face(find_faces(_astronaut, ladder=(0,)), _astronaut, "astronaut", "only")
+    return align_face(_astronaut, face)
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tiny_config, face_crop) -> tuple[dict, dict]:
+    """Random denoiser (with an output that is not zero) and LandmarkNet (that sees the astronaut's face everywhere)."""
+    import jax.numpy as jnp
+
+    from idfsr_jax.models.denoiser import init_denoiser
+    from idfsr_jax.models.landmark_net import LandmarkNet
+
+    rng = np.random.default_rng(0)
+    denoiser = jax.device_get(init_denoiser(jax.random.key(0), tiny_config.model, tiny_config.data.size))
+    # What starts at zero would hide the condition from the output.
+    denoiser = jax.tree.map(
+        lambda x: x + 0.1 * rng.standard_normal(x.shape).astype(np.float32) if not np.any(x) else x, denoiser
+    )
+    side = tiny_config.landmarks.size
+    net = jax.device_get(LandmarkNet(tiny_config.landmarks).init(jax.random.key(1), jnp.zeros((1, side, side, 3))))
+    net["params"]["points"]["bias"] = ((face_crop.landmarks - 0.5) / 0.1).reshape(-1).astype(np.float32)
+    return denoiser, net["params"]
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory, tiny_config, tiny_weights):
+    """A model folder as training leaves it."""
+    from idfsr_jax.weights import save_model
+
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    center = np.random.default_rng(1).normal(scale=0.01, size=128).astype(np.float32)
+    save_model(folder, tiny_config, *tiny_weights, center, steps=3)
+    return folder

@@ -154,6 +154,7 @@ def test_arguments_that_cannot_be_parsed_exit_with_2(arguments: list[str], capsy
         (["restore", "tiny.png", *RESTORE, "me.safetensors/o.png"], "cannot be written to"),
         (["restore", "tiny.png", "bad.png", *RESTORE, "me.safetensors"], "give a folder for the results"),
         (["restore", "tiny.png", *RESTORE, "o.png", "--sheet", "o.png"], "o.png: would be overwritten"),
+        (["restore", "bad.png", *RESTORE, "me/x.png", "--sheet", "me/x-3.png", "--variants", "3"], "x-3.png: would be"),
         (["restore", "tiny.png", *RESTORE, "o.png", "--steps", "0"], "--steps 0"),
         (["restore", "tiny.png", *RESTORE, "o.png", "--variants", "0"], "--variants 0"),
         (["restore", "tiny.png", *RESTORE, "o.png", "--scale", "1"], "--scale 1"),
@@ -208,7 +209,7 @@ def test_one_bad_input_does_not_stop_the_rest(folder: Path, calls: list[Any], ca
 def test_results_of_equal_names_do_not_overwrite_each_other():
     inputs = [Path("a/x.png"), Path("b/x.jpg"), Path("x.bmp"), Path("y.png")]
     names = [path.name for path in cli.output_paths(inputs, Path("out"))]
-    assert names == ["x.png", "x-2.png", "x-3.png", "y.png"]
+    assert names == ["x.png", "x.2.png", "x.3.png", "y.png"]
 
 
 def test_train_takes_defaults_from_the_config_and_overrides_from_the_options(

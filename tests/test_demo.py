@@ -15,8 +15,10 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from idfsr_jax import demo
-from idfsr_jax.errors import InputError
+from idfsr_jax.errors import InputError, NoFace
 from idfsr_jax.face import FaceCrop
+
+COLOURS = [(0, 255, 0), (0, 0, 255)]
 
 
 @pytest.fixture
@@ -112,16 +114,6 @@ def test_shrink_averages_squares():
     assert np.abs(demo.shrink(image, 8) - expected).max() <= 0.5 + 1e-6
 
 
-def test_the_sheet_shows_every_panel_in_its_place():
-    colours = [[(255, 0, 0), (0, 255, 0)], [(0, 0, 255)]]
-    rows = [[demo.Panel(("a", "b"), np.full((4, 4, 3), c, np.uint8), smooth=False) for c in row] for row in colours]
-    sheet = demo.draw_sheet("title", rows, "footer")
-    found = [np.argwhere((sheet == colour).all(-1)) for row in colours for colour in row]
-    assert [len(where) for where in found] == [256 * 256] * 3
-    (first, second, third) = (where.min(0) for where in found)
-    assert first[0] == second[0] < third[0] and first[1] == third[1] < second[1]
-
-
 def test_the_demo_restores_one_face_with_two_identities(
     tmp_path: Path, index: Path, pictures: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ):
@@ -136,7 +128,9 @@ def test_the_demo_restores_one_face_with_two_identities(
 
         def restore(self, picture: np.ndarray, identity: str, photos: list[FaceCrop]) -> SimpleNamespace:
             calls.append(("restore", picture.shape, identity, len(photos)))
-            return SimpleNamespace(images=[np.zeros((64, 64, 3), np.uint8)], metadata={"disclosure": "synthesised"})
+            colour = COLOURS[identity == "identity 2"]
+            image = np.full((64, 64, 3), colour, np.uint8)
+            return SimpleNamespace(images=[image], metadata={"disclosure": "synthesised"})
 
     module = types.ModuleType("idfsr_jax.restorer")
     module.Restorer = SimpleNamespace(load=Restorer)  # type: ignore[attr-defined]
@@ -151,5 +145,21 @@ def test_the_demo_restores_one_face_with_two_identities(
         ("restore", (4, 4, 3), "identity 2", 1),
     ]
     with Image.open(tmp_path / "out/demo.png") as sheet:
-        assert sheet.text == {"disclosure": "synthesised"}  # type: ignore[attr-defined]
-        assert sheet.width > 5 * 256 and sheet.height > 2 * 256
+        assert sheet.text == {"disclosure": "synthesised", "Copyright": demo.CREDIT}  # type: ignore[attr-defined]
+        pixels = np.array(sheet)
+    # The two restorations, and nothing else on the sheet, are plain green and plain blue.
+    green, blue = ((pixels == colour).all(-1) for colour in COLOURS)
+    assert green.sum() == blue.sum() > 100**2
+    assert np.argwhere(green)[:, 1].max() < np.argwhere(blue)[:, 1].min()
+
+
+def test_the_largest_of_several_faces_is_taken(tmp_path: Path, astronaut: UInt8[np.ndarray, "512 512 3"]):
+    small = np.array(Image.fromarray(astronaut).resize((256, 256)))
+    both = np.concatenate([np.pad(small, ((0, 256), (0, 0), (0, 0))), astronaut], axis=1)
+    Image.fromarray(both).save(tmp_path / "both.png")
+    Image.fromarray(astronaut).save(tmp_path / "alone.png")
+    large, alone = demo.largest_face(tmp_path / "both.png"), demo.largest_face(tmp_path / "alone.png")
+    np.testing.assert_allclose(large.transform - alone.transform, [[0, 0, 256], [0, 0, 0], [0, 0, 0]], atol=3)
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / "dark.png")
+    with pytest.raises(NoFace, match=r"dark\.png"):
+        demo.largest_face(tmp_path / "dark.png")

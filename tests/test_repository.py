@@ -22,6 +22,7 @@ CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 PARTS = [
     "errors",
     "files",
+    "pictures",
     "config",
     "interop",
     "face",
@@ -32,6 +33,7 @@ PARTS = [
     "weights",
     "identity",
     "picture",
+    "pictures",
     "training",
     "restoration",
     "restorer",

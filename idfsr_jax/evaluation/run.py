@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -68,7 +69,7 @@ def evaluate(config: Config, *, people: int | None = None) -> dict:
             pictures[scale].append(images)
             rows += row
     console, out = Console(), Path(config.train.out) / "report"
-    results = {"judge": f"{ENCODER_NAME} (same network as the condition)", "pictures": rows}
+    results: dict[str, Any] = {"judge": f"{ENCODER_NAME} (same network as the condition)", "pictures": rows}
     results["landmark_nme"] = landmark_errors(restorer, persons)
     _print(rows, results["landmark_nme"], console)
     for scale, stacked in pictures.items():

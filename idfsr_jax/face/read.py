@@ -5,6 +5,7 @@ import os
 import stat
 import uuid
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,7 @@ def read_image(path: str | Path, *, max_pixels: int = 100_000_000) -> UInt8[np.n
             raise UnreadableImage(f"{path}: is damaged or cut short ({reason}); use an intact copy.") from error
 
 
-def write_image(path: str | Path, image: UInt8[np.ndarray, "h w 3"], metadata: dict[str, str] | None = None) -> None:
+def write_image(path: str | Path, image: UInt8[np.ndarray, "h w 3"], metadata: Mapping[str, str] | None = None) -> None:
     """Writes a PNG or JPEG, by the path's ending, completely or not at all.
 
     The metadata become PNG text chunks, or one JSON object in a JPEG comment; `read_metadata` reads both. Missing
@@ -76,7 +77,7 @@ def write_image(path: str | Path, image: UInt8[np.ndarray, "h w 3"], metadata: d
       InputError: another ending, or a folder stands at the path.
     """
     path = Path(path)
-    metadata = metadata or {}
+    metadata = dict(metadata or {})
     kind = path.suffix.lower()
     if kind not in (".png", ".jpg", ".jpeg"):
         raise InputError(f"{path}: pictures are written as .png or .jpg; choose a name with one of these endings.")

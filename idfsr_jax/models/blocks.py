@@ -61,7 +61,7 @@ class GroupNorm(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Pre-activation residual block; the embedding scales and shifts the second normalisation (Dhariwal and Nichol 2021)."""
+    """Pre-activation residual block; the embedding scales and shifts the second norm (Dhariwal and Nichol 2021)."""
 
     channels: int
     dtype: Any = jnp.float32

@@ -144,12 +144,12 @@ def warp_reference(
     b, size = reference.shape[:2]
     if kind == "none":
         return reference, jnp.ones((b, size, size, 1), reference.dtype)
-    nodes, spread = _grid(size)
+    nodes, weights = _grid(size)
     points = jnp.asarray(np.stack(np.meshgrid(nodes, nodes), axis=-1).reshape(1, -1, 2), landmarks.dtype)
     points = jnp.broadcast_to(points, (b, *points.shape[1:]))
     coarse = warp_map(reference_landmarks, landmarks, points, kind, regularisation=regularisation)
     coarse = coarse.reshape(b, len(nodes), len(nodes), 2)
-    spread = jnp.asarray(spread, landmarks.dtype)
+    spread = jnp.asarray(weights, landmarks.dtype)
     origin = jnp.einsum("ij,bjkc->bikc", spread, coarse, precision=_EXACT)
     origin = jnp.einsum("lk,bikc->bilc", spread, origin, precision=_EXACT)
     inside = jnp.clip(jnp.minimum(origin, 1.0 - origin) * size + 0.5, 0.0, 1.0)

@@ -10,7 +10,7 @@ from idfsr_jax.config import TrainConfig
 
 
 def open_checkpoints(config: TrainConfig) -> ocp.CheckpointManager:
-    """The manager of a run's `checkpoints` folder; it writes asynchronously and each checkpoint appears whole or not at all."""
+    """The manager of a run's `checkpoints` folder; it writes asynchronously, each checkpoint whole or not at all."""
     # Orbax fails late, in its saving thread, on a relative path.
     folder = (Path(config.out) / "checkpoints").resolve()
     options = ocp.CheckpointManagerOptions(max_to_keep=config.keep_checkpoints, enable_async_checkpointing=True)

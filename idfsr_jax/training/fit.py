@@ -62,7 +62,10 @@ def fit_loss(
     x0 = album.images[pairs[:, 0]]
     own = (pairs[:, 0] == pairs[:, 1])[:, None, None, None]
     reference, points = album.images[pairs[:, 1]], album.landmarks[pairs[:, 1]]
-    reference, points = jnp.where(own, reference[:, :, ::-1], reference), jnp.where(own[..., 0], _mirrored(points), points)
+    reference, points = (
+        jnp.where(own, reference[:, :, ::-1], reference),
+        jnp.where(own[..., 0], _mirrored(points), points),
+    )
     scales = config.fit.scales
     index = jax.random.randint(scale_key, (x0.shape[0],), 0, len(scales))
     y_up = enlarge_mixed(degrade_key, x0, index, scales, config.data.degradation)
@@ -95,7 +98,7 @@ def make_fit_optimizer(config: FitConfig) -> optax.GradientTransformation:
 
 
 def within(identity: Float[Array, " d"], start: Float[Array, " d"], bound: float) -> Float[Array, " d"]:
-    """Pulls an identity back to at most `bound` from its start (MyStyle, Nitzan et al. 2022, bounds its vector likewise)."""
+    """Pulls an identity back to at most `bound` from its start (MyStyle, Nitzan et al. 2022, bounds its own so)."""
     away = identity - start
     distance = jnp.linalg.norm(away)
     return start + away * jnp.minimum(1.0, bound / jnp.maximum(distance, 1e-12))

@@ -25,7 +25,7 @@ def jitter(
     landmarks: Float[Array, "b 68 2"],
     config: LandmarkConfig,
 ) -> tuple[Float[Array, "b l l 3"], Float[Array, "b 68 2"]]:
-    """Shifts, scales and turns every crop about its middle, as a hand-made crop would be, and resamples it to the net's side.
+    """Shifts, scales and turns every crop about its middle, as a hand-made crop would be, at the net's side.
 
     Beyond the border the crop is mirrored: a flat border would tell the network how it was moved.
     """

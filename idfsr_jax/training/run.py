@@ -32,8 +32,8 @@ _FIXED = ("data", "model", "diffusion", "landmarks")
 def train(config: Config) -> int:
     """Runs or continues the training that `config` describes, in the folder `config.train.out`.
 
-    Writes there: `config.json`, `landmark_net.safetensors`, `checkpoints/`, `log.jsonl`, `tensorboard/`, `samples/`, and
-    `model/`, which `Restorer.load` reads.
+    Writes there: `config.json`, `landmark_net.safetensors`, `checkpoints/`, `log.jsonl`, `tensorboard/`, `samples/`,
+    and `model/`, which `Restorer.load` reads.
 
     Returns:
       The number of the signal that stopped it, or 0.
@@ -68,11 +68,13 @@ def _claim_folder(out: Path, config: Config) -> None:
             for name, value in now[section].items():
                 if before[section].get(name) != value:
                     raise BadConfig(
-                        f"{out}: belongs to a run with {section}.{name} = {before[section].get(name)!r}, not {value!r}; "
-                        "choose another train.out or the same configuration."
+                        f"{out}: belongs to a run with {section}.{name} = {before[section].get(name)!r}, "
+                        f"not {value!r}; choose another train.out or the same configuration."
                     )
         if before["train"]["seed"] != config.train.seed or before["train"]["batch"] != config.train.batch:
-            raise BadConfig(f"{out}: belongs to a run with another train.seed or train.batch; choose another train.out.")
+            raise BadConfig(
+                f"{out}: belongs to a run with another train.seed or train.batch; choose another train.out."
+            )
     write_atomically(path, lambda file: file.write(to_json(config).encode()))
 
 
@@ -105,5 +107,3 @@ def _previewer(out: Path, config: Config, frozen: Frozen) -> Any:
         write_image(out / "samples" / f"{step:07d}.png", grid(rows), {})
 
     return preview
-
-

@@ -67,6 +67,6 @@ def apply_gradients(
 def update_in_optax(
     optimizer: optax.GradientTransformation, gradients: Any, opt_state: Any, params: Any
 ) -> tuple[Any, Any]:
-    """`optimizer.update` under standard type promotion: Optax raises floats to an int32 step count, which strict forbids."""
+    """`optimizer.update` under standard type promotion: strict forbids Optax to raise floats to an int32 count."""
     with jax.numpy_dtype_promotion("standard"):
         return optimizer.update(gradients, opt_state, params)

@@ -72,7 +72,7 @@ def condition_of(
 def identity_loss(
     x0: Float[Array, "b s s 3"], batch: Mapping[str, Array], frozen: Frozen, log_snr: Float[Array, " b"]
 ) -> Float[Array, " b"]:
-    """1 - cos between the identities of the estimate and of the truth, times sqrt(alpha_bar) as in ReF-LDM (Hsiao et al. 2024)."""
+    """1 - cos of the identities of estimate and truth, times sqrt(alpha_bar) as in ReF-LDM (Hsiao et al. 2024)."""
     estimated = identity_of(frozen.encoder, x0, batch["target_landmarks"], frozen.center)
     truth = unit_identity(batch["target_embedding"], frozen.center)
     alpha, _ = alpha_sigma(log_snr)

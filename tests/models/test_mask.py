@@ -105,6 +105,14 @@ def test_noise_that_ties_a_loop_into_the_outline_makes_no_hole():
     assert (ours & theirs).sum() / (ours | theirs).sum() > 0.97
 
 
+def test_what_a_curled_jaw_winds_around_twice_is_inside():
+    landmarks = drawn_face()
+    landmarks[7:10] = [[0.62, 0.77], [0.5, 0.62], [0.38, 0.77]]
+    assert not filled(np.asarray(face_outline(jnp.asarray(landmarks)[None]))[0])[46, 32]  # a hole, by the even-odd rule
+    mask = np.asarray(face_mask(jnp.asarray(landmarks)[None], SIZE, feather=0.01))[0, ..., 0]
+    assert mask[46, 32] == 1
+
+
 def test_a_mirrored_outline_has_the_mirrored_mask():
     landmarks = faces(0.01)
     mirrored = landmarks * [-1, 1] + [1, 0]  # the polygon now runs the other way round

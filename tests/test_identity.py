@@ -1,0 +1,121 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from idfsr_jax.errors import BadWeights, InputError
+from idfsr_jax.identity import Identity
+
+
+@pytest.fixture
+def identity():
+    rng = np.random.default_rng(0)
+    start = rng.normal(size=128).astype(np.float32)
+    start /= np.linalg.norm(start)
+    losses = np.linspace(0.4, 0.2, 200, dtype=np.float32)
+    return Identity(start + np.float32(0.01), start, losses, 7, "dlib-resnet-v1", "ab" * 32)
+
+
+def assert_same(a: Identity, b: Identity) -> None:
+    for name in ("embedding", "start", "losses"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+        assert getattr(a, name).dtype == getattr(b, name).dtype == np.float32
+    assert (a.photographs, a.encoder, a.model) == (b.photographs, b.encoder, b.model)
+
+
+def complaint(path) -> str:
+    with pytest.raises(BadWeights) as caught:
+        Identity.load(path)
+    text = str(caught.value)
+    assert str(path) in text and text.endswith(".") and "\n" not in text
+    return text
+
+
+def test_an_identity_comes_back_as_it_was_saved(identity, tmp_path):
+    identity.save(tmp_path / "deep" / "me.safetensors")
+    back = Identity.load(tmp_path / "deep" / "me.safetensors")
+    assert_same(back, identity)
+    assert back.digest == identity.digest
+
+
+def test_the_file_takes_a_few_kilobytes(identity, tmp_path):
+    identity.save(tmp_path / "me.safetensors")
+    assert (tmp_path / "me.safetensors").stat().st_size < 4096
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_flipped_bit_anywhere_is_noticed_or_changes_nothing(identity, tmp_path, seed):
+    path = tmp_path / "me.safetensors"
+    identity.save(path)
+    data = bytearray(path.read_bytes())
+    rng = np.random.default_rng(seed)
+    data[rng.integers(len(data))] ^= 1 << rng.integers(8)
+    path.write_bytes(data)
+    try:
+        back = Identity.load(path)
+    except BadWeights as error:
+        assert str(path) in str(error)
+    else:
+        assert_same(back, identity)
+
+
+def test_a_flipped_bit_in_the_header_is_noticed_or_changes_nothing(identity, tmp_path):
+    path = tmp_path / "me.safetensors"
+    identity.save(path)
+    whole = path.read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+    for place in range(header):
+        data = bytearray(whole)
+        data[place] ^= 1 << place % 7
+        path.write_bytes(data)
+        try:
+            assert_same(Identity.load(path), identity)
+        except BadWeights:
+            pass
+
+
+@pytest.mark.parametrize("change", [{"photographs": 8}, {"encoder": "another"}, {"model": "cd" * 32}], ids=str)
+def test_the_digest_covers_what_is_said_about_the_vectors(identity, change):
+    assert replace(identity, **change).digest != identity.digest
+
+
+def test_the_digest_covers_every_vector(identity):
+    changed = [replace(identity, **{name: getattr(identity, name) * 2}) for name in ("embedding", "start", "losses")]
+    assert len({each.digest for each in [identity, *changed]}) == 4
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.99])
+def test_a_file_cut_short_is_refused(identity, tmp_path, share):
+    path = tmp_path / "me.safetensors"
+    identity.save(path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    assert "not an identity file" in complaint(path)
+
+
+def test_a_text_file_is_refused(tmp_path):
+    (tmp_path / "notes.safetensors").write_text("These are notes about something else.\n" * 20)
+    assert "not an identity file" in complaint(tmp_path / "notes.safetensors")
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    assert "idfsr fit" in complaint(tmp_path / "nobody.safetensors")
+
+
+def test_a_folder_is_refused(tmp_path):
+    complaint(tmp_path)
+
+
+def test_weights_are_no_identity(tiny_model):
+    assert "not an identity file" in complaint(tiny_model / "center.safetensors")
+
+
+def test_an_embedding_that_is_not_finite_is_refused(identity, tmp_path):
+    replace(identity, embedding=np.full(128, np.nan, np.float32)).save(tmp_path / "me.safetensors")
+    assert "finite" in complaint(tmp_path / "me.safetensors")
+
+
+def test_a_place_that_cannot_be_written_to_is_named(identity, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match="cannot be written"):
+        identity.save(tmp_path / "file" / "me.safetensors")

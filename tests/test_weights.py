@@ -1,0 +1,147 @@
+import json
+import shutil
+
+import jax
+import ml_dtypes
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from idfsr_jax.errors import BadWeights
+from idfsr_jax.weights import load_model, load_tree, save_model, save_tree, shipped_model
+
+FILES = ("denoiser.safetensors", "landmark_net.safetensors", "center.safetensors")
+
+
+@pytest.fixture
+def folder(tiny_model, tmp_path):
+    return shutil.copytree(tiny_model, tmp_path / "model")
+
+
+def flip_bit(path, byte, bit=0):
+    data = bytearray(path.read_bytes())
+    data[byte] ^= 1 << bit
+    path.write_bytes(data)
+
+
+def complaint(folder) -> str:
+    with pytest.raises(BadWeights) as caught:
+        load_model(folder)
+    text = str(caught.value)
+    assert text.endswith(".") and "\n" not in text and ". " not in text
+    return text
+
+
+def test_a_model_comes_back_as_it_was_saved(tiny_model, tiny_config, tiny_weights):
+    model = load_model(tiny_model)
+    assert model.config == tiny_config
+    assert model.steps == 3
+    assert model.center.shape == (128,) and np.any(model.center)
+    jax.tree.map(np.testing.assert_array_equal, (model.denoiser, model.landmark_net), tiny_weights)
+
+
+def test_the_digest_is_the_sha256_sum_of_the_denoiser(tiny_model):
+    import hashlib
+
+    expected = hashlib.sha256((tiny_model / "denoiser.safetensors").read_bytes()).hexdigest()
+    assert load_model(tiny_model).digest == expected
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("place", [0.0, 0.1, 0.5, 0.9, 1.0])
+def test_a_flipped_bit_in_the_weights_is_noticed(folder, name, place):
+    path = folder / name
+    flip_bit(path, round(place * (path.stat().st_size - 1)), bit=3)
+    assert str(path) in complaint(folder)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_flipped_bit_in_the_description_is_refused_or_leaves_the_weights_alone(folder, tiny_weights, seed):
+    path = folder / "model.json"
+    rng = np.random.default_rng(seed)
+    flip_bit(path, rng.integers(path.stat().st_size), rng.integers(8))
+    try:
+        model = load_model(folder)
+    except BadWeights as error:
+        assert str(folder) in str(error)
+    else:
+        jax.tree.map(np.testing.assert_array_equal, (model.denoiser, model.landmark_net), tiny_weights)
+
+
+def test_a_flipped_bit_in_a_recorded_sum_is_noticed(folder):
+    text = (folder / "model.json").read_text()
+    recorded = json.loads(text)["sha256"]["denoiser.safetensors"]
+    other = ("0" if recorded[0] != "0" else "1") + recorded[1:]
+    (folder / "model.json").write_text(text.replace(recorded, other))
+    assert "denoiser.safetensors" in complaint(folder)
+
+
+@pytest.mark.parametrize("name", [*FILES, "model.json"])
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    assert name in complaint(folder)
+
+
+@pytest.mark.parametrize("name", [*FILES, "model.json"])
+def test_a_file_cut_short_is_named(folder, name):
+    data = (folder / name).read_bytes()
+    (folder / name).write_bytes(data[: len(data) // 2])
+    assert name in complaint(folder)
+
+
+@pytest.mark.parametrize(
+    "description",
+    [[], "text", {}, {"sha256": {}, "steps": 1}, {"config": {"colour": 1}}, {"config": 3}, {"sha256": []}],
+    ids=str,
+)
+def test_a_description_that_is_none_is_refused(folder, description):
+    if description and isinstance(description, dict):
+        description = json.loads((folder / "model.json").read_text()) | description
+        if description["sha256"] == {}:
+            del description["config"]
+    (folder / "model.json").write_text(json.dumps(description))
+    assert "model.json" in complaint(folder)
+
+
+def test_an_empty_folder_holds_no_model(tmp_path):
+    assert "model.json" in complaint(tmp_path / "nothing")
+
+
+def test_an_interrupted_write_never_passes_for_a_model(tmp_path, tiny_config, tiny_weights, monkeypatch):
+    from idfsr_jax import weights
+
+    real = weights.write_atomically
+
+    def fails_at_the_end(path, write):
+        if path.name == "model.json":
+            raise OSError("disk full")
+        real(path, write)
+
+    monkeypatch.setattr(weights, "write_atomically", fails_at_the_end)
+    with pytest.raises(OSError, match="disk full"):
+        save_model(tmp_path, tiny_config, *tiny_weights, np.zeros(128, np.float32), steps=1)
+    assert (tmp_path / "denoiser.safetensors").exists()
+    complaint(tmp_path)
+
+
+def test_bfloat16_halves_the_matrices_and_leaves_vectors_alone(tmp_path):
+    rng = np.random.default_rng(0)
+    tree = {"a": {"kernel": rng.normal(size=(64, 64)).astype(np.float32)}, "bias": rng.normal(size=64).astype(np.float32)}
+    digest = save_tree(tmp_path / "half.safetensors", tree, "bfloat16")
+    stored = load_file(tmp_path / "half.safetensors")
+    assert stored["a/kernel"].dtype == ml_dtypes.bfloat16
+    assert stored["bias"].dtype == np.float32
+    back = load_tree(tmp_path / "half.safetensors", digest)
+    assert back["a"]["kernel"].dtype == np.float32
+    np.testing.assert_array_equal(back["a"]["kernel"], tree["a"]["kernel"].astype(ml_dtypes.bfloat16).astype(np.float32))
+    assert np.any(back["a"]["kernel"] != tree["a"]["kernel"])
+    np.testing.assert_array_equal(back["bias"], tree["bias"])
+    save_tree(tmp_path / "full.safetensors", tree)
+    small, full = ((tmp_path / f"{name}.safetensors").stat().st_size for name in ("half", "full"))
+    assert small < 0.6 * full
+
+
+def test_an_environment_variable_names_the_model_that_is_loaded_by_default(tiny_model, monkeypatch):
+    monkeypatch.setenv("IDFSR_MODEL", str(tiny_model))
+    assert shipped_model() == tiny_model
+    assert load_model().steps == 3

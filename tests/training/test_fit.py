@@ -1,0 +1,108 @@
+import hashlib
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from idfsr_jax.face import resize_crop
+from idfsr_jax.training.fit import Album, choose_pairs, fit_identity, mean_identity, within
+
+
+@pytest.fixture(scope="module")
+def album(face_crop):
+    picture = resize_crop(face_crop.image, 32).astype(np.float32) / 127.5 - 1.0
+    gains = np.array([1.0, 0.8, 0.6], np.float32)
+    return Album(jnp.asarray(gains[:, None, None, None] * picture), jnp.tile(face_crop.landmarks, (3, 1, 1)))
+
+
+@pytest.fixture(scope="module")
+def start():
+    vector = np.random.default_rng(0).normal(size=128).astype(np.float32)
+    return vector / np.linalg.norm(vector)
+
+
+@pytest.fixture(scope="module")
+def result(album, start, tiny_config, tiny_weights):
+    return fit_identity(start, album, *tiny_weights, tiny_config)
+
+
+def sum_of(tree) -> str:
+    return hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree))).hexdigest()
+
+
+def test_fitting_moves_the_identity_and_no_weight(album, start, tiny_config, tiny_weights):
+    before = sum_of(tiny_weights), sum_of(album), start.tobytes()
+    fitted, losses = fit_identity(start, album, *tiny_weights, tiny_config)
+    assert (sum_of(tiny_weights), sum_of(album), start.tobytes()) == before
+    assert fitted.shape == (128,) and fitted.dtype == np.float32
+    assert np.linalg.norm(fitted - start) > 1e-3
+    assert len(losses) == tiny_config.fit.steps and np.all(np.isfinite(losses))
+
+
+def test_fitting_is_deterministic(album, start, tiny_config, tiny_weights, result):
+    fitted, losses = fit_identity(start, album, *tiny_weights, tiny_config)
+    np.testing.assert_array_equal(fitted, result[0])
+    assert losses == result[1]
+
+
+def test_another_seed_fits_another_identity(album, start, tiny_config, tiny_weights, result):
+    config = replace(tiny_config, fit=replace(tiny_config.fit, seed=1))
+    assert np.any(fit_identity(start, album, *tiny_weights, config)[0] != result[0])
+
+
+def test_the_identity_stays_within_its_bound(album, start, tiny_config, tiny_weights):
+    config = replace(tiny_config, fit=replace(tiny_config.fit, learning_rate=10.0, max_distance=0.25))
+    fitted, _ = fit_identity(start, album, *tiny_weights, config)
+    assert np.linalg.norm(fitted - start) == pytest.approx(0.25, rel=1e-4)
+
+
+def test_one_photograph_is_enough(album, start, tiny_config, tiny_weights):
+    single = jax.tree.map(lambda x: x[:1], album)
+    fitted, losses = fit_identity(start, single, *tiny_weights, tiny_config)
+    assert np.all(np.isfinite(losses)) and 1e-3 < np.linalg.norm(fitted - start) <= 0.5 + 1e-5
+
+
+def test_progress_is_told_every_step(album, start, tiny_config, tiny_weights, result):
+    told = []
+    fit_identity(start, album, *tiny_weights, tiny_config, lambda step, loss: told.append((step, loss)))
+    assert told == list(enumerate(result[1], 1))
+
+
+def test_no_steps_leave_the_start(album, start, tiny_config, tiny_weights):
+    config = replace(tiny_config, fit=replace(tiny_config.fit, steps=0))
+    fitted, losses = fit_identity(start, album, *tiny_weights, config)
+    np.testing.assert_array_equal(fitted, start)
+    assert losses == []
+
+
+@pytest.mark.parametrize(("count", "batch"), [(2, 4), (3, 2), (5, 4), (20, 3)])
+def test_a_photograph_is_never_its_own_reference(count, batch):
+    rng = np.random.default_rng(0)
+    pairs = np.concatenate([choose_pairs(rng, count, batch) for _ in range(200)])
+    assert pairs.dtype == np.int32 and pairs.shape == (200 * batch, 2)
+    assert np.all(pairs[:, 0] != pairs[:, 1])
+    assert set(pairs[:, 0]) == set(pairs[:, 1]) == set(range(count))
+
+
+def test_targets_are_drawn_evenly():
+    targets = choose_pairs(np.random.default_rng(0), 4, 8)[:, 0]
+    np.testing.assert_array_equal(np.bincount(targets), 2)
+
+
+def test_a_single_photograph_is_its_own_pair():
+    np.testing.assert_array_equal(choose_pairs(np.random.default_rng(0), 1, 3), 0)
+
+
+def test_the_start_is_the_normalised_mean_of_unit_identities():
+    center = np.array([1.0, 0.0, 0.0], np.float32)
+    descriptors = np.array([[1.0, 5.0, 0.0], [1.0, 0.0, 0.1]], np.float32)
+    np.testing.assert_allclose(mean_identity(descriptors, center), np.array([0, 1, 1]) / np.sqrt(2), atol=1e-6)
+
+
+def test_within_pulls_back_only_what_is_too_far():
+    start = jnp.array([1.0, 0.0])
+    np.testing.assert_allclose(within(jnp.array([1.0, 0.3]), start, 0.5), [1.0, 0.3], atol=1e-6)
+    np.testing.assert_allclose(within(jnp.array([1.0, 2.0]), start, 0.5), [1.0, 0.5], atol=1e-6)
+    np.testing.assert_array_equal(within(start, start, 0.5), start)
