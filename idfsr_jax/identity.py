@@ -39,7 +39,7 @@ class Identity:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the vectors and of all that is said about them; names the identity in the pictures made with it."""
+        """SHA-256 of the vectors and of all that is said about them; names the identity in pictures made with it."""
         facts = json.dumps([self.photographs, self.encoder, self.model])
         return _digest(facts, self.embedding, self.start, self.losses)
 

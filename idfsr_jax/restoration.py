@@ -23,7 +23,7 @@ class Restoration:
     Attributes:
       face: the LR face that was restored.
       images: the samples, canonical crops, uint8 [S, S, 3].
-      condition: what the denoiser saw, batch of one, NumPy.
+      condition: what the denoiser saw, batch of one.
       reference: the photograph chosen as reference, canonical crop.
       unfitted: computes the same sample with the identity before fitting; called for the sheet only.
       metadata: what every written picture says about its origin.
@@ -66,11 +66,11 @@ class Restoration:
 
     def sheet(self) -> UInt8[np.ndarray, "h w 3"]:
         """A labelled comparison of all that went into the picture and came out of it."""
-        as_picture = lambda image: np.clip((image + 1.0) * 127.5 + 0.5, 0, 255).astype(np.uint8)  # noqa: E731
+        as_picture = lambda image: np.clip((np.asarray(image) + 1.0) * 127.5 + 0.5, 0, 255).astype(np.uint8)  # noqa: E731
         c = self.condition
         side = self.images[0].shape[0]
         bicubic = Image.fromarray(self.face.y).resize((side, side), Image.Resampling.BICUBIC)
-        mask = np.repeat(c.mask[0] * 255.0, 3, axis=-1).astype(np.uint8)
+        mask = np.repeat(np.asarray(c.mask[0]) * 255.0, 3, axis=-1).astype(np.uint8)
         panels: list[tuple[str, UInt8[np.ndarray, "h w 3"]]] = [
             (f"input, {self.face.y.shape[0]} px", self.face.y),
             ("bicubic", np.array(bicubic)),

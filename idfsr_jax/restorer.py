@@ -147,7 +147,7 @@ class Restorer:
         return Restoration(
             face=face,
             images=[to_uint8(image) for image in np.asarray(fitted)],
-            condition=jax.tree.map(np.asarray, condition),
+            condition=condition,
             reference=reference.image,
             unfitted=lambda: to_uint8(np.asarray(sample(self.model.denoiser, repeat(start, variants), key))[0]),
             metadata=_provenance(self.model, identity, seed, config, consistency),

@@ -12,13 +12,15 @@ import flax.traverse_util
 import ml_dtypes
 import numpy as np
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.flax import load as load_safetensors
+from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save as save_safetensors
 
 from idfsr_jax.config import Config, from_dict
 from idfsr_jax.errors import BadWeights
 from idfsr_jax.files import write_atomically
+
+# safetensors' own `load` of bytes into NumPy or JAX does not know bfloat16 (0.8.0).
+_DTYPES = {"F32": np.float32, "BF16": ml_dtypes.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,10 @@ def load_parts(folder: Path, name: str, sums: Mapping[str, str]) -> dict:
       BadWeights: a part is missing or damaged.
     """
     flat: dict[str, np.ndarray] = {}
-    for file in sorted(file for file in sums if file.startswith(f"{name}-")):
+    files = sorted(file for file in sums if file.startswith(f"{name}-"))
+    if not files:
+        raise BadWeights(f"{folder / 'model.json'}: records no file of the {name}; get it again.")
+    for file in files:
         flat |= _load_flat(folder / file, sums[file])
     return flax.traverse_util.unflatten_dict(flat, sep="/")
 
@@ -118,10 +123,15 @@ def _load_flat(path: Path, sha256: str | None) -> dict[str, np.ndarray]:
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
         raise BadWeights(f"{path}: its SHA-256 sum is not the recorded one, so it is damaged; get it again.")
     try:
-        arrays = load_safetensors(data)
+        # safetensors' own NumPy reader knows no bfloat16.
+        types = {"F32": np.dtype(np.float32), "BF16": np.dtype(ml_dtypes.bfloat16)}
+        arrays = {
+            name: np.frombuffer(entry["data"], types[entry["dtype"]]).reshape(entry["shape"])
+            for name, entry in deserialize(data)
+        }
     except (SafetensorError, ValueError, KeyError) as error:
         raise BadWeights(f"{path}: is not a readable safetensors file; get it again.") from error
-    return {name: np.asarray(value).astype(np.float32) for name, value in arrays.items()}
+    return {name: value.astype(np.float32) for name, value in arrays.items()}
 
 
 def save_model(
@@ -171,7 +181,7 @@ def load_model(folder: Path | None = None) -> Model:
         config = from_dict(Config, description["config"])
     except OSError as error:
         raise BadWeights(f"{folder}: holds no model.json; give the `model` folder of a training run.") from error
-    except (ValueError, KeyError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadWeights(
             f"{folder / 'model.json'}: is not a model description of this version; get it again."
         ) from error

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 
@@ -8,9 +9,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from idfsr_jax.errors import BadWeights
-from idfsr_jax.weights import load_model, load_tree, save_model, save_tree, shipped_model
+from idfsr_jax.weights import load_model, load_parts, load_tree, save_model, save_parts, save_tree, shipped_model
 
-FILES = ("denoiser.safetensors", "landmark_net.safetensors", "center.safetensors")
+FILES = ("denoiser-1.safetensors", "landmark_net.safetensors", "center.safetensors")
 
 
 @pytest.fixture
@@ -40,11 +41,19 @@ def test_a_model_comes_back_as_it_was_saved(tiny_model, tiny_config, tiny_weight
     jax.tree.map(np.testing.assert_array_equal, (model.denoiser, model.landmark_net), tiny_weights)
 
 
-def test_the_digest_is_the_sha256_sum_of_the_denoiser(tiny_model):
-    import hashlib
+def test_the_digest_covers_every_file(tiny_model):
+    sums = [hashlib.sha256((tiny_model / name).read_bytes()).hexdigest() for name in sorted(FILES)]
+    assert load_model(tiny_model).digest == hashlib.sha256("".join(sums).encode()).hexdigest()
 
-    expected = hashlib.sha256((tiny_model / "denoiser.safetensors").read_bytes()).hexdigest()
-    assert load_model(tiny_model).digest == expected
+
+def test_large_trees_are_written_in_parts(tmp_path):
+    tree = {f"layer_{n}": {"kernel": np.full((10, 10), n, np.float32)} for n in range(5)}
+    sums = save_parts(tmp_path, "net", tree, "float32", part_bytes=900)
+    assert sorted(sums) == ["net-1.safetensors", "net-2.safetensors", "net-3.safetensors"]
+    jax.tree.map(np.testing.assert_array_equal, load_parts(tmp_path, "net", sums), tree)
+    flip_bit(tmp_path / "net-2.safetensors", -1)
+    with pytest.raises(BadWeights, match=r"net-2\.safetensors: its SHA-256"):
+        load_parts(tmp_path, "net", sums)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -70,10 +79,10 @@ def test_a_flipped_bit_in_the_description_is_refused_or_leaves_the_weights_alone
 
 def test_a_flipped_bit_in_a_recorded_sum_is_noticed(folder):
     text = (folder / "model.json").read_text()
-    recorded = json.loads(text)["sha256"]["denoiser.safetensors"]
+    recorded = json.loads(text)["sha256"]["denoiser-1.safetensors"]
     other = ("0" if recorded[0] != "0" else "1") + recorded[1:]
     (folder / "model.json").write_text(text.replace(recorded, other))
-    assert "denoiser.safetensors" in complaint(folder)
+    assert "denoiser-1.safetensors" in complaint(folder)
 
 
 @pytest.mark.parametrize("name", [*FILES, "model.json"])
@@ -120,7 +129,7 @@ def test_an_interrupted_write_never_passes_for_a_model(tmp_path, tiny_config, ti
     monkeypatch.setattr(weights, "write_atomically", fails_at_the_end)
     with pytest.raises(OSError, match="disk full"):
         save_model(tmp_path, tiny_config, *tiny_weights, np.zeros(128, np.float32), steps=1)
-    assert (tmp_path / "denoiser.safetensors").exists()
+    assert (tmp_path / "denoiser-1.safetensors").exists()
     complaint(tmp_path)
 
 

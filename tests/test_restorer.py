@@ -1,0 +1,218 @@
+"""The whole of it, with a model of random weights: what is asked for, what comes out, and every complaint."""
+
+import shutil
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from idfsr_jax.cli import main
+from idfsr_jax.data.degrade import area_downsample
+from idfsr_jax.errors import BadWeights, InputError
+from idfsr_jax.face import read_metadata
+from idfsr_jax.restorer import Restorer, nearest_in_pose
+
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def restorer(tiny_model):
+    return Restorer.load(tiny_model)
+
+
+@pytest.fixture(scope="module")
+def crops(face_crop):
+    darker = replace(face_crop, image=(face_crop.image * 0.7).astype(np.uint8))
+    shifted = replace(face_crop, image=np.roll(face_crop.image, 6, axis=1), landmarks=face_crop.landmarks + np.float32(0.02))
+    return [face_crop, darker, shifted]
+
+
+@pytest.fixture(scope="module")
+def identity(restorer, crops):
+    return restorer.fit(crops)
+
+
+@pytest.fixture(scope="module")
+def small(face_crop):
+    return np.array(Image.fromarray(face_crop.image).resize((8, 8), Image.Resampling.BOX))
+
+
+@pytest.fixture(scope="module")
+def result(restorer, small, identity, crops):
+    return restorer.restore(small, identity, crops)
+
+
+def test_a_fit_moves_a_unit_vector_and_notes_its_model(restorer, identity):
+    assert np.linalg.norm(identity.start) == pytest.approx(1.0, abs=1e-5)
+    assert 0 < np.linalg.norm(identity.embedding - identity.start) <= restorer.config.fit.max_distance + 1e-5
+    assert identity.photographs == 3 and len(identity.losses) == 2
+    assert identity.model == restorer.model.digest
+
+
+def test_a_restoration_has_the_models_size(result):
+    (image,) = result.images
+    assert image.shape == (SIZE, SIZE, 3) and image.dtype == np.uint8
+    np.testing.assert_array_equal(result.picture(), image)
+
+
+def test_the_same_seed_gives_the_same_picture_and_another_seed_another(restorer, small, identity, crops, result):
+    again = restorer.restore(small, identity, crops)
+    other = restorer.restore(small, identity, crops, seed=1)
+    np.testing.assert_array_equal(again.images[0], result.images[0])
+    assert np.any(other.images[0] != result.images[0])
+
+
+def test_variants_differ_and_consistency_keeps_the_input(restorer, small, identity, crops, tmp_path):
+    restored = restorer.restore(small, identity, crops, variants=2, consistency=1.0)
+    assert len(restored.images) == 2 and np.any(restored.images[0] != restored.images[1])
+    for image in restored.images:
+        reduced = area_downsample(jnp.asarray(image, jnp.float32)[None] / 127.5 - 1.0, 4)
+        grey_levels = (np.asarray(reduced)[0] + 1.0) * 127.5
+        assert np.abs(grey_levels - small).max() <= 2
+    paths = restored.save(tmp_path / "out.png")
+    assert [path.name for path in paths] == ["out.png", "out-2.png"]
+    np.testing.assert_array_equal(np.asarray(Image.open(paths[1])), restored.images[1])
+
+
+def test_every_written_picture_says_that_it_is_synthesised(restorer, result, identity, tmp_path):
+    (path,) = result.save(tmp_path / "out.png")
+    metadata = read_metadata(path)
+    assert "synthesised" in metadata["Description"]
+    assert metadata["idfsr:model"] == restorer.model.digest
+    assert metadata["idfsr:identity"] == identity.digest
+    assert metadata["idfsr:seed"] == "0"
+
+
+def test_the_sheet_is_a_picture(result):
+    sheet = result.sheet()
+    assert sheet.dtype == np.uint8 and sheet.ndim == 3 and sheet.shape[2] == 3
+    assert min(sheet.shape[:2]) > 200 and sheet.std() > 20
+
+
+def test_a_face_in_a_photograph_is_put_back_into_it(restorer, identity, crops, _astronaut):
+    photo = np.array(Image.fromarray(_astronaut).resize((64, 64), Image.Resampling.BOX))
+    photo = np.pad(photo, ((0, 16), (0, 16), (0, 0)), mode="edge")
+    restored = restorer.restore(photo, identity, crops, box=(23, 6, 10, 10))
+    assert restored.images[0].shape == (SIZE, SIZE, 3)
+    picture = restored.picture()
+    assert picture.shape[0] == picture.shape[1] >= 80
+    plain = np.array(Image.fromarray(photo).resize(picture.shape[1::-1], Image.Resampling.LANCZOS))
+    changed = np.any(picture != plain, axis=2)
+    assert changed.any() and not changed[-10:].any()
+
+
+def test_the_reference_is_the_photograph_nearest_in_pose(crops):
+    wide = replace(crops[0], landmarks=crops[0].landmarks * np.array([1.5, 1.0], np.float32))
+    moved = crops[0].landmarks * np.float32(0.5) + np.float32(0.1)
+    assert nearest_in_pose(moved, [wide, crops[0]]) is crops[0]
+    assert nearest_in_pose(wide.landmarks, [crops[0], wide]) is wide
+
+
+@pytest.fixture
+def place(tmp_path, _astronaut, small):
+    """A folder with pictures of every kind that cannot be used."""
+    save = lambda name, image: Image.fromarray(image).save(tmp_path / name)  # noqa: E731
+    save("small.png", small)
+    save("oblong.png", small[:6])
+    save("tiny.png", small[:2, :2])
+    save("landscape.png", np.full((100, 120, 3), 128, np.uint8))
+    save("two.png", np.concatenate([_astronaut[:300, 100:400]] * 2, axis=1))
+    save("photo.jpg", _astronaut)
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "photo.jpg").read_bytes()[:9000])
+    return tmp_path
+
+
+BAD_RESTORES = {
+    "oblong": ("oblong.png", {}, "oblong.png"),
+    "two pixels": ("tiny.png", {}, "tiny.png"),
+    "missing": ("missing.png", {}, "missing.png"),
+    "cut short": ("cut.jpg", {}, "cut.jpg"),
+    "no face": ("landscape.png", {}, "--box"),
+    "two faces": ("two.png", {}, "2 faces"),
+    "box outside": ("photo.jpg", {"box": (500, 500, 40, 40)}, "photo.jpg"),
+    "box of nothing": ("photo.jpg", {"box": (5, 5, 0, 0)}, "photo.jpg"),
+    "unknown scale": ("small.png", {"scale": 5}, "4, 8"),
+    "face too large": ("photo.jpg", {}, "photo.jpg"),
+    "no variants": ("small.png", {"variants": 0}, "variants"),
+    "consistency": ("small.png", {"consistency": 1.5}, "consistency"),
+    "floats": (np.zeros((8, 8, 3), np.float32), {}, "uint8"),
+    "grey": (np.zeros((8, 8), np.uint8), {}, "uint8"),
+    "four channels": (np.zeros((8, 8, 4), np.uint8), {}, "uint8"),
+}
+
+
+def assert_one_sentence(error: BaseException, part: str) -> None:
+    text = str(error)
+    assert part in text and text.endswith(".") and "\n" not in text and ". " not in text
+
+
+@pytest.mark.parametrize("case", BAD_RESTORES)
+def test_what_cannot_be_restored_is_named(case, place, restorer, identity, crops):
+    picture, options, part = BAD_RESTORES[case]
+    with pytest.raises(InputError) as caught:
+        restorer.restore(place / picture if isinstance(picture, str) else picture, identity, crops, **options)
+    assert_one_sentence(caught.value, part)
+
+
+def test_an_identity_of_another_model_is_refused(restorer, small, identity, crops):
+    with pytest.raises(InputError) as caught:
+        restorer.restore(small, replace(identity, model="0" * 64), crops)
+    assert_one_sentence(caught.value, "another model")
+
+
+def test_restoring_needs_a_photograph(restorer, small, identity):
+    with pytest.raises(InputError) as caught:
+        restorer.restore(small, identity, [])
+    assert_one_sentence(caught.value, "photograph")
+
+
+@pytest.mark.parametrize("count", [0, 21])
+def test_a_fit_takes_1_to_20_photographs(restorer, crops, count):
+    with pytest.raises(InputError) as caught:
+        restorer.fit([crops[0]] * count)
+    assert_one_sentence(caught.value, f"{count} photographs")
+
+
+@pytest.mark.parametrize("name", ["landscape.png", "two.png", "cut.jpg", "missing.png"])
+def test_a_photograph_that_cannot_be_fitted_to_is_named(restorer, place, name):
+    with pytest.raises(InputError) as caught:
+        restorer.fit([place / name])
+    assert_one_sentence(caught.value, name)
+
+
+@pytest.mark.parametrize("name", ["oblong.png", "landscape.png", "cut.jpg", "small.png --scale 5", "photo.jpg --box 500,500,40,40"])
+def test_the_command_names_what_cannot_be_restored_and_writes_nothing(name, place, identity, tiny_model, capsys):
+    identity.save(place / "me.safetensors")
+    picture, *options = name.split()
+    out = place / "out.png"
+    arguments = ["--identity", place / "me.safetensors", "--photos", place / "photo.jpg", "--out", out]
+    arguments = ["restore", place / picture, *arguments, "--weights", tiny_model, *options]
+    assert main([str(argument) for argument in arguments]) == 2
+    complaint = capsys.readouterr().err.strip()
+    assert complaint.startswith("idfsr: ") and picture in complaint and "\n" not in complaint
+    assert not out.exists()
+
+
+def test_the_command_refuses_damaged_weights(place, identity, tiny_model, capsys):
+    identity.save(place / "me.safetensors")
+    folder = shutil.copytree(tiny_model, place / "model")
+    path = folder / "center.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(BadWeights):
+        Restorer.load(folder)
+    arguments = ["--identity", place / "me.safetensors", "--photos", place / "photo.jpg", "--out", place / "out.png"]
+    arguments = ["restore", place / "small.png", *arguments, "--weights", folder]
+    assert main([str(argument) for argument in arguments]) == 2
+    assert "center.safetensors" in capsys.readouterr().err
+    assert not (place / "out.png").exists()
+
+
+def test_the_commands_fit_and_restore(place, tiny_model):
+    common = ["--photos", place / "photo.jpg", "--weights", tiny_model]
+    assert main([str(a) for a in ["fit", *common, "--out", place / "me.safetensors"]]) == 0
+    restore = ["restore", place / "small.png", "--identity", place / "me.safetensors", *common]
+    assert main([str(a) for a in [*restore, "--out", place / "out.png", "--sheet", place / "sheet.png"]]) == 0
+    assert Image.open(place / "out.png").size == (SIZE, SIZE)
+    assert Image.open(place / "sheet.png").width > 200
