@@ -13,6 +13,6 @@ config = Config(
     model=ModelConfig(channels=(64, 128, 192), blocks=(1, 2, 2)),
     train=TrainConfig(out="runs/lfw64", steps=6_200, batch=16, identity_loss=0.02),
     # With this little training long, hot trajectories drift; chosen on val.
-    sample=SampleConfig(steps=4, temperature=0.5),
-    fit=FitConfig(steps=80, learning_rate=1e-2),
+    sample=SampleConfig(steps=2, temperature=0.8),
+    fit=FitConfig(steps=25, learning_rate=1e-2),
 )

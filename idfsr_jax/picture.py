@@ -41,7 +41,7 @@ class LowResolutionFace:
 
 
 def find_low_resolution_face(
-    picture: str | Path | UInt8[np.ndarray, "h w 3"],
+    picture: str | Path | np.ndarray,
     config: Config,
     landmark_net: Any,
     *,

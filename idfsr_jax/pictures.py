@@ -11,7 +11,7 @@ _LABEL = 22
 
 
 def label_panels(
-    panels: Sequence[tuple[str, UInt8[np.ndarray, "h w 3"]]], columns: int = 5
+    panels: Sequence[tuple[str, UInt8[np.ndarray, "_ _ 3"]]], columns: int = 5
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Pictures in rows, each under its label; small ones are enlarged with their pixels left visible."""
     rows = -(-len(panels) // columns)

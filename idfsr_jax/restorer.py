@@ -88,17 +88,17 @@ class Restorer:
         if not 1 <= len(photos) <= MAX_PHOTOGRAPHS:
             raise InputError(f"{len(photos)} photographs were given to fit; give 1 to {MAX_PHOTOGRAPHS} of one person.")
         crops = read_crops(photos)
-        start = np.asarray(mean_identity(self.descriptors(crops), self.model.center))  # type: ignore[arg-type]
+        start = mean_identity(jnp.asarray(self.descriptors(crops)), jnp.asarray(self.model.center))
         settings = replace(self.config, fit=config or self.config.fit)
         model = self.model
         fitted, losses = fit_identity(
             start, self.album(crops), model.denoiser, model.landmark_net, settings, progress  # type: ignore[arg-type]
         )
-        return Identity(fitted, start, np.asarray(losses, np.float32), len(crops), ENCODER_NAME, model.digest)
+        return Identity(fitted, np.asarray(start), np.asarray(losses, np.float32), len(crops), ENCODER_NAME, model.digest)
 
     def restore(
         self,
-        picture: str | Path | UInt8[np.ndarray, "h w 3"],
+        picture: str | Path | np.ndarray,
         identity: Identity,
         photos: Sequence[str | Path | FaceCrop],
         *,

@@ -19,9 +19,6 @@ from idfsr_jax.config import Config, from_dict
 from idfsr_jax.errors import BadWeights
 from idfsr_jax.files import write_atomically
 
-# safetensors' own `load` of bytes into NumPy or JAX does not know bfloat16 (0.8.0).
-_DTYPES = {"F32": np.float32, "BF16": ml_dtypes.bfloat16}
-
 
 @dataclass(frozen=True)
 class Model:

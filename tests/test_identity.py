@@ -1,3 +1,4 @@
+import contextlib
 from dataclasses import replace
 
 import numpy as np
@@ -68,10 +69,8 @@ def test_a_flipped_bit_in_the_header_is_noticed_or_changes_nothing(identity, tmp
         data = bytearray(whole)
         data[place] ^= 1 << place % 7
         path.write_bytes(data)
-        try:
+        with contextlib.suppress(BadWeights):
             assert_same(Identity.load(path), identity)
-        except BadWeights:
-            pass
 
 
 @pytest.mark.parametrize("change", [{"photographs": 8}, {"encoder": "another"}, {"model": "cd" * 32}], ids=str)

@@ -135,14 +135,15 @@ def test_an_interrupted_write_never_passes_for_a_model(tmp_path, tiny_config, ti
 
 def test_bfloat16_halves_the_matrices_and_leaves_vectors_alone(tmp_path):
     rng = np.random.default_rng(0)
-    tree = {"a": {"kernel": rng.normal(size=(64, 64)).astype(np.float32)}, "bias": rng.normal(size=64).astype(np.float32)}
+    kernel, bias = rng.normal(size=(64, 64)).astype(np.float32), rng.normal(size=64).astype(np.float32)
+    tree = {"a": {"kernel": kernel}, "bias": bias}
     digest = save_tree(tmp_path / "half.safetensors", tree, "bfloat16")
     stored = load_file(tmp_path / "half.safetensors")
     assert stored["a/kernel"].dtype == ml_dtypes.bfloat16
     assert stored["bias"].dtype == np.float32
     back = load_tree(tmp_path / "half.safetensors", digest)
     assert back["a"]["kernel"].dtype == np.float32
-    np.testing.assert_array_equal(back["a"]["kernel"], tree["a"]["kernel"].astype(ml_dtypes.bfloat16).astype(np.float32))
+    np.testing.assert_array_equal(back["a"]["kernel"], kernel.astype(ml_dtypes.bfloat16).astype(np.float32))
     assert np.any(back["a"]["kernel"] != tree["a"]["kernel"])
     np.testing.assert_array_equal(back["bias"], tree["bias"])
     save_tree(tmp_path / "full.safetensors", tree)

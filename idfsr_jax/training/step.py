@@ -116,5 +116,5 @@ def train_step(
     key = step_key(config.train.seed, "train", state.step)
     gradients, metrics = jax.grad(loss_fn, has_aux=True)(state.params, batch, frozen, config, key)
     decay = ema_decay(state.step, batch["target"].shape[0], config.train.ema_halflife_images)
-    metrics["gradient_norm"] = optax.global_norm(gradients)
+    metrics["gradient_norm"] = optax.tree.norm(gradients)
     return apply_gradients(state, gradients, optimizer, decay), metrics

@@ -29,7 +29,8 @@ def test_group_norm_equals_that_of_flax(channels, groups):
 
 def test_group_norm_takes_no_more_groups_than_channels():
     x = normal((2, 4, 4, 8))
-    expected = nn.GroupNorm(num_groups=8, epsilon=1e-5).apply({"params": {"scale": jnp.ones(8), "bias": jnp.zeros(8)}}, x)
+    params = {"scale": jnp.ones(8), "bias": jnp.zeros(8)}
+    expected = nn.GroupNorm(num_groups=8, epsilon=1e-5).apply({"params": params}, x)
     np.testing.assert_allclose(GroupNorm().init_with_output(jax.random.key(0), x)[0], expected, atol=1e-5)
 
 

@@ -14,7 +14,8 @@ from idfsr_jax.training.fit import Album, choose_pairs, fit_identity, mean_ident
 def album(face_crop):
     picture = resize_crop(face_crop.image, 32).astype(np.float32) / 127.5 - 1.0
     gains = np.array([1.0, 0.8, 0.6], np.float32)
-    return Album(jnp.asarray(gains[:, None, None, None] * picture), jnp.tile(jnp.asarray(face_crop.landmarks), (3, 1, 1)))
+    landmarks = jnp.tile(jnp.asarray(face_crop.landmarks), (3, 1, 1))
+    return Album(jnp.asarray(gains[:, None, None, None] * picture), landmarks)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,8 @@ def test_a_single_photograph_is_its_own_pair():
 def test_the_start_is_the_normalised_mean_of_unit_identities():
     center = np.array([1.0, 0.0, 0.0], np.float32)
     descriptors = np.array([[1.0, 5.0, 0.0], [1.0, 0.0, 0.1]], np.float32)
-    np.testing.assert_allclose(mean_identity(jnp.asarray(descriptors), jnp.asarray(center)), np.array([0, 1, 1]) / np.sqrt(2), atol=1e-6)
+    mean = mean_identity(jnp.asarray(descriptors), jnp.asarray(center))
+    np.testing.assert_allclose(mean, np.array([0, 1, 1]) / np.sqrt(2), atol=1e-6)
 
 
 def test_within_pulls_back_only_what_is_too_far():
