@@ -94,7 +94,8 @@ class Restorer:
         fitted, losses = fit_identity(
             start, self.album(crops), model.denoiser, model.landmark_net, settings, progress  # type: ignore[arg-type]
         )
-        return Identity(fitted, np.asarray(start), np.asarray(losses, np.float32), len(crops), ENCODER_NAME, model.digest)
+        curve = np.asarray(losses, np.float32)
+        return Identity(fitted, np.asarray(start), curve, len(crops), ENCODER_NAME, model.digest)
 
     def restore(
         self,

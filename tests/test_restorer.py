@@ -25,7 +25,9 @@ def restorer(tiny_model):
 @pytest.fixture(scope="module")
 def crops(face_crop):
     darker = replace(face_crop, image=(face_crop.image * 0.7).astype(np.uint8))
-    shifted = replace(face_crop, image=np.roll(face_crop.image, 6, axis=1), landmarks=face_crop.landmarks + np.float32(0.02))
+    shifted = replace(
+        face_crop, image=np.roll(face_crop.image, 6, axis=1), landmarks=face_crop.landmarks + np.float32(0.02)
+    )
     return [face_crop, darker, shifted]
 
 
@@ -182,7 +184,9 @@ def test_a_photograph_that_cannot_be_fitted_to_is_named(restorer, place, name):
     assert_one_sentence(caught.value, name)
 
 
-@pytest.mark.parametrize("name", ["oblong.png", "landscape.png", "cut.jpg", "small.png --scale 5", "photo.jpg --box 500,500,40,40"])
+@pytest.mark.parametrize(
+    "name", ["oblong.png", "landscape.png", "cut.jpg", "small.png --scale 5", "photo.jpg --box 500,500,40,40"]
+)
 def test_the_command_names_what_cannot_be_restored_and_writes_nothing(name, place, identity, tiny_model, capsys):
     identity.save(place / "me.safetensors")
     picture, *options = name.split()
