@@ -13,9 +13,12 @@ from idfsr_jax.config import TrainConfig
 
 @flax.struct.dataclass
 class TrainState:
-    """Everything that a checkpoint must hold, beside the data iterator."""
+    """Everything that a checkpoint must hold, beside the data iterator.
 
-    step: Int[Array, ""]
+    `step` is an int32 scalar. Its type is left open, as tree utilities build states of shapes, shardings or None.
+    """
+
+    step: Any
     params: Any
     ema: Any
     opt_state: Any
