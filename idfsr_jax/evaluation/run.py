@@ -71,7 +71,10 @@ def evaluate(config: Config, *, people: int | None = None) -> dict:
     console, out = Console(), Path(config.train.out) / "report"
     results: dict[str, Any] = {"judge": f"{ENCODER_NAME} (same network as the condition)", "pictures": rows}
     results["landmark_nme"] = landmark_errors(restorer, persons)
+    index = load_index(config.data.dataset, config.data.val_split)
+    results["real_pairs"] = separation(index, restorer.model.center)
     _print(rows, results["landmark_nme"], console)
+    console.print("Mean identity cosine of real pairs:", results["real_pairs"])
     for scale, stacked in pictures.items():
         write_image(out / f"grid_{scale}x.png", grid(np.stack(stacked[:12]).swapaxes(0, 1)), {})
     text = json.dumps(results, indent=1)
