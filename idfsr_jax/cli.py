@@ -141,7 +141,7 @@ def restore(
       steps: Sampling steps; as the model was trained for if not given.
       seed: Seed of the noise; the same seed gives the same picture.
       variants: How many restorations to draw of each input.
-      consistency: From 0 (the paper) to 1 (the result, reduced again, is exactly the input).
+      consistency: From 0 (the paper) to 1 (the result, reduced again, is the input but for clipping).
       sheet: Also write a comparison sheet here; for several inputs a folder.
       weights: Folder of a trained model; the one that ships with the package if not given.
     """
