@@ -127,7 +127,7 @@ class LandmarkConfig:
     size: int = 64
     """Side of the enlarged picture that it sees."""
     channels: tuple[int, ...] = (48, 96, 160)
-    steps: int = 2_500
+    steps: int = 5_000
     batch: int = 32
     learning_rate: float = 1e-3
     low_resolution_widths: tuple[int, ...] = (2, 4, 8, 16, 32)

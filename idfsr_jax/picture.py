@@ -15,7 +15,7 @@ from idfsr_jax.config import Config
 from idfsr_jax.data.degrade import bicubic_upsample
 from idfsr_jax.errors import InputError, NoFace
 from idfsr_jax.face import apply_transform, choose_face, crop_side, cut_crop, ffhq_transform, find_faces, read_image
-from idfsr_jax.models.landmark_net import LandmarkNet, landmark_input
+from idfsr_jax.models.landmark_net import estimate_landmarks
 
 CROP_SIDES = (4, 64)
 """Square pictures of these sides (least, largest) are taken for aligned LR crops."""
@@ -133,15 +133,16 @@ def _straighten(
     for _ in range(2):
         side = min(max(4, round(crop_side(transform))), config.landmarks.size)
         y = cut_crop(image, transform, side).astype(np.float32)[None] / 127.5 - 1.0
-        points = np.asarray(_see(landmark_net, jnp.asarray(y), config))[0]
+        points = np.asarray(_estimate_landmarks(landmark_net, jnp.asarray(y), config))[0]
         transform = ffhq_transform(apply_transform(transform, points).astype(np.float32))
     return transform
 
 
 @partial(jax.jit, static_argnames="config")
-def _see(landmark_net: Any, y: Float[jax.Array, "1 n n 3"], config: Config) -> Float[jax.Array, "1 68 2"]:
-    y_up = landmark_input(bicubic_upsample(y, config.landmarks.size), config.landmarks.size)
-    return LandmarkNet(config.landmarks).apply({"params": landmark_net}, y_up)  # type: ignore[return-value]
+def _estimate_landmarks(
+    landmark_net: Any, y: Float[jax.Array, "1 n n 3"], config: Config
+) -> Float[jax.Array, "1 68 2"]:
+    return estimate_landmarks(landmark_net, bicubic_upsample(y, config.landmarks.size), config.landmarks)
 
 
 def _resize(image: UInt8[np.ndarray, "n n 3"], side: int) -> UInt8[np.ndarray, "m m 3"]:

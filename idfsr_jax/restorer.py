@@ -13,12 +13,13 @@ from jaxtyping import Float, UInt8
 
 from idfsr_jax.config import Config, FitConfig
 from idfsr_jax.data.degrade import bicubic_upsample
+from idfsr_jax.data.pairs import normalised_shapes
 from idfsr_jax.errors import InputError
 from idfsr_jax.face import FaceCrop, crop_face, resize_crop
 from idfsr_jax.identity import Identity
 from idfsr_jax.models.condition import Condition, make_condition, repeat
 from idfsr_jax.models.id_encoder import ENCODER_NAME, descriptors_of, load_id_encoder
-from idfsr_jax.models.landmark_net import LandmarkNet, landmark_input
+from idfsr_jax.models.landmark_net import estimate_landmarks
 from idfsr_jax.picture import LowResolutionFace, find_low_resolution_face
 from idfsr_jax.restoration import Restoration
 from idfsr_jax.sampling import restore_crops
@@ -26,6 +27,7 @@ from idfsr_jax.training.fit import Album, fit_identity, mean_identity
 from idfsr_jax.weights import Model, load_model
 
 _ENCODER_SIDE = 256
+_estimate_landmarks = jax.jit(estimate_landmarks, static_argnames="config")
 MAX_PHOTOGRAPHS = 20
 
 
@@ -165,7 +167,7 @@ class Restorer:
         size = self.config.data.size
         y = jnp.asarray(face.y[None].astype(np.float32) / 127.5 - 1.0)
         y_up = bicubic_upsample(y, size)
-        landmarks = _landmarks(self.model.landmark_net, y_up, self.config)
+        landmarks = _estimate_landmarks(self.model.landmark_net, y_up, self.config.landmarks)
         reference = nearest_in_pose(np.asarray(landmarks[0]), crops)
         album = self.album([reference])
         condition = make_condition(
@@ -199,23 +201,10 @@ class Restorer:
         return replace(self.config, sample=sample)
 
 
-@partial(jax.jit, static_argnames="config")
-def _landmarks(landmark_net: Any, y_up: jax.Array, config: Config) -> jax.Array:
-    seen = landmark_input(y_up, config.landmarks.size)
-    return LandmarkNet(config.landmarks).apply({"params": landmark_net}, seen)  # type: ignore[return-value]
-
-
 def nearest_in_pose(landmarks: Float[np.ndarray, "68 2"], crops: Sequence[FaceCrop]) -> FaceCrop:
     """The crop whose landmarks lie closest to the given ones, up to shift and scale."""
-    shapes = [normalised_shape(crop.landmarks) for crop in crops]
-    wanted = normalised_shape(landmarks)
-    return crops[int(np.argmin([np.sum((shape - wanted) ** 2) for shape in shapes]))]
-
-
-def normalised_shape(landmarks: Float[np.ndarray, "68 2"]) -> Float[np.ndarray, "68 2"]:
-    """Landmarks centred on their mean, at unit root mean square distance from it."""
-    centred = landmarks - landmarks.mean(0)
-    return centred / max(float(np.sqrt(np.mean(np.sum(centred**2, axis=1)))), 1e-6)
+    shapes = normalised_shapes(np.stack([landmarks, *(crop.landmarks for crop in crops)]))
+    return crops[int(np.argmin(np.sum((shapes[1:] - shapes[0]) ** 2, axis=1)))]
 
 
 def read_crops(photos: Sequence[str | Path | FaceCrop]) -> list[FaceCrop]:
@@ -241,6 +230,7 @@ def _provenance(model: Model, identity: Identity, seed: int, config: Config, con
         "idfsr:model": model.digest,
         "idfsr:identity": identity.digest,
         "idfsr:seed": str(seed),
-        "idfsr:sampler": f"{config.sample.sampler}, {config.sample.steps} steps, guidance {config.sample.guidance:g}",
+        "idfsr:sampler": f"{config.sample.sampler}, {config.sample.steps} steps, "
+        f"guidance {config.sample.guidance:g}, temperature {config.sample.temperature:g}",
         "idfsr:consistency": f"{consistency:g}",
     }

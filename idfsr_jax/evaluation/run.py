@@ -23,7 +23,7 @@ from idfsr_jax.face import FaceCrop, resize_crop, write_image
 from idfsr_jax.files import write_atomically
 from idfsr_jax.models.condition import paste
 from idfsr_jax.models.id_encoder import ENCODER_NAME, identity_of, unit_identity
-from idfsr_jax.models.landmark_net import LandmarkNet, landmark_input
+from idfsr_jax.models.landmark_net import estimate_landmarks
 from idfsr_jax.pictures import grid
 from idfsr_jax.restorer import Restorer
 
@@ -141,12 +141,10 @@ def landmark_errors(restorer: Restorer, persons: Sequence[Person]) -> dict[str, 
     config, size = restorer.config, restorer.config.data.size
     truth = jnp.stack([to_float(resize_crop(person.target.image, size)) for person in persons])
     points = np.stack([person.target.landmarks for person in persons])
-    net = LandmarkNet(config.landmarks)
     errors = {}
     for scale in config.data.scales:
         y_up = bicubic_upsample(quantise(area_downsample(truth, scale)), size)
-        seen = landmark_input(y_up, config.landmarks.size)
-        predicted = np.asarray(net.apply({"params": restorer.model.landmark_net}, seen))
+        predicted = np.asarray(estimate_landmarks(restorer.model.landmark_net, y_up, config.landmarks))
         errors[f"{scale}x"] = float(landmark_nme(predicted, points).mean())
     return errors
 

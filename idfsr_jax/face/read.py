@@ -159,7 +159,7 @@ def _to_rgb(path: Path, image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
     if image.mode in _SIXTEEN_BIT:
         # Pillow's own conversion clips 16-bit grey at 255.
         grey = np.asarray(image).astype(np.int64)
-        if grey.min() < 0 or grey.max() > 65_535:
+        if np.min(grey) < 0 or np.max(grey) > 65_535:
             raise UnreadableImage(f"{path}: has 32-bit pixels of unknown range; save it with 8 or 16 bits.")
         return np.repeat(((grey + 128) // 257).astype(np.uint8)[..., None], 3, axis=2)
     if image.mode == "F":

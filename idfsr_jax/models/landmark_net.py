@@ -1,5 +1,7 @@
 """LandmarkNet: 68 facial points from a low-resolution face that no detector made for photographs can see."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -41,6 +43,19 @@ def landmark_input(y_up: Float[Array, "b s s 3"], size: int) -> Float[Array, "b 
     if y_up.shape[1] == size:
         return y_up
     return jax.image.resize(y_up, (y_up.shape[0], size, size, 3), "cubic", antialias=True)
+
+
+def estimate_landmarks(
+    params: Any, y_up: Float[Array, "b s s 3"], config: LandmarkConfig
+) -> Float[Array, "b 68 2"]:
+    """Landmarks of an enlarged LR crop, in unit coordinates.
+
+    Args:
+      params: LandmarkNet's parameters.
+      y_up: bicubic enlargement of the LR crop, of any side, in [-1, 1].
+      config: the net's.
+    """
+    return LandmarkNet(config).apply({"params": params}, landmark_input(y_up, config.size))  # type: ignore[return-value]
 
 
 def eye_distance(landmarks: Float[Array, "b 68 2"]) -> Float[Array, " b"]:

@@ -18,7 +18,7 @@ from idfsr_jax.diffusion.loss import v_loss
 from idfsr_jax.diffusion.schedule import draw_log_snr, q_sample
 from idfsr_jax.models.condition import make_condition
 from idfsr_jax.models.denoiser import Denoiser
-from idfsr_jax.models.landmark_net import LandmarkNet, landmark_input
+from idfsr_jax.models.landmark_net import estimate_landmarks
 from idfsr_jax.training.randomness import step_key
 from idfsr_jax.training.state import update_in_optax
 
@@ -69,8 +69,7 @@ def fit_loss(
     scales = config.fit.scales
     index = jax.random.randint(scale_key, (x0.shape[0],), 0, len(scales))
     y_up = enlarge_mixed(degrade_key, x0, index, scales, config.data.degradation)
-    seen = landmark_input(y_up, config.landmarks.size)
-    landmarks = LandmarkNet(config.landmarks).apply({"params": landmark_net}, seen)
+    landmarks = estimate_landmarks(landmark_net, y_up, config.landmarks)
     identity = jnp.broadcast_to(variables["identity"], (x0.shape[0], variables["identity"].shape[0]))
     scale = jnp.asarray(scales, jnp.float32)[index]
     condition = make_condition(y_up, landmarks, reference, points, identity, scale, config.model)  # type: ignore[arg-type]

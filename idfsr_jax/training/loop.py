@@ -87,7 +87,8 @@ def train_denoiser(
                     progress(step, f"loss {values['loss']:.4f}, {values['images_per_second']:.1f} images/s")
                 if stop or step % train.checkpoint_every == 0:
                     checkpoint.save(manager, step, state, batches.get_state())
-                if stop or step % train.samples_every == 0:
+                # None at a stop: whoever asks a run to stop gives it seconds.
+                if step == train.steps or (step % train.samples_every == 0 and not stop):
                     preview(step, state.ema)
                 if stop:
                     break

@@ -16,7 +16,7 @@ from idfsr_jax.diffusion.schedule import alpha_sigma, draw_log_snr, q_sample, x0
 from idfsr_jax.models.condition import Condition, drop, make_condition
 from idfsr_jax.models.denoiser import Denoiser
 from idfsr_jax.models.id_encoder import identity_of, unit_identity
-from idfsr_jax.models.landmark_net import LandmarkNet, landmark_input
+from idfsr_jax.models.landmark_net import estimate_landmarks
 from idfsr_jax.training.randomness import step_key
 from idfsr_jax.training.state import TrainState, apply_gradients, ema_decay
 
@@ -55,8 +55,7 @@ def condition_of(
     target, reference = to_float(batch["target"]), to_float(batch["reference"])
     degrade_key, noise_key = jax.random.split(key)
     y_up = enlarge_mixed(degrade_key, target, batch["scale"], config.data.scales, config.data.degradation)
-    seen = landmark_input(y_up, config.landmarks.size)
-    landmarks = LandmarkNet(config.landmarks).apply({"params": frozen.landmark_net}, seen)
+    landmarks = estimate_landmarks(frozen.landmark_net, y_up, config.landmarks)
     identity = unit_identity(batch["embedding"], frozen.center)
     if config.data.embedding_noise > 0:
         spread = config.data.embedding_noise / identity.shape[-1] ** 0.5
