@@ -159,6 +159,8 @@ class FitConfig:
     steps: int = 200
     batch: int = 4
     learning_rate: float = 5e-3
+    identity_loss: float = 0.0
+    """Weight of 1 - cos(identity of the x0 estimate, identity of the photograph), times sqrt(alpha_bar)."""
     max_distance: float = 0.5
     """Bound on the Euclidean distance of the unit embedding from its start."""
     scales: tuple[int, ...] = (8, 16)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float64, UInt8
 from PIL import Image
@@ -16,6 +15,7 @@ from idfsr_jax.data.degrade import bicubic_upsample
 from idfsr_jax.errors import InputError, NoFace
 from idfsr_jax.face import apply_transform, choose_face, crop_side, cut_crop, ffhq_transform, find_faces, read_image
 from idfsr_jax.models.landmark_net import estimate_landmarks
+from idfsr_jax.pictures import to_float
 
 CROP_SIDES = (4, 64)
 """Square pictures of these sides (least, largest) are taken for aligned LR crops."""
@@ -132,8 +132,8 @@ def _straighten(
     """Moves a rough crop to where the canonical one lies, by the landmarks that LandmarkNet sees in it."""
     for _ in range(2):
         side = min(max(4, round(crop_side(transform))), config.landmarks.size)
-        y = cut_crop(image, transform, side).astype(np.float32)[None] / 127.5 - 1.0
-        points = np.asarray(_estimate_landmarks(landmark_net, jnp.asarray(y), config))[0]
+        y = to_float(cut_crop(image, transform, side))[None]
+        points = np.asarray(_estimate_landmarks(landmark_net, y, config))[0]
         transform = ffhq_transform(apply_transform(transform, points).astype(np.float32))
     return transform
 

@@ -1,13 +1,24 @@
-"""Sheets and grids of pictures."""
+"""Pictures as numbers and as bytes; sheets and grids of them."""
 
 from collections.abc import Iterable, Sequence
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 _PANEL = 192
 _LABEL = 22
+
+
+def to_float(images: UInt8[np.ndarray | Array, "*b s s 3"]) -> Float[Array, "*b s s 3"]:
+    """0..255 to [-1, 1]."""
+    return jnp.asarray(images, jnp.float32) / 127.5 - 1.0
+
+
+def to_uint8(images: Float[np.ndarray | Array, "*b s s 3"]) -> UInt8[np.ndarray, "*b s s 3"]:
+    """[-1, 1] to 0..255, rounded; what lies outside is clipped."""
+    return np.clip((np.asarray(images) + 1.0) * 127.5 + 0.5, 0.0, 255.0).astype(np.uint8)
 
 
 def label_panels(
@@ -28,5 +39,4 @@ def label_panels(
 
 def grid(rows: Iterable[Float[np.ndarray | Array, "b s s 3"]]) -> UInt8[np.ndarray, "h w 3"]:
     """Batches of pictures in [-1, 1], a row each, as one picture."""
-    lines = [np.concatenate(list(np.asarray(row)), axis=1) for row in rows]
-    return np.clip((np.concatenate(lines, axis=0) + 1.0) * 127.5 + 0.5, 0, 255).astype(np.uint8)
+    return to_uint8(np.concatenate([np.concatenate(list(np.asarray(row)), axis=1) for row in rows], axis=0))

@@ -11,7 +11,7 @@ from PIL import Image
 from idfsr_jax.face import crop_side, paste_face, write_image
 from idfsr_jax.models.condition import Condition
 from idfsr_jax.picture import LowResolutionFace
-from idfsr_jax.pictures import label_panels
+from idfsr_jax.pictures import label_panels, to_uint8
 
 _MAX_ENLARGED_SIDE = 8192
 
@@ -66,7 +66,6 @@ class Restoration:
 
     def sheet(self) -> UInt8[np.ndarray, "h w 3"]:
         """A labelled comparison of all that went into the picture and came out of it."""
-        as_picture = lambda image: np.clip((np.asarray(image) + 1.0) * 127.5 + 0.5, 0, 255).astype(np.uint8)  # noqa: E731
         c = self.condition
         side = self.images[0].shape[0]
         bicubic = Image.fromarray(self.face.y).resize((side, side), Image.Resampling.BICUBIC)
@@ -75,9 +74,9 @@ class Restoration:
             (f"input, {self.face.y.shape[0]} px", self.face.y),
             ("bicubic", np.array(bicubic)),
             ("mask", mask),
-            ("what the model sees", as_picture(c.hidden[0])),
+            ("what the model sees", to_uint8(c.hidden[0])),
             ("reference", self.reference),
-            ("warped reference", as_picture(c.reference[0])),
+            ("warped reference", to_uint8(c.reference[0])),
             ("not fitted", self.unfitted()),
             ("fitted", self.images[0]),
         ]

@@ -18,12 +18,14 @@ from idfsr_jax.errors import InputError
 from idfsr_jax.face import FaceCrop, crop_face, resize_crop
 from idfsr_jax.identity import Identity
 from idfsr_jax.models.condition import Condition, make_condition, repeat
-from idfsr_jax.models.id_encoder import ENCODER_NAME, descriptors_of, load_id_encoder
+from idfsr_jax.models.id_encoder import ENCODER_NAME, descriptors_of, load_id_encoder, unit_identity
 from idfsr_jax.models.landmark_net import estimate_landmarks
 from idfsr_jax.picture import LowResolutionFace, find_low_resolution_face
+from idfsr_jax.pictures import to_float, to_uint8
 from idfsr_jax.restoration import Restoration
 from idfsr_jax.sampling import restore_crops
 from idfsr_jax.training.fit import Album, fit_identity, mean_identity
+from idfsr_jax.training.step import Frozen
 from idfsr_jax.weights import Model, load_model
 
 _ENCODER_SIDE = 256
@@ -55,9 +57,14 @@ class Restorer:
         """How the model was trained."""
         return self.model.config
 
+    @property
+    def frozen(self) -> Frozen:
+        """What fitting reads and never changes."""
+        return Frozen(self.model.landmark_net, self.encoder, jnp.asarray(self.model.center))
+
     def descriptors(self, crops: Sequence[FaceCrop]) -> Float[np.ndarray, "k d"]:
         """Raw descriptors of photographs, as `idfsr prepare` computes them."""
-        images = np.stack([resize_crop(crop.image, _ENCODER_SIDE) for crop in crops]).astype(np.float32) / 127.5 - 1.0
+        images = to_float(np.stack([resize_crop(crop.image, _ENCODER_SIDE) for crop in crops]))
         landmarks = np.stack([crop.landmarks for crop in crops])
         # One at a time: a single compiled shape, whatever the number of photographs.
         describe = jax.jit(descriptors_of)
@@ -65,10 +72,11 @@ class Restorer:
         return np.asarray(rows)
 
     def album(self, crops: Sequence[FaceCrop]) -> Album:
-        """The photographs at the model's side."""
-        size = self.config.data.size
-        images = np.stack([resize_crop(crop.image, size) for crop in crops]).astype(np.float32) / 127.5 - 1.0
-        return Album(jnp.asarray(images), jnp.asarray(np.stack([crop.landmarks for crop in crops])))
+        """The photographs at the model's side, with their identities."""
+        images = to_float(np.stack([resize_crop(crop.image, self.config.data.size) for crop in crops]))
+        landmarks = jnp.asarray(np.stack([crop.landmarks for crop in crops]))
+        identities = unit_identity(jnp.asarray(self.descriptors(crops)), jnp.asarray(self.model.center))
+        return Album(images, landmarks, identities)
 
     def fit(
         self,
@@ -90,11 +98,12 @@ class Restorer:
         if not 1 <= len(photos) <= MAX_PHOTOGRAPHS:
             raise InputError(f"{len(photos)} photographs were given to fit; give 1 to {MAX_PHOTOGRAPHS} of one person.")
         crops = read_crops(photos)
-        start = mean_identity(jnp.asarray(self.descriptors(crops)), jnp.asarray(self.model.center))
+        album = self.album(crops)
+        start = mean_identity(album.identities)
         settings = replace(self.config, fit=config or self.config.fit)
         model = self.model
         fitted, losses = fit_identity(
-            start, self.album(crops), model.denoiser, model.landmark_net, settings, progress  # type: ignore[arg-type]
+            start, album, model.denoiser, self.frozen, settings, progress  # type: ignore[arg-type]
         )
         curve = np.asarray(losses, np.float32)
         return Identity(fitted, np.asarray(start), curve, len(crops), ENCODER_NAME, model.digest)
@@ -138,7 +147,7 @@ class Restorer:
         crops = read_crops(photos)
         condition, reference = self.condition(face, identity.embedding, crops)
         key = jax.random.key(seed)
-        y = jnp.asarray(face.y[None].astype(np.float32) / 127.5 - 1.0)
+        y = to_float(face.y[None])
         sample = partial(
             restore_crops,
             config=config,
@@ -149,10 +158,10 @@ class Restorer:
         start = condition.replace(identity=jnp.asarray(identity.start)[None])  # type: ignore[attr-defined]
         return Restoration(
             face=face,
-            images=[to_uint8(image) for image in np.asarray(fitted)],
+            images=[to_uint8(image) for image in fitted],
             condition=condition,
             reference=reference.image,
-            unfitted=lambda: to_uint8(np.asarray(sample(self.model.denoiser, repeat(start, variants), key))[0]),
+            unfitted=lambda: to_uint8(sample(self.model.denoiser, repeat(start, variants), key)[0]),
             metadata=_provenance(self.model, identity, seed, config, consistency),
             truth=truth,
         )
@@ -165,16 +174,15 @@ class Restorer:
         The reference is the photograph whose landmarks, moved and scaled onto those of the LR face, lie closest.
         """
         size = self.config.data.size
-        y = jnp.asarray(face.y[None].astype(np.float32) / 127.5 - 1.0)
+        y = to_float(face.y[None])
         y_up = bicubic_upsample(y, size)
         landmarks = _estimate_landmarks(self.model.landmark_net, y_up, self.config.landmarks)
         reference = nearest_in_pose(np.asarray(landmarks[0]), crops)
-        album = self.album([reference])
         condition = make_condition(
             y_up,
             landmarks,
-            album.images,
-            album.landmarks,
+            to_float(resize_crop(reference.image, size))[None],
+            jnp.asarray(reference.landmarks)[None],
             jnp.asarray(embedding)[None],
             jnp.full((1,), size / face.y.shape[0], jnp.float32),
             self.config.model,
@@ -214,11 +222,6 @@ def read_crops(photos: Sequence[str | Path | FaceCrop]) -> list[FaceCrop]:
       InputError: a photograph cannot be read, or has no face or several.
     """
     return [photo if isinstance(photo, FaceCrop) else crop_face(photo, rule="only") for photo in photos]
-
-
-def to_uint8(image: Float[np.ndarray, "s s 3"]) -> UInt8[np.ndarray, "s s 3"]:
-    """[-1, 1] to 0..255."""
-    return np.clip((image + 1.0) * 127.5 + 0.5, 0.0, 255.0).astype(np.uint8)
 
 
 def _provenance(model: Model, identity: Identity, seed: int, config: Config, consistency: float) -> dict[str, str]:

@@ -15,12 +15,13 @@ from idfsr_jax.config import Config, FitConfig
 from idfsr_jax.data.augment import FLIP_68
 from idfsr_jax.data.degrade import enlarge_mixed
 from idfsr_jax.diffusion.loss import v_loss
-from idfsr_jax.diffusion.schedule import draw_log_snr, q_sample
+from idfsr_jax.diffusion.schedule import draw_log_snr, q_sample, x0_from_v
 from idfsr_jax.models.condition import make_condition
 from idfsr_jax.models.denoiser import Denoiser
 from idfsr_jax.models.landmark_net import estimate_landmarks
 from idfsr_jax.training.randomness import step_key
 from idfsr_jax.training.state import update_in_optax
+from idfsr_jax.training.step import Frozen, identity_loss
 
 
 @flax.struct.dataclass
@@ -30,31 +31,31 @@ class Album:
     Attributes:
       images: canonical crops in [-1, 1].
       landmarks: their points, unit coordinates.
+      identities: the unit identity of each.
     """
 
     images: Float[Array, "k s s 3"]
     landmarks: Float[Array, "k 68 2"]
+    identities: Float[Array, "k d"]
 
 
-def mean_identity(descriptors: Float[Array, "k d"], center: Float[Array, " d"]) -> Float[Array, " d"]:
+def mean_identity(identities: Float[Array, "k d"]) -> Float[Array, " d"]:
     """Where a fit starts: the normalised mean of the unit identities of the photographs."""
-    units = descriptors - center
-    units = units / jnp.linalg.norm(units, axis=-1, keepdims=True)
-    mean = units.mean(0)
+    mean = identities.mean(0)
     return mean / jnp.linalg.norm(mean)
 
 
 def fit_loss(
-    variables: Any, album: Album, pairs: Int[Array, "b 2"], landmark_net: Any, config: Config, key: Array
+    variables: Any, album: Album, pairs: Int[Array, "b 2"], frozen: Frozen, config: Config, key: Array
 ) -> Float[Array, ""]:
-    """The denoising loss of photographs of the person, each guided by another one of them.
+    """The training loss on photographs of the person, each guided by another one of them.
 
     Args:
       variables: {"identity": e [d], "denoiser": parameters}.
       album: the photographs.
       pairs: (target, reference) positions in the album; equal where there is one photograph only, whose mirror image
         then is the reference.
-      landmark_net: parameters of LandmarkNet.
+      frozen: LandmarkNet, the identity centre, and the encoder if the identity loss is on.
       config: the model's; `config.fit` says how to fit.
       key: source of scales, noise levels and noise.
     """
@@ -69,16 +70,20 @@ def fit_loss(
     scales = config.fit.scales
     index = jax.random.randint(scale_key, (x0.shape[0],), 0, len(scales))
     y_up = enlarge_mixed(degrade_key, x0, index, scales, config.data.degradation)
-    landmarks = estimate_landmarks(landmark_net, y_up, config.landmarks)
+    landmarks = estimate_landmarks(frozen.landmark_net, y_up, config.landmarks)
     identity = jnp.broadcast_to(variables["identity"], (x0.shape[0], variables["identity"].shape[0]))
     scale = jnp.asarray(scales, jnp.float32)[index]
     condition = make_condition(y_up, landmarks, reference, points, identity, scale, config.model)  # type: ignore[arg-type]
     log_snr = draw_log_snr(time_key, x0.shape[0], x0.shape[1], config.diffusion)
     noise = jax.random.normal(noise_key, x0.shape)
-    v = Denoiser(config.model).apply(
-        {"params": variables["denoiser"]}, q_sample(x0, noise, log_snr), log_snr, condition
-    )
-    return v_loss(v, x0, noise, log_snr, config.diffusion.min_snr_gamma).mean()  # type: ignore[arg-type]
+    x_t = q_sample(x0, noise, log_snr)
+    v = Denoiser(config.model).apply({"params": variables["denoiser"]}, x_t, log_snr, condition)
+    loss = v_loss(v, x0, noise, log_snr, config.diffusion.min_snr_gamma)  # type: ignore[arg-type]
+    if config.fit.identity_loss > 0:
+        estimate = jnp.clip(x0_from_v(x_t, v, log_snr), -1.0, 1.0)  # type: ignore[arg-type]
+        truth, points = album.identities[pairs[:, 0]], album.landmarks[pairs[:, 0]]
+        loss += config.fit.identity_loss * identity_loss(estimate, truth, points, frozen, log_snr)
+    return loss.mean()
 
 
 def _mirrored(landmarks: Float[Array, "b 68 2"]) -> Float[Array, "b 68 2"]:
@@ -112,13 +117,13 @@ def fit_step(
     album: Album,
     pairs: Int[Array, "b 2"],
     denoiser: Any,
-    landmark_net: Any,
+    frozen: Frozen,
     config: Config,
 ) -> tuple[Float[Array, " d"], Any, Float[Array, ""]]:
     """One step. The compiler drops the gradients of the weights, as `set_to_zero` never reads them."""
     variables = {"identity": identity, "denoiser": denoiser}
     key = step_key(config.fit.seed, "fit", index)
-    loss, gradients = jax.value_and_grad(fit_loss)(variables, album, pairs, landmark_net, config, key)
+    loss, gradients = jax.value_and_grad(fit_loss)(variables, album, pairs, frozen, config, key)
     updates, opt_state = update_in_optax(make_fit_optimizer(config.fit), gradients, opt_state, variables)
     moved = optax.apply_updates(identity, updates["identity"])
     return within(moved, start, config.fit.max_distance), opt_state, loss  # type: ignore[arg-type]
@@ -135,7 +140,7 @@ def fit_identity(
     start: Float[Array, " d"],
     album: Album,
     denoiser: Any,
-    landmark_net: Any,
+    frozen: Frozen,
     config: Config,
     progress: Callable[[int, float], None] = lambda step, loss: None,
 ) -> tuple[Float[np.ndarray, " d"], list[float]]:
@@ -145,7 +150,7 @@ def fit_identity(
       start: `mean_identity` of the photographs.
       album: 1 to 20 photographs.
       denoiser: its parameters; not changed.
-      landmark_net: parameters of LandmarkNet; not changed.
+      frozen: LandmarkNet, the identity centre, and the encoder if the identity loss is on; not changed.
       config: the model's; `config.fit` says how to fit.
       progress: called with (step, loss) after every step.
 
@@ -159,7 +164,7 @@ def fit_identity(
         rng = np.random.default_rng((config.fit.seed, index))
         pairs = choose_pairs(rng, album.images.shape[0], config.fit.batch)
         identity, opt_state, loss = fit_step(
-            identity, opt_state, jnp.asarray(index, jnp.int32), start, album, pairs, denoiser, landmark_net, config
+            identity, opt_state, jnp.asarray(index, jnp.int32), start, album, pairs, denoiser, frozen, config
         )
         losses.append(float(loss))
         progress(index + 1, losses[-1])

@@ -14,9 +14,9 @@ from idfsr_jax.config import LandmarkConfig
 from idfsr_jax.data.degrade import enlarge_mixed
 from idfsr_jax.models.landmark_net import LandmarkNet, landmark_error
 from idfsr_jax.models.resample import sample_bilinear
+from idfsr_jax.pictures import to_float
 from idfsr_jax.training.randomness import step_key
 from idfsr_jax.training.state import update_in_optax
-from idfsr_jax.training.step import to_float
 
 
 def jitter(

@@ -17,6 +17,7 @@ from idfsr_jax.models.condition import Condition, drop, make_condition
 from idfsr_jax.models.denoiser import Denoiser
 from idfsr_jax.models.id_encoder import identity_of, unit_identity
 from idfsr_jax.models.landmark_net import estimate_landmarks
+from idfsr_jax.pictures import to_float
 from idfsr_jax.training.randomness import step_key
 from idfsr_jax.training.state import TrainState, apply_gradients, ema_decay
 
@@ -34,11 +35,6 @@ class Frozen:
     landmark_net: Any
     encoder: Any
     center: Float[Array, " d"]
-
-
-def to_float(images: Array) -> Float[Array, "b s s 3"]:
-    """uint8 to [-1, 1]."""
-    return images.astype(jnp.float32) / 127.5 - 1.0
 
 
 def condition_of(
@@ -69,11 +65,22 @@ def condition_of(
 
 
 def identity_loss(
-    x0: Float[Array, "b s s 3"], batch: Mapping[str, Array], frozen: Frozen, log_snr: Float[Array, " b"]
+    x0: Float[Array, "b s s 3"],
+    truth: Float[Array, "b d"],
+    landmarks: Float[Array, "b 68 2"],
+    frozen: Frozen,
+    log_snr: Float[Array, " b"],
 ) -> Float[Array, " b"]:
-    """1 - cos of the identities of estimate and truth, times sqrt(alpha_bar) as in ReF-LDM (Hsiao et al. 2024)."""
-    estimated = identity_of(frozen.encoder, x0, batch["target_landmarks"], frozen.center)
-    truth = unit_identity(batch["target_embedding"], frozen.center)
+    """1 - cos of the identities of estimate and truth, times sqrt(alpha_bar) as in ReF-LDM (Hsiao et al. 2024).
+
+    Args:
+      x0: the estimates, in [-1, 1].
+      truth: unit identities of the true pictures.
+      landmarks: of the true pictures, unit coordinates.
+      frozen: encoder and identity centre.
+      log_snr: noise level of each estimate.
+    """
+    estimated = identity_of(frozen.encoder, x0, landmarks, frozen.center)
     alpha, _ = alpha_sigma(log_snr)
     return alpha * (1.0 - jnp.sum(estimated * truth, axis=-1))
 
@@ -96,9 +103,9 @@ def loss_fn(
         every = max(1, round(1 / config.train.identity_loss_fraction))
         part = lambda z: z[::every]  # noqa: E731
         estimate = jnp.clip(x0_from_v(part(x_t), part(v), part(log_snr)), -1.0, 1.0)
-        parts["identity_loss"] = identity_loss(
-            estimate, {k: part(z) for k, z in batch.items()}, frozen, part(log_snr)
-        ).mean()
+        truth = unit_identity(part(batch["target_embedding"]), frozen.center)
+        landmarks = part(batch["target_landmarks"])
+        parts["identity_loss"] = identity_loss(estimate, truth, landmarks, frozen, part(log_snr)).mean()
         loss = loss + config.train.identity_loss * parts["identity_loss"]
     return loss, parts | {"loss": loss}
 

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from idfsr_jax.face import resize_crop
+from idfsr_jax.models.id_encoder import load_id_encoder
 from idfsr_jax.training.fit import Album, choose_pairs, fit_identity, mean_identity, within
+from idfsr_jax.training.step import Frozen
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +17,16 @@ def album(face_crop):
     picture = resize_crop(face_crop.image, 32).astype(np.float32) / 127.5 - 1.0
     gains = np.array([1.0, 0.8, 0.6], np.float32)
     landmarks = jnp.tile(jnp.asarray(face_crop.landmarks), (3, 1, 1))
-    return Album(jnp.asarray(gains[:, None, None, None] * picture), landmarks)
+    identities = jax.random.normal(jax.random.key(1), (3, 128))
+    identities /= jnp.linalg.norm(identities, axis=1, keepdims=True)
+    return Album(jnp.asarray(gains[:, None, None, None] * picture), landmarks, identities)
+
+
+@pytest.fixture(scope="module")
+def weights(tiny_weights):
+    """The denoiser's parameters, and the rest that a fit reads."""
+    denoiser, landmark_net = tiny_weights
+    return denoiser, Frozen(landmark_net, load_id_encoder(), jnp.zeros(128))
 
 
 @pytest.fixture(scope="module")
@@ -25,50 +36,50 @@ def start():
 
 
 @pytest.fixture(scope="module")
-def result(album, start, tiny_config, tiny_weights):
-    return fit_identity(start, album, *tiny_weights, tiny_config)
+def result(album, start, tiny_config, weights):
+    return fit_identity(start, album, *weights, tiny_config)
 
 
 def sum_of(tree) -> str:
     return hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree))).hexdigest()
 
 
-def test_fitting_moves_the_identity_and_no_weight(album, start, tiny_config, tiny_weights):
-    before = sum_of(tiny_weights), sum_of(album), np.asarray(start).tobytes()
-    fitted, losses = fit_identity(start, album, *tiny_weights, tiny_config)
-    assert (sum_of(tiny_weights), sum_of(album), np.asarray(start).tobytes()) == before
+def test_fitting_moves_the_identity_and_no_weight(album, start, tiny_config, weights):
+    before = sum_of(weights), sum_of(album), np.asarray(start).tobytes()
+    fitted, losses = fit_identity(start, album, *weights, tiny_config)
+    assert (sum_of(weights), sum_of(album), np.asarray(start).tobytes()) == before
     assert fitted.shape == (128,) and fitted.dtype == np.float32
     assert np.linalg.norm(fitted - start) > 1e-3
     assert len(losses) == tiny_config.fit.steps and np.all(np.isfinite(losses))
 
 
-def test_fitting_is_deterministic(album, start, tiny_config, tiny_weights, result):
-    fitted, losses = fit_identity(start, album, *tiny_weights, tiny_config)
+def test_fitting_is_deterministic(album, start, tiny_config, weights, result):
+    fitted, losses = fit_identity(start, album, *weights, tiny_config)
     np.testing.assert_array_equal(fitted, result[0])
     assert losses == result[1]
 
 
-def test_the_identity_stays_within_its_bound(album, start, tiny_config, tiny_weights):
+def test_the_identity_stays_within_its_bound(album, start, tiny_config, weights):
     config = replace(tiny_config, fit=replace(tiny_config.fit, learning_rate=10.0, max_distance=0.25))
-    fitted, _ = fit_identity(start, album, *tiny_weights, config)
+    fitted, _ = fit_identity(start, album, *weights, config)
     assert np.linalg.norm(fitted - start) == pytest.approx(0.25, rel=1e-4)
 
 
-def test_one_photograph_is_enough(album, start, tiny_config, tiny_weights):
+def test_one_photograph_is_enough(album, start, tiny_config, weights):
     single = jax.tree.map(lambda x: x[:1], album)
-    fitted, losses = fit_identity(start, single, *tiny_weights, tiny_config)
+    fitted, losses = fit_identity(start, single, *weights, tiny_config)
     assert np.all(np.isfinite(losses)) and 1e-3 < np.linalg.norm(fitted - start) <= 0.5 + 1e-5
 
 
-def test_progress_is_told_every_step(album, start, tiny_config, tiny_weights, result):
+def test_progress_is_told_every_step(album, start, tiny_config, weights, result):
     told = []
-    fit_identity(start, album, *tiny_weights, tiny_config, lambda step, loss: told.append((step, loss)))
+    fit_identity(start, album, *weights, tiny_config, lambda step, loss: told.append((step, loss)))
     assert told == list(enumerate(result[1], 1))
 
 
-def test_no_steps_leave_the_start(album, start, tiny_config, tiny_weights):
+def test_no_steps_leave_the_start(album, start, tiny_config, weights):
     config = replace(tiny_config, fit=replace(tiny_config.fit, steps=0))
-    fitted, losses = fit_identity(start, album, *tiny_weights, config)
+    fitted, losses = fit_identity(start, album, *weights, config)
     np.testing.assert_array_equal(fitted, start)
     assert losses == []
 
@@ -92,10 +103,17 @@ def test_a_single_photograph_is_its_own_pair():
 
 
 def test_the_start_is_the_normalised_mean_of_unit_identities():
-    center = np.array([1.0, 0.0, 0.0], np.float32)
-    descriptors = np.array([[1.0, 5.0, 0.0], [1.0, 0.0, 0.1]], np.float32)
-    mean = mean_identity(jnp.asarray(descriptors), jnp.asarray(center))
-    np.testing.assert_allclose(mean, np.array([0, 1, 1]) / np.sqrt(2), atol=1e-6)
+    units = jnp.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    np.testing.assert_allclose(mean_identity(units), np.array([0, 1, 1]) / np.sqrt(2), atol=1e-6)
+
+
+def test_the_identity_loss_pulls_towards_the_photographs_identity(album, start, tiny_config, weights):
+    # The encoder is a real recogniser: raising the loss's weight must change where the fit goes.
+    config = replace(tiny_config, fit=replace(tiny_config.fit, identity_loss=1.0))
+    fitted, losses = fit_identity(start, album, *weights, config)
+    plain, plain_losses = fit_identity(start, album, *weights, tiny_config)
+    assert np.linalg.norm(fitted - plain) > 1e-4
+    assert all(loss > other for loss, other in zip(losses[:1], plain_losses[:1], strict=True))
 
 
 def test_within_pulls_back_only_what_is_too_far():
