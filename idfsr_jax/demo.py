@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from idfsr_jax.compile_cache import use_compile_cache
 from idfsr_jax.errors import InputError, NoFace
 from idfsr_jax.face import FaceCrop, align_face, find_faces, read_image, resize_crop, write_image
 from idfsr_jax.files import write_atomically
@@ -169,6 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(CREDIT)
         from idfsr_jax.restorer import Restorer
 
+        use_compile_cache()
         sheet, metadata = compare(Restorer.load(), photographs)
         write_image(out, sheet, metadata | {"Copyright": CREDIT})
     except InputError as error:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from idfsr_jax import cli
+from idfsr_jax.arguments import output_paths
 from idfsr_jax.config import Config
 from idfsr_jax.errors import InputError, NoFace
 
@@ -27,6 +28,7 @@ class FakeRestoration:
     metadata: ClassVar[dict[str, str]] = {"made-by": "test"}
 
     def save(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(self.images[0]).save(path)
 
     def sheet(self) -> np.ndarray:
@@ -37,6 +39,7 @@ class FakeIdentity:
     """Stands for a fitted identity."""
 
     def save(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("identity")
 
     @classmethod
@@ -208,7 +211,7 @@ def test_one_bad_input_does_not_stop_the_rest(folder: Path, calls: list[Any], ca
 
 def test_results_of_equal_names_do_not_overwrite_each_other():
     inputs = [Path("a/x.png"), Path("b/x.jpg"), Path("x.bmp"), Path("y.png")]
-    names = [path.name for path in cli.output_paths(inputs, Path("out"))]
+    names = [path.name for path in output_paths(inputs, Path("out"))]
     assert names == ["x.png", "x.2.png", "x.3.png", "y.png"]
 
 
@@ -222,15 +225,16 @@ def test_train_takes_defaults_from_the_config_and_overrides_from_the_options(
     )
     seen: list[Config] = []
     module = types.ModuleType("idfsr_jax.training.run")
-    module.train = seen.append  # type: ignore[attr-defined]
+    module.train = lambda config: seen.append(config) or 0  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "idfsr_jax.training.run", module)
     assert cli.main(["train", str(path)]) == 0
-    assert cli.main(["train", str(path), "--train.steps", "9", "--data.scales", "8", "16"]) == 0
+    options = ["--data.scales", "8", "--data.scale-weights", "1"]
+    assert cli.main(["train", str(path), "--train.steps", "9", *options]) == 0
     assert [(config.name, config.train.steps, config.train.batch) for config in seen] == [
         ("tiny", 3, 2),
         ("tiny", 9, 2),
     ]
-    assert seen[1].data.scales == (8, 16)
+    assert seen[1].data.scales == (8,)
     with pytest.raises(SystemExit) as stop:
         cli.main(["train", str(path), "--train.stepz", "9"])
     assert stop.value.code == 2 and len(seen) == 2

@@ -24,6 +24,9 @@ PARTS = [
     "files",
     "pictures",
     "config",
+    "config_checks",
+    "arguments",
+    "compile_cache",
     "interop",
     "face",
     "diffusion",
@@ -39,6 +42,7 @@ PARTS = [
     "restorer",
     "evaluation",
     "demo",
+    "commands",
     "cli",
     "__init__",
 ]

@@ -1,0 +1,186 @@
+"""Arguments of the command line: which files are meant, and whether the work can end before it begins.
+
+Every complaint is an `InputError`, one sentence that names the option or the file. Nothing here imports JAX, and
+nothing is written: a command that is refused leaves no trace.
+"""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from idfsr_jax.errors import InputError
+
+Box = tuple[int, int, int, int]
+
+MAX_STEPS = 1000
+MAX_SEED = 2**32 - 1
+MAX_VARIANTS = 64
+"""All variants of a picture are sampled together, so they share the memory."""
+
+_PHOTO_ENDINGS = frozenset(
+    {".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
+_WRITTEN_ENDINGS = frozenset({".jpeg", ".jpg", ".png"})
+
+
+def required(value: Path | None, option: str, what: str) -> Path:
+    """The value of an option that a command cannot do without.
+
+    Args:
+      value: what was given, or None.
+      option: its name, with dashes.
+      what: what to give, for the complaint.
+
+    Raises:
+      InputError: nothing was given.
+    """
+    if value is None:
+        raise InputError(f"{option} is missing; give {what}.")
+    return value
+
+
+def require_between(least: int, most: int, **options: int | None) -> None:
+    """Checks whole numbers by the names of their options; None passes.
+
+    Raises:
+      InputError: one lies outside least..most.
+    """
+    for name, value in options.items():
+        if value is not None and not least <= value <= most:
+            raise InputError(f"--{name} {value}: give a whole number from {least} to {most}.")
+
+
+def parse_box(text: str) -> Box:
+    """Reads `x,y,width,height`.
+
+    Raises:
+      InputError: the text is not four whole numbers, x or y is negative, or width or height is not positive.
+    """
+    try:
+        x, y, width, height = (int(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(f"--box {text}: give four whole numbers x,y,width,height, in pixels.") from error
+    if x < 0 or y < 0:
+        raise InputError(f"--box {text}: x and y count pixels from the upper left corner and cannot be negative.")
+    if width < 1 or height < 1:
+        raise InputError(f"--box {text}: width and height must be positive.")
+    return x, y, width, height
+
+
+def photographs_of(given: Sequence[Path], what: str) -> list[Path]:
+    """The files among what `--photos` was given, and those in its folders.
+
+    Args:
+      given: files and folders.
+      what: what to give, for the complaint.
+
+    Raises:
+      InputError: nothing was given, or something that does not exist, or a folder without a picture.
+    """
+    if not given:
+        raise InputError(f"--photos is missing; give {what}.")
+    return [photo for path in given for photo in pictures_of(path, "photograph")]
+
+
+def pictures_of(path: Path, what: str = "picture") -> list[Path]:
+    """A file as it is; of a folder its pictures in the order of their names, by their endings.
+
+    Args:
+      path: a file or folder.
+      what: what to call it in a complaint.
+
+    Raises:
+      InputError: it does not exist or cannot be looked at, or is a folder without a picture.
+    """
+    if not _exists(path):
+        raise InputError(f"{path}: no such {what} or folder.")
+    if not path.is_dir():
+        return [path]
+    try:
+        entries = sorted(path.iterdir())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be listed ({error.strerror}); choose another folder.") from error
+    pictures = [entry for entry in entries if entry.suffix.lower() in _PHOTO_ENDINGS and entry.is_file()]
+    pictures = [entry for entry in pictures if not entry.name.startswith(".")]
+    if not pictures:
+        people = any(entry.is_dir() for entry in entries)
+        hint = "only folders; give the folder of one person" if people else "no photographs; give one that does"
+        raise InputError(f"{path}: holds {hint}.")
+    return pictures
+
+
+def output_paths(inputs: Sequence[Path], out: Path) -> list[Path]:
+    """Where the result of each input goes.
+
+    Args:
+      inputs: at least one.
+      out: a picture's name, for one input; or a folder, in which each result is named after its input.
+
+    Raises:
+      InputError: a folder is needed and `out` is a file, or the name has no picture's ending.
+    """
+    if len(inputs) == 1 and not (_exists(out) and out.is_dir()):
+        if out.suffix.lower() not in _WRITTEN_ENDINGS:
+            raise InputError(f"{out}: give a name that ends in .png or .jpg, or a folder that exists.")
+        return [out]
+    if _exists(out) and not out.is_dir():
+        raise InputError(f"{out}: is a file; give a folder for the results of several inputs.")
+    paths: list[Path] = []
+    for source in inputs:
+        path, number = out / f"{source.stem}.png", 1
+        while path in paths:
+            number += 1
+            path = out / f"{source.stem}.{number}.png"
+        paths.append(path)
+    return paths
+
+
+def variant_paths(paths: Sequence[Path], variants: int) -> list[Path]:
+    """The files that further variants are written to, beside the first of each: name-2, name-3, ..."""
+    return [path.with_stem(f"{path.stem}-{number}") for path in paths for number in range(2, variants + 1)]
+
+
+def require_distinct(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
+    """Checks that nothing is written over an input, and nothing twice; links are followed.
+
+    Raises:
+      InputError: something would be.
+    """
+    # Not `Path.resolve`, which fails on a link that leads to itself.
+    taken = {os.path.realpath(path) for path in inputs}
+    for path in outputs:
+        place = os.path.realpath(path)
+        if place in taken:
+            raise InputError(f"{path}: would be overwritten or written twice; choose another name or folder.")
+        if os.path.isdir(place):
+            raise InputError(f"{path}: is a folder; choose another name.")
+        taken.add(place)
+
+
+def require_writable(folder: Path) -> None:
+    """Tries whether files can be made in a folder, or in the nearest one above that exists; leaves nothing behind.
+
+    It is tried out, before work that would be lost: permission bits tell little about mounts and quotas.
+
+    Raises:
+      InputError: they cannot.
+    """
+    existing = folder
+    try:
+        while not os.path.lexists(existing) and existing != existing.parent:
+            existing = existing.parent
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise InputError(f"{folder}: cannot be written to ({reason}); choose another folder.") from error
+
+
+def _exists(path: Path) -> bool:
+    """As `Path.exists`, with one sentence where not even that can be told."""
+    try:
+        return path.exists()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{path}: cannot be looked at ({reason}); give another path.") from error

@@ -1,0 +1,169 @@
+"""What a configuration must hold for a run to make sense, checked before anything is loaded or written."""
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from idfsr_jax.config import Config, load_config
+from idfsr_jax.errors import BadConfig
+
+_LEAST_ONE = {
+    "data": ("size", "workers"),
+    "model": ("patch", "attention_at", "head_width", "embedding", "identity_dim", "identity_tokens"),
+    "diffusion": ("shift_base",),
+    "train": ("steps", "batch", "log_every", "checkpoint_every", "keep_checkpoints", "samples_every"),
+    "landmarks": ("size", "steps", "batch"),
+    "sample": ("steps",),
+    "fit": ("steps", "batch"),
+}
+_POSITIVE = {
+    "model": ("prior_std",),
+    "diffusion": ("min_snr_gamma",),
+    "train": ("learning_rate", "clip_norm", "ema_halflife_images"),
+    "landmarks": ("learning_rate",),
+    "fit": ("learning_rate",),
+}
+_NOT_NEGATIVE = {
+    "data": ("embedding_noise",),
+    "train": ("weight_decay", "identity_loss", "max_minutes", "warmup_steps"),
+    "landmarks": ("max_shift", "max_log_scale", "max_degrees"),
+    "sample": ("guidance", "temperature"),
+    "fit": ("max_distance",),
+}
+_SHARES = {
+    "data": ("own_embedding", "flip"),
+    "diffusion": ("condition_dropout",),
+    "train": ("identity_loss_fraction", "beta2"),
+    "sample": ("consistency",),
+}
+_SEEDS = {"train": ("seed",), "fit": ("seed",)}
+_LISTS = {
+    "data": ("scales",),
+    "model": ("channels", "blocks"),
+    "landmarks": ("channels", "low_resolution_widths"),
+    "fit": ("scales",),
+}
+
+
+def read_config(path: Path) -> Config:
+    """Reads a config file, and says in one sentence what is wrong with it.
+
+    Raises:
+      BadConfig: missing, no Python file, fails when it is run, defines no config, or one that makes no sense.
+    """
+    if path.is_file() and path.suffix != ".py":
+        raise BadConfig(f"{path}: is no Python file; give a config file such as configs/lfw64.py.")
+    try:
+        config = load_config(path)
+    except BadConfig:
+        raise
+    # Config files are programs of the user's, so that anything can come out of them, `exit()` included.
+    except (Exception, SystemExit) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        said = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+        raise BadConfig(f"{path}: cannot be run as a config file ({said}); correct it.") from error
+    try:
+        check_config(config)
+    except BadConfig as error:
+        raise BadConfig(f"{path}: {error}") from error
+    return config
+
+
+def check_config(config: Config) -> None:
+    """Checks types, ranges, and what must fit together.
+
+    Raises:
+      BadConfig: the sentence names the field, its value, and what it may be.
+    """
+    fields = dict(_typed_fields(config))
+    for name in _names(_LEAST_ONE):
+        _demand(fields[name] >= 1, fields, name, "a whole number of at least 1")
+    for name in _names(_POSITIVE):
+        _demand(0 < fields[name] < math.inf, fields, name, "a number above 0")
+    for name in _names(_NOT_NEGATIVE):
+        _demand(0 <= fields[name] < math.inf, fields, name, "0 or more")
+    for name in _names(_SHARES):
+        _demand(0 <= fields[name] <= 1, fields, name, "a share from 0 to 1")
+    for name in _names(_SEEDS):
+        _demand(0 <= fields[name] < 2**32, fields, name, "a whole number from 0 to 4294967295")
+    for name in _names(_LISTS):
+        _demand(bool(fields[name]) and min(fields[name]) >= 1, fields, name, "whole numbers of at least 1")
+    _check_sizes(fields)
+    low, high = fields["diffusion.log_snr_min"], fields["diffusion.log_snr_max"]
+    _demand(-math.inf < low < high < math.inf, fields, "diffusion.log_snr_min", f"a number below log_snr_max, {high}")
+
+
+def _check_sizes(fields: dict[str, Any]) -> None:
+    size, scales, weights = fields["data.size"], fields["data.scales"], fields["data.scale_weights"]
+    divide = f"numbers that divide data.size, {size}"
+    _demand(all(size % scale == 0 for scale in scales), fields, "data.scales", divide)
+    _demand(all(size % scale == 0 for scale in fields["fit.scales"]), fields, "fit.scales", divide)
+    sound = len(weights) == len(scales) and all(0 <= weight < math.inf for weight in weights) and sum(weights) > 0
+    _demand(sound, fields, "data.scale_weights", f"one weight of 0 or more for each of the {len(scales)} data.scales")
+
+    channels, blocks, patch = fields["model.channels"], fields["model.blocks"], fields["model.patch"]
+    _demand(len(blocks) == len(channels), fields, "model.blocks", f"one for each of the {len(channels)} model.channels")
+    multiple = patch * 2 ** (len(channels) - 1)
+    wanted = f"a multiple of {multiple}, as there are {len(channels)} model.channels"
+    _demand(size % multiple == 0, fields, "data.size", wanted)
+    sides = [size // patch // 2**level for level in range(len(channels))]
+    attending = [width for width, side in zip(channels, sides, strict=True) if side <= fields["model.attention_at"]]
+    head = fields["model.head_width"]
+    _demand(all(width % head == 0 for width in attending), fields, "model.channels", f"multiples of head_width, {head}")
+
+    side, widths = fields["landmarks.size"], fields["landmarks.low_resolution_widths"]
+    _demand(side % 4 == 0, fields, "landmarks.size", "a multiple of 4")
+    _demand(
+        all(side % width == 0 for width in widths),
+        fields,
+        "landmarks.low_resolution_widths",
+        f"numbers that divide landmarks.size, {side}",
+    )
+
+
+def _names(sections: Mapping[str, tuple[str, ...]]) -> list[str]:
+    return [f"{section}.{field}" for section, fields in sections.items() for field in fields]
+
+
+def _demand(fulfilled: bool, fields: dict[str, Any], name: str, wanted: str) -> None:
+    if not fulfilled:
+        raise BadConfig(f"{name} is {fields[name]!r}; give {wanted}.")
+
+
+def _typed_fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every field by its dotted name, after its type was checked."""
+    kinds = typing.get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        name, value = prefix + field.name, getattr(config, field.name)
+        if not _is_of(value, kinds[field.name]):
+            raise BadConfig(f"{name} is {value!r}; give {_described(kinds[field.name])}.")
+        if dataclasses.is_dataclass(value):
+            yield from _typed_fields(value, f"{name}.")
+        else:
+            yield name, value
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    if typing.get_origin(kind) is Literal:
+        return value in typing.get_args(kind)
+    if typing.get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(_is_of(each, typing.get_args(kind)[0]) for each in value)
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return any(_is_of(value, each) for each in typing.get_args(kind))
+    if kind in (int, float):
+        # True is an int to Python, and no number of steps.
+        return isinstance(value, (int, float) if kind is float else int) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+def _described(kind: Any) -> str:
+    if typing.get_origin(kind) is Literal:
+        return " or ".join(repr(each) for each in typing.get_args(kind))
+    if typing.get_origin(kind) is tuple:
+        return f"a tuple, each element {_described(typing.get_args(kind)[0])}"
+    names = {int: "a whole number", float: "a number", bool: "True or False", str: "a text"}
+    return names.get(kind, f"a {getattr(kind, '__name__', kind)}")
