@@ -1,4 +1,4 @@
-"""Model folders: weights as safetensors, with a `model.json` that says what they are and carries their SHA-256 sums."""
+"""Model folders: weights as safetensors, and a `model.json` that says what they are and carries all SHA-256 sums."""
 
 import hashlib
 import json
@@ -157,9 +157,46 @@ def save_model(
         "landmark_net.safetensors": save_tree(folder / "landmark_net.safetensors", landmark_net, dtype),
         "center.safetensors": save_tree(folder / "center.safetensors", {"center": center}),
     }
-    description = {"config": asdict(config), "sha256": sums, "steps": steps, "facts": dict(facts or {})}
-    text = json.dumps(description, indent=2, sort_keys=True) + "\n"
+    write_description(folder, {"config": asdict(config), "sha256": sums, "steps": steps, "facts": dict(facts or {})})
+
+
+def write_description(folder: Path, description: Mapping[str, Any]) -> None:
+    """Writes `model.json`, with a SHA-256 of its own content in it, `self_sha256`.
+
+    Args:
+      folder: of the model.
+      description: JSON-able: `config`, `sha256` (of each file), `steps`, `facts`.
+    """
+    text = json.dumps({**description, "self_sha256": _description_sha256(description)}, indent=2, sort_keys=True) + "\n"
     write_atomically(folder / "model.json", lambda file: file.write(text.encode()))
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """Reads `model.json`.
+
+    Returns:
+      What `write_description` was given.
+
+    Raises:
+      BadWeights: it is missing, no JSON, or not as it was written.
+    """
+    path = folder / "model.json"
+    try:
+        description = json.loads(path.read_bytes())
+    except OSError as error:
+        raise BadWeights(f"{folder}: holds no model.json; give the `model` folder of a training run.") from error
+    except (ValueError, RecursionError) as error:
+        raise BadWeights(f"{path}: is damaged; get it again.") from error
+    if not isinstance(description, dict) or "self_sha256" not in description:
+        raise BadWeights(f"{path}: is not a model description of this version; get it again.")
+    if description.pop("self_sha256") != _description_sha256(description):
+        raise BadWeights(f"{path}: its SHA-256 sum is not the recorded one, so it is damaged; get it again.")
+    return description
+
+
+def _description_sha256(description: Mapping[str, Any]) -> str:
+    """Of the content in its canonical form, so that reformatting the file changes nothing."""
+    return hashlib.sha256(json.dumps(description, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def load_model(folder: Path | None = None) -> Model:
@@ -172,12 +209,10 @@ def load_model(folder: Path | None = None) -> Model:
       BadWeights: the folder holds no model, or a damaged one.
     """
     folder = shipped_model() if folder is None else Path(folder)
+    description = read_description(folder)
     try:
-        description = json.loads((folder / "model.json").read_text())
         sums, steps = dict(description["sha256"]), int(description["steps"])
         config = from_dict(Config, description["config"])
-    except OSError as error:
-        raise BadWeights(f"{folder}: holds no model.json; give the `model` folder of a training run.") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadWeights(
             f"{folder / 'model.json'}: is not a model description of this version; get it again."

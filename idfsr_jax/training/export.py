@@ -1,12 +1,11 @@
 """Copies a run's model folder in another precision: `python -m idfsr_jax.training.export runs/lfw64/model OUT`."""
 
-import json
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
-from idfsr_jax.weights import load_model, save_model
+from idfsr_jax.weights import load_model, read_description, save_model
 
 
 def export(model: Path, out: Path, dtype: Literal["float32", "bfloat16"] = "bfloat16") -> None:
@@ -18,7 +17,7 @@ def export(model: Path, out: Path, dtype: Literal["float32", "bfloat16"] = "bflo
       dtype: Precision of the matrices on disk; they are read as float32 again.
     """
     loaded = load_model(model)
-    facts = json.loads((model / "model.json").read_text()).get("facts", {})
+    facts = read_description(model).get("facts", {})
     save_model(
         out, loaded.config, loaded.denoiser, loaded.landmark_net, loaded.center, loaded.steps, dtype=dtype, facts=facts
     )
