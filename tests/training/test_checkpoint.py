@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import jax
@@ -6,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from idfsr_jax.errors import BadWeights
+from idfsr_jax.training.checkpoint import open_checkpoints, restore
 from idfsr_jax.training.loop import NonFiniteLoss, train_denoiser
 from idfsr_jax.training.step import Frozen
 
@@ -107,3 +110,68 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path, tiny_config, frozen, fac
     train_denoiser(config, frozen, SeededBatches(face_crop))
     kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit())
     assert kept == ["5", "6"]
+
+
+def _flip_bit_of_the_largest_file(folder) -> None:
+    path = max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def _cut_every_file(folder) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _change_the_position(folder) -> None:
+    (path,) = [path for path in (folder / "iterator").rglob("*") if path.is_file() and "next" in path.read_text()]
+    path.write_text(path.read_text().replace('"next": 6', '"next": 7'))
+
+
+@pytest.fixture(scope="module")
+def _finished(tmp_path_factory, tiny_config, tiny_weights, face_crop):
+    """The folder and last state of a run of six steps."""
+    out = tmp_path_factory.mktemp("finished")
+    frozen = Frozen(tiny_weights[1], None, jnp.zeros(128))
+    return out, train_denoiser(configured(tiny_config, out), frozen, SeededBatches(face_crop))[0]
+
+
+@pytest.mark.parametrize("damage", [_flip_bit_of_the_largest_file, _cut_every_file, _change_the_position])
+def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_it_taken(
+    tmp_path, tiny_config, _finished, capsys, damage
+):
+    folder, whole = _finished
+    out = shutil.copytree(folder, tmp_path / "run")
+    damage(out / "checkpoints" / "6")
+    with open_checkpoints(configured(tiny_config, out).train) as manager:
+        state, position = restore(manager, whole)
+        assert (int(state.step), position) == (4, {"next": 4})
+        # Orbax saves no step at or before its newest, so that the damaged one must be gone.
+        assert manager.latest_step() == 4
+    assert "The checkpoint of step 6 is damaged; going on from that of step 4." in capsys.readouterr().err
+
+
+def test_steps_after_a_damaged_checkpoint_are_done_again(tmp_path, tiny_config, frozen, face_crop, _finished):
+    folder, whole = _finished
+    out = shutil.copytree(folder, tmp_path / "run")
+    _flip_bit_of_the_largest_file(out / "checkpoints" / "6")
+    batches = SeededBatches(face_crop)
+    again, _ = train_denoiser(configured(tiny_config, out), frozen, batches)
+    assert batches.given == [4, 5]
+    jax.tree.map(np.testing.assert_array_equal, again, whole)
+    with open_checkpoints(configured(tiny_config, out).train) as manager:
+        jax.tree.map(np.testing.assert_array_equal, restore(manager, whole)[0], whole)
+
+
+def test_a_run_does_not_silently_start_anew_when_every_checkpoint_is_damaged(tmp_path, tiny_config, _finished):
+    folder, whole = _finished
+    out = shutil.copytree(folder, tmp_path / "run")
+    for checkpoint in (out / "checkpoints").iterdir():
+        _flip_bit_of_the_largest_file(checkpoint)
+    with (
+        open_checkpoints(configured(tiny_config, out).train) as manager,
+        pytest.raises(BadWeights, match="every checkpoint is damaged"),
+    ):
+        restore(manager, whole)
