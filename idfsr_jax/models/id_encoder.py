@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from idfsr_jax.face.chip import CHIP_SIDE, similarity_to_landmarks
 from idfsr_jax.interop.dlib_weights import read_dlib_resnet
+from idfsr_jax.models.resample import sample_bilinear
 
 ENCODER_NAME = "dlib-resnet-v1"
 DESCRIPTOR_SIZE = 128
@@ -110,29 +111,8 @@ def face_chips(images: Float[Array, "b s s 3"], landmarks: Float[Array, "b 68 2"
     a, b, x, y = (value[:, None, None] for value in similarity_to_landmarks(landmarks))
     centres = jnp.arange(CHIP_SIDE, dtype=landmarks.dtype) + 0.5
     u, v = centres[None, None, :], centres[None, :, None]
-    columns = (a * u - b * v + x) * side - 0.5
-    rows = (b * u + a * v + y) * side - 0.5
-    return (_bilinear(images, columns, rows) + 1.0) * 127.5
-
-
-def _bilinear(
-    images: Float[Array, "b s s 3"], columns: Float[Array, "b h w"], rows: Float[Array, "b h w"]
-) -> Float[Array, "b h w 3"]:
-    """Bilinear samples at pixel indices; indices beyond the border are clamped onto it."""
-    batch, side = images.shape[:2]
-    flat = images.reshape(batch, side * side, 3)
-    columns, rows = (jnp.clip(value, 0.0, side - 1.0) for value in (columns, rows))
-    # The last cell is closed on both sides, so that its far neighbour always exists.
-    left, top = (jnp.clip(jnp.floor(value).astype(jnp.int32), 0, side - 2) for value in (columns, rows))
-    dx, dy = (columns - left.astype(columns.dtype))[..., None], (rows - top.astype(rows.dtype))[..., None]
-
-    def at(down: int, right: int) -> Float[Array, "b h w 3"]:
-        index = (top + down) * side + left + right
-        return jnp.take_along_axis(flat, index.reshape(batch, -1, 1), axis=1).reshape(*index.shape, 3)
-
-    upper = at(0, 0) * (1.0 - dx) + at(0, 1) * dx
-    lower = at(1, 0) * (1.0 - dx) + at(1, 1) * dx
-    return upper * (1.0 - dy) + lower * dy
+    points = jnp.stack([a * u - b * v + x, b * u + a * v + y], axis=-1)
+    return (sample_bilinear(images, points) + 1.0) * 127.5
 
 
 def descriptors_of(
