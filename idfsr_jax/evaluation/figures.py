@@ -1,0 +1,154 @@
+"""Pictures of the results, for the eyes of whoever may see the data: they show people and are not to be published."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from idfsr_jax.evaluation.landmarks import predicted_landmarks
+from idfsr_jax.evaluation.methods import Method, condition_of
+from idfsr_jax.evaluation.study import Study, cases_of, low_resolution
+from idfsr_jax.face import write_image
+from idfsr_jax.models.condition import paste
+from idfsr_jax.pictures import to_uint8
+from idfsr_jax.restorer import Restorer
+
+if TYPE_CHECKING:
+    from idfsr_jax.evaluation.report import Results
+
+_SIDE = 128
+_LABEL = 18
+_SHOWN = 10
+_GRID_METHODS = ("bicubic", "pasted reference", "unfitted", "fitted")
+Panel = UInt8[np.ndarray, "h w 3"]
+
+
+def write_figures(
+    results: "Results",
+    study: Study,
+    restorer: Restorer,
+    pictures: Mapping[tuple[str, int, str], UInt8[np.ndarray, "n s s 3"]],
+    out: Path,
+) -> list[Path]:
+    """Writes grids of the best, median and worst results, LandmarkNet's points, and warped references.
+
+    Args:
+      results: what was measured; says who is best and worst.
+      study: the photographs.
+      restorer: of the evaluated model.
+      pictures: results by method, scale and degradation.
+      out: folder.
+    """
+    figures = {"landmarks": landmark_sheet(restorer, study), "warps": warp_sheet(restorer, study)}
+    for scale, degradation in results.settings:
+        if degradation == results.settings[0][1] and ("fitted", scale, degradation) in pictures:
+            figures[f"grid_{scale}x_{degradation}"] = result_sheet(results, study, pictures, scale, degradation)
+    paths = [out / f"{name}.png" for name in figures]
+    for path, image in zip(paths, figures.values(), strict=True):
+        write_image(path, image, {})
+    return paths
+
+
+def result_sheet(
+    results: "Results",
+    study: Study,
+    pictures: Mapping[tuple[str, int, str], UInt8[np.ndarray, "n s s 3"]],
+    scale: int,
+    degradation: str,
+    each: int = 4,
+) -> Panel:
+    """Rows of the best, median and worst pictures by the first judge's identity cosine of the fitted method."""
+    cases = cases_of(results.protocol, scale, degradation)
+    key = f"identity/{results.judges[0][0]}"
+    chosen = [r for r in results.rows if (r["method"], r["scale"], r["degradation"]) == ("fitted", scale, degradation)]
+    order = np.argsort([-row["metrics"][key] for row in chosen])
+    middle = max(0, len(order) // 2 - each // 2)
+    places = [*order[:each], *order[middle : middle + each], *order[-each:]] if len(order) > 3 * each else list(order)
+    lows = to_uint8(low_resolution(study, cases))
+    methods = [name for name in _GRID_METHODS if (name, scale, degradation) in pictures]
+    rows = []
+    for place in places:
+        case = cases[place]
+        reference = study.images[study.record[case.person.photographs[0]]]
+        results_here = [pictures[name, scale, degradation][place] for name in methods]
+        rows.append([lows[place], *results_here, study.images[study.record[case.photo]], reference])
+    labels = [f"input, {study.size // scale} px", *methods, "truth", "a photograph"]
+    notes = [f"{chosen[place]['metrics'][key]:.2f}" for place in places]
+    return sheet(labels, rows, notes)
+
+
+def landmark_sheet(restorer: Restorer, study: Study) -> Panel:
+    """LandmarkNet's points (red) and dlib's (green) on ten faces: a row each, a column for each scale."""
+    records = study.records([person.restored[0] for person in study.protocol.people[:_SHOWN]])
+    truth = study.index.landmarks[records]
+    columns, labels = [[draw_points(study.images[r], [(truth[i], "lime")]) for i, r in enumerate(records)]], ["dlib"]
+    for scale in restorer.config.data.scales:
+        points = predicted_landmarks(restorer, study, records, scale)
+        side = study.size // scale
+        small = [Image.fromarray(study.images[r]).resize((side, side), Image.Resampling.BOX) for r in records]
+        columns.append(
+            [draw_points(np.array(s), [(truth[i], "lime"), (points[i], "red")]) for i, s in enumerate(small)]
+        )
+        labels.append(f"{scale}x, {side} px")
+    return sheet(labels, list(zip(*columns, strict=True)))
+
+
+def warp_sheet(restorer: Restorer, study: Study, scale: int | None = None) -> Panel:
+    """Reference, enlarged input, warped reference, paste and truth of ten faces."""
+    scale = scale or (16 if 16 in study.protocol.scales else study.protocol.scales[0])
+    cases = cases_of(study.protocol, scale, study.protocol.degradations[0])
+    firsts = {case.person.name: case for case in reversed(cases)}
+    cases = [firsts[person.name] for person in study.protocol.people[:_SHOWN]]
+    method = Method("warp", "pasted", max([c for c in study.protocol.counts if c <= 5], default=1))
+    y = low_resolution(study, cases)
+    condition = condition_of(method, cases, study, restorer.model, {}, y)
+    from idfsr_jax.data.degrade import bicubic_upsample
+    from idfsr_jax.evaluation.methods import nearest_references
+    from idfsr_jax.models.landmark_net import estimate_landmarks
+
+    y_up = bicubic_upsample(y, study.size)
+    points = np.asarray(estimate_landmarks(restorer.model.landmark_net, y_up, restorer.config.landmarks))
+    references = nearest_references(points, method, cases, study)
+    columns = [
+        [draw_points(study.images[r], [(study.index.landmarks[r], "cyan")]) for r in references],
+        [draw_points(image, [(p, "red")]) for image, p in zip(to_uint8(y_up), points, strict=True)],
+        list(to_uint8(condition.reference)),
+        list(to_uint8(paste(condition, "full"))),
+        [study.images[study.record[case.photo]] for case in cases],
+    ]
+    labels = ["reference", f"input, {scale}x", "warped", "pasted", "truth"]
+    return sheet(labels, list(zip(*columns, strict=True)))
+
+
+def draw_points(image: Panel, layers: Sequence[tuple[Float[np.ndarray, "68 2"], str]]) -> Panel:
+    """A crop, enlarged, with points in unit coordinates drawn on it."""
+    large = _enlarged(image, 2 * _SIDE)
+    draw = ImageDraw.Draw(large)
+    for points, colour in layers:
+        for x, y in points * (2 * _SIDE):
+            draw.ellipse((x - 1.5, y - 1.5, x + 1.5, y + 1.5), fill=colour)
+    return np.array(large)
+
+
+def sheet(labels: Sequence[str], rows: Sequence[Sequence[Panel]], notes: Sequence[str] = ()) -> Panel:
+    """Panels in rows under the labels of their columns; a note is written into the first panel of its row."""
+    side = max((panel.shape[0] for row in rows for panel in row), default=_SIDE)
+    side = max(side, _SIDE)
+    canvas = Image.new("RGB", (len(labels) * side, len(rows) * side + _LABEL), "white")
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(13)
+    for column, label in enumerate(labels):
+        draw.text((column * side + 3, 2), label, "black", font)
+    for line, row in enumerate(rows):
+        for column, panel in enumerate(row):
+            canvas.paste(_enlarged(panel, side), (column * side, _LABEL + line * side))
+    for line, note in enumerate(notes):
+        draw.text((3, _LABEL + line * side + 2), note, "yellow", font, stroke_width=1, stroke_fill="black")
+    return np.array(canvas)
+
+
+def _enlarged(image: Panel, side: int) -> Image.Image:
+    kind = Image.Resampling.NEAREST if image.shape[0] <= 16 else Image.Resampling.BICUBIC
+    return Image.fromarray(image).resize((side, side), kind)

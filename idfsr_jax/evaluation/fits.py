@@ -1,0 +1,79 @@
+"""Fitting many people at once: `training.fit`'s own step under `vmap`, on albums padded to one length."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from idfsr_jax.config import Config
+from idfsr_jax.training.fit import Album, choose_pairs, fit_step, make_fit_optimizer
+from idfsr_jax.training.step import Frozen
+
+
+def fit_people(
+    starts: Float[np.ndarray, "p d"],
+    albums: Sequence[Album],
+    denoiser: Any,
+    frozen: Frozen,
+    config: Config,
+    progress: Callable[[int], None] = lambda step: None,
+    keep: Sequence[int] = (),
+) -> tuple[Float[np.ndarray, "p d"], Float[np.ndarray, "steps p"], dict[int, Float[np.ndarray, "p d"]]]:
+    """Fits several people; each gets what `training.fit.fit_identity` would give him alone.
+
+    Args:
+      starts: `mean_identity` of each album.
+      albums: of each person.
+      denoiser: its parameters; not changed.
+      frozen: see `fit_identity`.
+      config: the model's; `config.fit` says how to fit.
+      progress: called with the number of steps done.
+      keep: steps after which the identities are kept.
+
+    Returns:
+      The fitted identities, the loss of every step, and the identities after each step of `keep`.
+    """
+    counts = [album.images.shape[0] for album in albums]
+    album = _stacked(albums)
+    start = jnp.asarray(starts)
+    identity = start
+    optimizer = make_fit_optimizer(config.fit)
+    opt_state = jax.vmap(lambda e: optimizer.init({"identity": e, "denoiser": denoiser}))(identity)
+    losses, kept = [], {0: np.asarray(start)} if 0 in keep else {}
+    for index in range(config.fit.steps):
+        # The same generator for everyone, as it is for each alone.
+        pairs = [choose_pairs(np.random.default_rng((config.fit.seed, index)), n, config.fit.batch) for n in counts]
+        identity, opt_state, loss = _step(
+            identity, opt_state, jnp.asarray(index, jnp.int32), start, album, jnp.asarray(np.stack(pairs)),
+            denoiser, frozen, config,
+        )  # fmt: skip
+        losses.append(np.asarray(loss))
+        if index + 1 in keep:
+            kept[index + 1] = np.asarray(identity)
+        progress(index + 1)
+    return np.asarray(identity), np.asarray(losses), kept
+
+
+@partial(jax.jit, static_argnames="config")
+def _step(
+    identity: Any, opt_state: Any, index: Any, start: Any, album: Album, pairs: Any, denoiser: Any, frozen: Frozen,
+    config: Config,
+) -> Any:  # fmt: skip
+    def one(identity: Any, opt_state: Any, start: Any, album: Album, pairs: Any) -> Any:
+        return fit_step(identity, opt_state, index, start, album, pairs, denoiser, frozen, config)
+
+    return jax.vmap(one)(identity, opt_state, start, album, pairs)
+
+
+def _stacked(albums: Sequence[Album]) -> Album:
+    """Albums of one length: the short ones repeat their first photograph, which `choose_pairs` never draws."""
+    length = max(album.images.shape[0] for album in albums)
+
+    def padded(x: jax.Array) -> jax.Array:
+        return jnp.concatenate([x, jnp.repeat(x[:1], length - x.shape[0], axis=0)])
+
+    return jax.tree.map(lambda *xs: jnp.stack([padded(x) for x in xs]), *albums)

@@ -1,0 +1,139 @@
+"""Who says whether two pictures show the same person: face recognisers behind one function, several at once.
+
+A judge turns crops with known landmarks into unit vectors, whose product is the identity cosine. Landmarks are always
+those of the true photograph, so that no failed detection drops a picture from the comparison.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from idfsr_jax.errors import InputError
+from idfsr_jax.models.id_encoder import ENCODER_NAME, identity_of
+from idfsr_jax.models.resample import sample_bilinear
+from idfsr_jax.models.warp import similarity_transform
+
+Embed = Callable[[Float[np.ndarray, "b s s 3"], Float[np.ndarray, "b 68 2"]], Float[np.ndarray, "b d"]]
+
+ARCFACE_SIDE = 112
+ARCFACE_TEMPLATE = (
+    np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]])
+    / ARCFACE_SIDE
+).astype(np.float32)
+"""Eyes, nose tip and mouth corners in the 112 px chip that ArcFace, AdaFace and their kin are trained on, as shares
+of its side (Deng et al. 2019)."""
+_ARCFACE_INPUT = (3, ARCFACE_SIDE, ARCFACE_SIDE)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A recogniser.
+
+    Attributes:
+      name: what reports call it.
+      embed: crops in [-1, 1] and their landmarks, in unit coordinates, to unit vectors.
+      same_as_condition: whether it is the network that the model is conditioned on, which flatters the model.
+    """
+
+    name: str
+    embed: Embed
+    same_as_condition: bool = False
+
+    @property
+    def title(self) -> str:
+        """The name, with the warning where one is due."""
+        return f"{self.name} (same network as the condition)" if self.same_as_condition else self.name
+
+
+def load_judges(names: Sequence[str], encoder: Any, center: Float[np.ndarray, " d"]) -> list[Judge]:
+    """The judges of a config.
+
+    Args:
+      names: "dlib", or the paths of ONNX recognisers.
+      encoder: parameters of the ID encoder.
+      center: of the model that is evaluated.
+
+    Raises:
+      InputError: there is no such judge, two have one name, or onnxruntime is missing.
+    """
+    judges = [dlib_judge(encoder, center) if name == "dlib" else onnx_judge(name) for name in names]
+    if not judges or len({judge.name for judge in judges}) < len(judges):
+        raise InputError(f"evaluate.judges={list(names)}: give one or more judges of different names.")
+    return judges
+
+
+def dlib_judge(encoder: Any, center: Float[np.ndarray, " d"]) -> Judge:
+    """The encoder whose descriptor is the condition."""
+    identify = jax.jit(identity_of)
+    center = jnp.asarray(center)  # type: ignore[assignment]
+    embed = lambda images, landmarks: np.asarray(  # noqa: E731
+        identify(encoder, jnp.asarray(images), jnp.asarray(landmarks), center)
+    )
+    return Judge(ENCODER_NAME, embed, same_as_condition=True)
+
+
+def onnx_judge(path: str | Path) -> Judge:
+    """A face recogniser in an ONNX file that takes 112 px RGB chips in [-1, 1], as ArcFace's and AdaFace's do.
+
+    Args:
+      path: the file; its name without the ending is the judge's name.
+
+    Raises:
+      InputError: the file is missing or not such a network, or onnxruntime is not installed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such ONNX file; give the path of a face recogniser, or `dlib`.")
+    try:
+        import onnxruntime
+    except ImportError:
+        raise InputError(f"{path}: judging with it needs onnxruntime; install it with `pip install onnxruntime`.") from None
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has no common class for what it raises on a bad file
+        raise InputError(f"{path}: onnxruntime cannot read it; give a face recogniser in ONNX.") from error
+    entry = session.get_inputs()[0]
+    # A free axis is a name or None; a fixed one must fit.
+    fixed = [(side, wanted) for side, wanted in zip(entry.shape[1:], _ARCFACE_INPUT, strict=False) if isinstance(side, int)]
+    if len(entry.shape) != 4 or any(side != wanted for side, wanted in fixed):
+        raise InputError(f"{path}: takes {entry.shape}, not [batch, 3, 112, 112]; give another recogniser.")
+
+    def embed(images: Float[np.ndarray, "b s s 3"], landmarks: Float[np.ndarray, "b 68 2"]) -> np.ndarray:
+        chips = np.asarray(_arcface_chips(jnp.asarray(images), jnp.asarray(landmarks))).transpose(0, 3, 1, 2)
+        # One by one: many exported files have a fixed batch of one.
+        rows = [session.run(None, {entry.name: np.ascontiguousarray(chip[None])})[0].reshape(-1) for chip in chips]
+        vectors = np.stack(rows).astype(np.float32)
+        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+    return Judge(path.stem, embed)
+
+
+def arcface_chips(
+    images: Float[jax.Array, "b s s 3"], landmarks: Float[jax.Array, "b 68 2"]
+) -> Float[jax.Array, "b 112 112 3"]:
+    """The 112 px chips of canonical crops, by the similarity that carries the template onto five points.
+
+    Args:
+      images: in [-1, 1].
+      landmarks: unit coordinates.
+    """
+    side, batch = images.shape[1], images.shape[0]
+    eyes = [landmarks[:, 36:42].mean(axis=1), landmarks[:, 42:48].mean(axis=1)]
+    points = jnp.stack([*eyes, landmarks[:, 30], landmarks[:, 48], landmarks[:, 54]], axis=1)
+    template = jnp.broadcast_to(jnp.asarray(ARCFACE_TEMPLATE), (batch, 5, 2))
+    matrix, shift = similarity_transform(template, points)
+    centres = (jnp.arange(ARCFACE_SIDE, dtype=jnp.float32) + 0.5) / ARCFACE_SIDE
+    x, y = jnp.meshgrid(centres, centres)
+    grid = jnp.stack([x, y], axis=-1).reshape(1, -1, 2)
+    places = jnp.einsum("bij,bnj->bni", matrix, jnp.broadcast_to(grid, (batch, *grid.shape[1:])), precision="highest")
+    places = (places + shift[:, None]).reshape(batch, ARCFACE_SIDE, ARCFACE_SIDE, 2)
+    return sample_bilinear(images, places)
+
+
+_arcface_chips = jax.jit(arcface_chips)

@@ -1,0 +1,122 @@
+"""Measuring a batch of results: every metric of `metrics.py` and every judge, one number per picture."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from idfsr_jax.evaluation.judges import Judge
+from idfsr_jax.evaluation.metrics import inside_only, landmark_nme, lpips, lr_consistency_psnr, psnr, ssim, vgg_features
+from idfsr_jax.evaluation.study import Case, Study, degraded, low_resolution, truths
+from idfsr_jax.face import find_faces
+from idfsr_jax.models.mask import face_mask
+from idfsr_jax.pictures import to_float
+
+MOST_PSNR = 100.0
+"""PSNR of equal pictures, which would be infinite, is reported as this, dB."""
+
+
+@dataclass(frozen=True)
+class RealVectors:
+    """The unit vectors that one judge gives the real photographs of a study, in the order of its index."""
+
+    judge: Judge
+    vectors: Float[np.ndarray, "n d"]
+
+
+def real_vectors(judge: Judge, study: Study, batch: int) -> RealVectors:
+    """Shows a judge every photograph of the split, at the model's side: what the results are compared with."""
+    rows = []
+    for records in _batches(len(study.images), batch):
+        images = np.asarray(to_float(study.images[records]))
+        rows.append(judge.embed(images, study.index.landmarks[records]))
+    return RealVectors(judge, np.concatenate(rows)[: len(study.images)])
+
+
+def measure(
+    images: Float[np.ndarray, "b s s 3"],
+    cases: Sequence[Case],
+    study: Study,
+    judges: Sequence[RealVectors],
+    photographs: int,
+) -> tuple[dict[str, Float[np.ndarray, " b"]], Float[np.ndarray, "b f"]]:
+    """Every metric of results of one scale and degradation.
+
+    The face region is the soft mask of the true landmarks, the same for every method.
+
+    Args:
+      images: the results, 8 bit in [-1, 1].
+      cases: what they restore.
+      study: holds the truth.
+      judges: with their vectors of the real photographs.
+      photographs: those of the person that the method had, at the most.
+
+    Returns:
+      Values by metric (NaN where dlib finds no face for the landmark error), and VGG features for set distances.
+    """
+    records = study.records([case.photo for case in cases])
+    truth, results = truths(study, cases), jnp.asarray(images)
+    landmarks = study.index.landmarks[records]
+    scores = {name: np.asarray(values) for name, values in _pixels(results, truth, jnp.asarray(landmarks)).items()}
+    inside = inside_only(results, truth, face_mask(jnp.asarray(landmarks), study.size))
+    for name, network in (("lpips_alex", "alexnet"), ("lpips_vgg", "vgg16")):
+        scores[name] = np.asarray(lpips(results, truth, network))  # type: ignore[arg-type]
+        scores[f"{name}_face"] = np.asarray(lpips(inside, truth, network))  # type: ignore[arg-type]
+    y = low_resolution(study, cases)
+    # Clean block means are compared before rounding to 8 bit, which would make most results look exact.
+    area = cases[0].degradation == "area"
+    scores["lr_psnr"] = np.asarray(lr_consistency_psnr(results, y) if area else psnr(degraded(results, cases), y))
+    for name in ("psnr", "psnr_face", "lr_psnr"):
+        scores[name] = np.minimum(scores[name], MOST_PSNR)
+    for real in judges:
+        vectors = real.judge.embed(images, landmarks)
+        scores[f"identity/{real.judge.name}"] = np.sum(vectors * real.vectors[records], axis=1)
+        own = [real.vectors[study.records(case.person.photographs[:photographs])] for case in cases]
+        to_album = [float((vector @ album.T).mean()) for vector, album in zip(vectors, own, strict=True)]
+        scores[f"identity_album/{real.judge.name}"] = np.asarray(to_album, np.float32)
+    scores["landmark_error"] = seen_landmark_error(images, landmarks)
+    return scores, np.asarray(vgg_features(results))
+
+
+@jax.jit
+def _pixels(
+    results: Float[Array, "b s s 3"], truth: Float[Array, "b s s 3"], landmarks: Float[Array, "b 68 2"]
+) -> dict[str, Float[Array, " b"]]:
+    mask = face_mask(landmarks, truth.shape[1])
+    return {
+        "psnr": psnr(results, truth),
+        "psnr_face": psnr(results, truth, mask),
+        "ssim": ssim(results, truth),
+        "ssim_face": ssim(results, truth, mask),
+    }
+
+
+_SEEN_SIDE = 256
+"""Side to which crops are enlarged for dlib's detector, which sees no face of less than 80 px."""
+
+
+def seen_landmark_error(
+    images: Float[np.ndarray, "b s s 3"], truth: Float[np.ndarray, "b 68 2"]
+) -> Float[np.ndarray, " b"]:
+    """Error of the landmarks that dlib finds in the results, in eye distances; NaN where it finds no face.
+
+    Args:
+      images: results in [-1, 1].
+      truth: dlib's landmarks of the true photographs, unit coordinates.
+    """
+    rung = max(0, round(np.log2(_SEEN_SIDE / images.shape[1])))
+    errors = np.full(len(images), np.nan, np.float32)
+    for place, image in enumerate(np.round((np.clip(images, -1, 1) + 1) * 127.5).astype(np.uint8)):
+        faces = find_faces(image, ladder=(rung,))
+        if faces:
+            found = faces[0].landmarks / np.float32(image.shape[0])
+            errors[place] = landmark_nme(found[None], truth[place][None])[0]
+    return errors
+
+
+def _batches(count: int, batch: int) -> list[np.ndarray]:
+    """Positions in batches of one length; the last is filled up with the last position."""
+    return [np.minimum(np.arange(start, start + batch), count - 1) for start in range(0, count, batch)]

@@ -1,0 +1,247 @@
+"""Every method that is compared, behind one function: `restore(method, cases, ...)`, a batch at a time."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+from PIL import Image
+
+from idfsr_jax.config import Config
+from idfsr_jax.data.degrade import bicubic_upsample
+from idfsr_jax.data.pairs import normalised_shapes
+from idfsr_jax.evaluation.protocol import Protocol
+from idfsr_jax.evaluation.study import Case, Study, low_resolution
+from idfsr_jax.models.condition import Condition, make_condition, paste, without_identity
+from idfsr_jax.models.id_encoder import unit_identity
+from idfsr_jax.models.landmark_net import estimate_landmarks
+from idfsr_jax.pictures import to_float, to_uint8
+from idfsr_jax.sampling import restore_crops
+from idfsr_jax.training.fit import mean_identity
+from idfsr_jax.weights import Model
+
+Kind = Literal["bicubic", "lanczos", "pasted", "restored"]
+IdentityKind = Literal["unfitted", "fitted", "truth", "none"]
+_estimate_landmarks = jax.jit(estimate_landmarks, static_argnames="config")
+_make_condition = jax.jit(make_condition, static_argnames="config")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to make a picture of a case.
+
+    Attributes:
+      name: what reports call it.
+      kind: `bicubic` and `lanczos` enlarge; `pasted` puts the warped reference into the enlarged picture; `restored`
+        runs a model.
+      photographs: of the person, at the most; the one nearest in pose is the reference.
+      identity: mean of the photographs' identities, that mean after fitting, the truth's own (an oracle: it cannot be
+        had in use), or the learned null identity.
+      reference: whether the model is shown a reference.
+      consistency: strength of the projection onto pictures that down-sample to the input.
+      steps: of the sampler; None for the model's own choice.
+      model: name of the model: "" for the one that is evaluated, else that of an ablation.
+      area_only: measured under clean down-sampling only.
+      scales: measured at these only; all if empty.
+    """
+
+    name: str
+    kind: Kind = "restored"
+    photographs: int = 5
+    identity: IdentityKind = "fitted"
+    reference: bool = True
+    consistency: float = 0.0
+    steps: int | None = None
+    model: str = ""
+    area_only: bool = False
+    scales: tuple[int, ...] = ()
+
+    def applies(self, scale: int, degradation: str) -> bool:
+        """Whether it is measured there."""
+        return (not self.area_only or degradation == "area") and (not self.scales or scale in self.scales)
+
+
+STEPS = (1, 2, 4, 10, 20)
+"""Sampling steps of the curve."""
+
+
+def methods_of(
+    protocol: Protocol, group: Literal["core", "standard", "all"], ablations: Mapping[str, Config], steps: int
+) -> tuple[Method, ...]:
+    """The methods that are compared.
+
+    Args:
+      protocol: its counts of photographs are used; the largest up to 5 is the main one.
+      group: `core`: baselines, the method with and without fitting, consistency, oracle. `standard`: also what it does
+        without reference or identity, and other numbers of photographs. `all`: also other numbers of sampling steps.
+      ablations: configs of further trained models by name.
+      steps: of the model's own sampler.
+    """
+    main = max([count for count in protocol.counts if count <= 5], default=min(protocol.counts))
+    methods = [
+        Method("bicubic", "bicubic", main),
+        Method("lanczos", "lanczos", main),
+        Method("pasted reference", "pasted", main),
+        Method("unfitted", photographs=main, identity="unfitted"),
+        Method("fitted", photographs=main),
+        Method("fitted, consistent", photographs=main, consistency=1.0),
+        Method("oracle identity", photographs=main, identity="truth"),
+    ]
+    if group in ("standard", "all"):
+        methods += [
+            Method("no reference", photographs=main, reference=False),
+            Method("no identity", photographs=main, identity="none"),
+        ]
+        for count in protocol.counts:
+            if count != main:
+                methods += [
+                    Method(_counted("unfitted", count), photographs=count, identity="unfitted", area_only=True),
+                    Method(_counted("fitted", count), photographs=count, area_only=True),
+                ]
+    if group == "all":
+        scale = protocol.scales[len(protocol.scales) // 2]
+        methods += [
+            Method(f"fitted, {_plural(n, 'step')}", photographs=main, steps=n, area_only=True, scales=(scale,))
+            for n in STEPS
+            if n != steps
+        ]
+    for name, config in ablations.items():
+        blind = config.diffusion.condition_dropout >= 1.0
+        nameless = blind or config.data.embedding_noise >= NO_IDENTITY_NOISE
+        identity: IdentityKind = "none" if nameless else "fitted"
+        methods.append(Method(name, photographs=main, identity=identity, reference=not blind, model=name))
+    return tuple(methods)
+
+
+NO_IDENTITY_NOISE = 10.0
+"""A model trained with as much noise on its embeddings has never seen an identity."""
+
+
+def usable_counts(protocol: Protocol) -> tuple[int, ...]:
+    """The counts of photographs that somebody of the protocol has."""
+    most = max(len(person.photographs) for person in protocol.people)
+    return tuple(count for count in protocol.counts if count <= most) or (min(protocol.counts),)
+
+
+def restore(
+    method: Method,
+    cases: Sequence[Case],
+    study: Study,
+    model: Model,
+    fitted: Mapping[str, Float[np.ndarray, " d"]],
+) -> Float[np.ndarray, "b s s 3"]:
+    """The pictures that a method makes of cases of one scale and degradation, [-1, 1].
+
+    Args:
+      method: which.
+      cases: what; the batch.
+      study: the photographs.
+      model: that of the method.
+      fitted: fitted identity of each person, by name; read by methods that need it only.
+    """
+    y = low_resolution(study, cases)
+    match method.kind:
+        case "bicubic":
+            return np.asarray(bicubic_upsample(y, study.size))
+        case "lanczos":
+            enlarge = lambda small: Image.fromarray(small).resize((study.size,) * 2, Image.Resampling.LANCZOS)  # noqa: E731
+            return np.stack([np.asarray(to_float(np.array(enlarge(small)))) for small in to_uint8(y)])
+    condition = condition_of(method, cases, study, model, fitted, y)
+    if method.kind == "pasted":
+        return np.asarray(paste(condition, "full"))
+    config = model.config
+    if method.steps is not None:
+        config = replace(config, sample=replace(config.sample, steps=method.steps))
+    # What the evaluation measures, and where, must not make the compiler start anew.
+    config = dataclasses.replace(config, name="", train=Config().train)
+    keys = jnp.stack([case.key("sample") for case in cases])
+    known = y if method.consistency > 0 else None
+    return np.asarray(_restore(model.denoiser, condition, keys, config, known, method.consistency))
+
+
+@partial(jax.jit, static_argnames="config")
+def _restore(
+    denoiser: Any,
+    condition: Condition,
+    keys: PRNGKeyArray,
+    config: Config,
+    y: Float[Array, "b n n 3"] | None,
+    consistency: float,
+) -> Float[Array, "b s s 3"]:
+    """One sampling run with a key for each picture, so that no picture depends on the batch it is in."""
+
+    def one(condition: Condition, key: PRNGKeyArray, y: Array | None) -> Array:
+        alone = jax.tree.map(lambda x: x[None], (condition, y))
+        return restore_crops(denoiser, alone[0], key, config, alone[1], consistency)[0]
+
+    return jax.vmap(one)(condition, keys, y)
+
+
+def condition_of(
+    method: Method,
+    cases: Sequence[Case],
+    study: Study,
+    model: Model,
+    fitted: Mapping[str, Float[np.ndarray, " d"]],
+    y: Float[Array, "b n n 3"],
+) -> Condition:
+    """What the model may know of the cases."""
+    y_up = bicubic_upsample(y, study.size)
+    landmarks = _estimate_landmarks(model.landmark_net, y_up, model.config.landmarks)
+    references = nearest_references(np.asarray(landmarks), method, cases, study)
+    scale = jnp.full((len(cases),), float(cases[0].scale))
+    condition = _make_condition(
+        y_up,
+        landmarks,
+        to_float(study.images[references]),
+        jnp.asarray(study.index.landmarks[references]),
+        jnp.asarray(np.stack([_identity(method, case, study, model, fitted) for case in cases])),
+        scale,
+        model.config.model,
+    )
+    if method.identity == "none":
+        condition = without_identity(condition)
+    if not method.reference:
+        nothing = {"reference": jnp.zeros_like(condition.reference), "valid": jnp.zeros_like(condition.valid)}
+        condition = condition.replace(**nothing)  # type: ignore[attr-defined]
+    return condition
+
+
+def nearest_references(
+    landmarks: Float[np.ndarray, "b 68 2"], method: Method, cases: Sequence[Case], study: Study
+) -> list[int]:
+    """For each case the photograph, of the first few of the person, whose landmarks lie closest up to shift and scale."""
+    chosen = []
+    for points, case in zip(landmarks, cases, strict=True):
+        records = study.records(case.person.photographs[: method.photographs])
+        shapes = normalised_shapes(np.concatenate([points[None], study.index.landmarks[records]]))
+        chosen.append(records[int(np.argmin(np.sum((shapes[1:] - shapes[0]) ** 2, axis=1)))])
+    return chosen
+
+
+def start_identity(study: Study, photos: Sequence[str], center: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d"]:
+    """The normalised mean of the identities of photographs: where fitting starts, and `unfitted`."""
+    descriptors = jnp.asarray(study.index.embeddings[study.records(photos)])
+    return np.asarray(mean_identity(unit_identity(descriptors, jnp.asarray(center))))
+
+
+def _identity(
+    method: Method, case: Case, study: Study, model: Model, fitted: Mapping[str, Float[np.ndarray, " d"]]
+) -> Float[np.ndarray, " d"]:
+    if method.identity == "fitted" and method.kind == "restored":
+        return fitted[case.person.name]
+    photos = (case.photo,) if method.identity == "truth" else case.person.photographs[: method.photographs]
+    return start_identity(study, photos, model.center)
+
+
+def _counted(name: str, count: int) -> str:
+    return f"{name}, {_plural(count, 'photograph')}"
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,221 @@
+"""The report: `results.json` with every number, and the same for readers as Markdown, HTML and a table in the terminal."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from idfsr_jax.evaluation.columns import Column, columns_of
+from idfsr_jax.evaluation.figures import write_figures
+from idfsr_jax.evaluation.methods import Method
+from idfsr_jax.evaluation.page import write_pages
+from idfsr_jax.evaluation.plots import write_plots
+from idfsr_jax.evaluation.protocol import Protocol
+from idfsr_jax.evaluation.statistics import summary
+from idfsr_jax.evaluation.study import Study
+from idfsr_jax.files import write_atomically
+from idfsr_jax.restorer import Restorer
+
+Setting = tuple[int, str]
+"""Scale and degradation."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that was measured.
+
+    Attributes:
+      name: of the config.
+      protocol: what was measured.
+      model: digest of the model.
+      training_steps: how long it was trained.
+      sampling: the model's `SampleConfig`.
+      fitting: its `FitConfig`.
+      judges: (name, title) of each.
+      methods: what was compared.
+      rows: a picture each.
+      sets: distances between sets of pictures.
+      real_pairs: by judge, its verdict on real photographs.
+      landmark_net: error of LandmarkNet by scale.
+      course: identity over fitting steps; empty if not measured.
+    """
+
+    name: str
+    protocol: Protocol
+    model: str
+    training_steps: int
+    sampling: dict[str, Any]
+    fitting: dict[str, Any]
+    judges: tuple[tuple[str, str], ...]
+    methods: tuple[Method, ...]
+    rows: Sequence[dict[str, Any]]
+    sets: Sequence[dict[str, Any]]
+    real_pairs: dict[str, Any]
+    landmark_net: dict[str, Any]
+    course: Sequence[dict[str, Any]] = ()
+
+    @property
+    def columns(self) -> list[Column]:
+        """Of the tables."""
+        return columns_of(self.judges, self.real_pairs)
+
+    @property
+    def settings(self) -> list[Setting]:
+        """Those that were measured, in order."""
+        return list(dict.fromkeys((row["scale"], row["degradation"]) for row in self.rows))
+
+
+def write_report(
+    results: Results,
+    out: Path,
+    study: Study,
+    restorer: Restorer,
+    pictures: Mapping[tuple[str, int, str], np.ndarray],
+    console: Console,
+) -> dict[str, Any]:
+    """Writes everything into a folder and prints the short version.
+
+    `results.json`, `report.md`, `report.html` and `plots/` show no person and may be published; `figures/` and `parts/`
+    hold pictures of people.
+
+    Args:
+      results: what was measured.
+      out: the folder.
+      study: the photographs.
+      restorer: of the evaluated model.
+      pictures: results by method, scale and degradation, in the order of the cases.
+      console: for the table.
+
+    Returns:
+      What `results.json` holds.
+    """
+    rows = with_acceptance(results)
+    results = dataclasses.replace(results, rows=rows)
+    facts: dict[str, Any] = {
+        "name": results.name,
+        "protocol": dataclasses.asdict(results.protocol) | {"sha256": results.protocol.digest},
+        "model": {"sha256": results.model, "training_steps": results.training_steps},
+        "sampling": results.sampling,
+        "fitting": results.fitting,
+        "judges": [{"name": name, "title": title} for name, title in results.judges],
+        "metrics": {column.key: dataclasses.asdict(column.metric) for column in results.columns},
+        "methods": [dataclasses.asdict(method) for method in results.methods],
+        "landmark_net": results.landmark_net,
+        "real_pairs": results.real_pairs,
+        "summary": summaries(results),
+        "differences": differences(results),
+        "sets": list(results.sets),
+        "fitting_course": list(results.course),
+        "pictures": list(rows),
+    }
+    text = json.dumps(facts, indent=1)
+    write_atomically(out / "results.json", lambda file: file.write(text.encode()))
+    plots = write_plots(facts, out / "plots")
+    write_pages(facts, results.columns, plots, out)
+    write_figures(results, study, restorer, pictures, out / "figures")
+    print_tables(facts, results.columns, console)
+    console.print(f"Report: {out / 'report.html'}")
+    return facts
+
+
+def with_acceptance(results: Results) -> list[dict[str, Any]]:
+    """The rows, with 1 or 0 for each judge and false acceptance rate: whether the judge takes the result for the person."""
+    rows = []
+    for row in results.rows:
+        accepted = {
+            f"accepted/{name}/{far}": float(row["metrics"][f"identity/{name}"] >= entry["threshold"])
+            for name, _ in results.judges
+            for far, entry in results.real_pairs[name]["acceptance"].items()
+        }
+        rows.append(row | {"metrics": row["metrics"] | accepted})
+    return rows
+
+
+def summaries(results: Results) -> list[dict[str, Any]]:
+    """Mean and interval of every metric by degradation, scale and method."""
+    kids = {(entry["method"], entry["scale"], entry["degradation"]): entry for entry in results.sets}
+    entries = []
+    for (scale, degradation), method, rows in _groups(results):
+        people = [row["person"] for row in rows]
+        numbers = {
+            column.key: summary([row["metrics"][column.key] for row in rows], people) for column in results.columns
+        }
+        entries.append(
+            {"scale": scale, "degradation": degradation, "method": method.name, "metrics": numbers}
+            | {"kid": kids.get((method.name, scale, degradation), {}).get("kid")}
+        )
+    return entries
+
+
+def differences(results: Results, base: str = "fitted") -> list[dict[str, Any]]:
+    """Paired differences, `base` minus each other method on the same pictures, with intervals over people."""
+    by_group = {(setting, method.name): rows for setting, method, rows in _groups(results)}
+    entries = []
+    for (setting, name), rows in by_group.items():
+        own = by_group.get((setting, base))
+        if own is None or name == base:
+            continue
+        people = [row["person"] for row in rows]
+        numbers = {}
+        for column in results.columns:
+            pairs = [(a["metrics"][column.key], b["metrics"][column.key]) for a, b in zip(own, rows, strict=True)]
+            values = [None if a is None or b is None else a - b for a, b in pairs]
+            numbers[column.key] = summary(values, people)
+        entries.append({"scale": setting[0], "degradation": setting[1], "base": base, "method": name, "metrics": numbers})
+    return entries
+
+
+def _groups(results: Results) -> list[tuple[Setting, Method, list[dict[str, Any]]]]:
+    grouped: dict[tuple[Setting, str], list[dict[str, Any]]] = {}
+    for row in results.rows:
+        grouped.setdefault(((row["scale"], row["degradation"]), row["method"]), []).append(row)
+    return [
+        (setting, method, grouped[setting, method.name])
+        for setting in results.settings
+        for method in results.methods
+        if (setting, method.name) in grouped
+    ]
+
+
+SHORT = ("identity", "accepted", "psnr", "psnr_face", "ssim", "lpips_alex", "lpips_vgg", "lr_psnr")
+"""Metrics of the table in the terminal."""
+
+
+def print_tables(facts: Mapping[str, Any], columns: Sequence[Column], console: Console) -> None:
+    """The short version, a table for each scale and degradation."""
+    chosen = [column for column in columns if column.key.split("/")[0] in SHORT]
+    people = len(facts["protocol"]["people"])
+    for scale, degradation in dict.fromkeys((entry["scale"], entry["degradation"]) for entry in facts["summary"]):
+        entries = [e for e in facts["summary"] if (e["scale"], e["degradation"]) == (scale, degradation)]
+        count = entries[0]["metrics"]["psnr"]["count"]
+        title = f"{scale}x, {degradation}: {count} pictures of {people} people, means"
+        table = Table(title=title, box=None, padding=(0, 1, 0, 0))
+        table.add_column("method", no_wrap=True)
+        for column in chosen:
+            arrow = "+" if column.metric.direction == "higher" else "-"
+            table.add_column(f"{column.short} {arrow}", justify="right", min_width=5)
+        for entry in entries:
+            means = (entry["metrics"][column.key].get("mean") for column in chosen)
+            cells = ["" if m is None else f"{m:.{c.digits}f}" for m, c in zip(means, chosen, strict=True)]
+            table.add_row(entry["method"], *cells)
+        console.print(table)
+    console.print("+: higher is better; -: lower is better. PSNR in dB.")
+    for judge in facts["judges"]:
+        real = facts["real_pairs"][judge["name"]]
+        accepted = ", ".join(f"{e['same']:.1%} at FAR {far}" for far, e in real["acceptance"].items())
+        console.print(
+            f"{judge['title']}, real photographs: cosine {_text(real['same'])} same person, "
+            f"{_text(real['different'])} different people; same person accepted {accepted or '(too few pairs)'}"
+        )
+    errors = ", ".join(f"{scale}x {entry['mean']:.3f}" for scale, entry in facts["landmark_net"].items())
+    console.print(f"LandmarkNet against dlib, eye distances: {errors}")
+
+
+def _text(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"
