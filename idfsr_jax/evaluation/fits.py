@@ -10,8 +10,18 @@ import numpy as np
 from jaxtyping import Float
 
 from idfsr_jax.config import Config
+from idfsr_jax.evaluation.study import Study
+from idfsr_jax.models.id_encoder import unit_identity
+from idfsr_jax.pictures import to_float
 from idfsr_jax.training.fit import Album, choose_pairs, fit_step, make_fit_optimizer
 from idfsr_jax.training.step import Frozen
+
+
+def album_of(study: Study, photos: Sequence[str], center: Float[np.ndarray, " d"]) -> Album:
+    """Photographs of a person as a fit sees them."""
+    records = study.records(photos)
+    identities = unit_identity(jnp.asarray(study.index.embeddings[records]), jnp.asarray(center))
+    return Album(to_float(study.images[records]), jnp.asarray(study.index.landmarks[records]), identities)
 
 
 def fit_people(

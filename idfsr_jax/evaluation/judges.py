@@ -91,17 +91,17 @@ def onnx_judge(path: str | Path) -> Judge:
     if not path.is_file():
         raise InputError(f"{path}: no such ONNX file; give the path of a face recogniser, or `dlib`.")
     try:
-        import onnxruntime
+        import onnxruntime  # type: ignore[import-not-found]
     except ImportError:
-        raise InputError(f"{path}: judging with it needs onnxruntime; install it with `pip install onnxruntime`.") from None
+        raise InputError(f"{path}: needs onnxruntime to judge; install it (`pip install onnxruntime`).") from None
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has no common class for what it raises on a bad file
         raise InputError(f"{path}: onnxruntime cannot read it; give a face recogniser in ONNX.") from error
     entry = session.get_inputs()[0]
     # A free axis is a name or None; a fixed one must fit.
-    fixed = [(side, wanted) for side, wanted in zip(entry.shape[1:], _ARCFACE_INPUT, strict=False) if isinstance(side, int)]
-    if len(entry.shape) != 4 or any(side != wanted for side, wanted in fixed):
+    sides = zip(entry.shape[1:], _ARCFACE_INPUT, strict=False)
+    if len(entry.shape) != 4 or any(isinstance(side, int) and side != wanted for side, wanted in sides):
         raise InputError(f"{path}: takes {entry.shape}, not [batch, 3, 112, 112]; give another recogniser.")
 
     def embed(images: Float[np.ndarray, "b s s 3"], landmarks: Float[np.ndarray, "b 68 2"]) -> np.ndarray:
@@ -123,7 +123,7 @@ def arcface_chips(
       images: in [-1, 1].
       landmarks: unit coordinates.
     """
-    side, batch = images.shape[1], images.shape[0]
+    batch = images.shape[0]
     eyes = [landmarks[:, 36:42].mean(axis=1), landmarks[:, 42:48].mean(axis=1)]
     points = jnp.stack([*eyes, landmarks[:, 30], landmarks[:, 48], landmarks[:, 54]], axis=1)
     template = jnp.broadcast_to(jnp.asarray(ARCFACE_TEMPLATE), (batch, 5, 2))

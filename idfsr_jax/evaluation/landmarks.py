@@ -25,7 +25,7 @@ def predicted_landmarks(restorer: Restorer, study: Study, records: list[int], sc
 
 def landmark_errors(restorer: Restorer, study: Study) -> dict[str, Any]:
     """Mean error in eye distances by scale, over all photographs of the protocol's people, with 95% intervals."""
-    people = [(person.name, photo) for person in study.protocol.people for photo in person.restored + person.photographs]
+    people = [(plan.name, photo) for plan in study.protocol.people for photo in plan.restored + plan.photographs]
     names = np.array([name for name, _ in people])
     records = study.records([photo for _, photo in people])
     errors: dict[str, Any] = {}

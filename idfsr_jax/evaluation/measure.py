@@ -74,11 +74,18 @@ def measure(
     for real in judges:
         vectors = real.judge.embed(images, landmarks)
         scores[f"identity/{real.judge.name}"] = np.sum(vectors * real.vectors[records], axis=1)
-        own = [real.vectors[study.records(case.person.photographs[:photographs])] for case in cases]
-        to_album = [float((vector @ album.T).mean()) for vector, album in zip(vectors, own, strict=True)]
-        scores[f"identity_album/{real.judge.name}"] = np.asarray(to_album, np.float32)
+        scores[f"identity_album/{real.judge.name}"] = album_cosines(vectors, cases, study, real, photographs)
     scores["landmark_error"] = seen_landmark_error(images, landmarks)
     return scores, np.asarray(vgg_features(results))
+
+
+def album_cosines(
+    vectors: Float[np.ndarray, "b d"], cases: Sequence[Case], study: Study, real: RealVectors, photographs: int
+) -> Float[np.ndarray, " b"]:
+    """Mean cosine of each result to the photographs of the person that the method had."""
+    own = [real.vectors[study.records(case.person.photographs[:photographs])] for case in cases]
+    means = [float((vector @ album.T).mean()) for vector, album in zip(vectors, own, strict=True)]
+    return np.asarray(means, np.float32)
 
 
 @jax.jit

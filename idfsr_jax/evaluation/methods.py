@@ -215,7 +215,7 @@ def condition_of(
 def nearest_references(
     landmarks: Float[np.ndarray, "b 68 2"], method: Method, cases: Sequence[Case], study: Study
 ) -> list[int]:
-    """For each case the photograph, of the first few of the person, whose landmarks lie closest up to shift and scale."""
+    """For each case that of the person's first photographs whose landmarks lie closest, up to shift and scale."""
     chosen = []
     for points, case in zip(landmarks, cases, strict=True):
         records = study.records(case.person.photographs[: method.photographs])

@@ -119,8 +119,8 @@ def make_protocol(
 def write_protocol(path: Path, protocol: Protocol) -> None:
     """Writes a protocol as JSON, a person a line."""
     facts = dataclasses.asdict(protocol)
-    lines = [f'    "{plan["name"]}": ' + json.dumps({k: plan[k] for k in ("photographs", "restored")}, ensure_ascii=False)
-             for plan in facts.pop("people")]  # fmt: skip
+    lists = {plan.pop("name"): plan for plan in facts.pop("people")}
+    lines = [f"    {json.dumps(name)}: {json.dumps(plan)}" for name, plan in lists.items()]
     head = ",\n".join(f'  "{key}": {json.dumps(value)}' for key, value in facts.items())
     text = "{\n" + head + ',\n  "people": {\n' + ",\n".join(lines) + "\n  }\n}\n"
     write_atomically(path, lambda file: file.write(text.encode()))

@@ -1,4 +1,4 @@
-"""The report: `results.json` with every number, and the same for readers as Markdown, HTML and a table in the terminal."""
+"""The report: `results.json` with every number, and what readers want of it as pages and as a table."""
 
 import dataclasses
 import json
@@ -125,7 +125,7 @@ def write_report(
 
 
 def with_acceptance(results: Results) -> list[dict[str, Any]]:
-    """The rows, with 1 or 0 for each judge and false acceptance rate: whether the judge takes the result for the person."""
+    """The rows, with 1 or 0 for each judge and false acceptance rate: whether it takes the result for the person."""
     rows = []
     for row in results.rows:
         accepted = {
@@ -167,7 +167,8 @@ def differences(results: Results, base: str = "fitted") -> list[dict[str, Any]]:
             pairs = [(a["metrics"][column.key], b["metrics"][column.key]) for a, b in zip(own, rows, strict=True)]
             values = [None if a is None or b is None else a - b for a, b in pairs]
             numbers[column.key] = summary(values, people)
-        entries.append({"scale": setting[0], "degradation": setting[1], "base": base, "method": name, "metrics": numbers})
+        place = {"scale": setting[0], "degradation": setting[1]}
+        entries.append(place | {"base": base, "method": name, "metrics": numbers})
     return entries
 
 

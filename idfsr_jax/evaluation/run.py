@@ -4,14 +4,12 @@ Each (method, scale, degradation) is a part that is written when it is done; the
 """
 
 import dataclasses
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from rich.console import Console
@@ -20,7 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from idfsr_jax.config import Config, FitConfig
 from idfsr_jax.data.index import load_index
 from idfsr_jax.errors import BadConfig
-from idfsr_jax.evaluation.fits import fit_people
+from idfsr_jax.evaluation.course import COURSE_PEOPLE, fitting_course
+from idfsr_jax.evaluation.fits import album_of, fit_people
 from idfsr_jax.evaluation.judges import load_judges
 from idfsr_jax.evaluation.landmarks import landmark_errors
 from idfsr_jax.evaluation.measure import RealVectors, measure, real_vectors
@@ -31,10 +30,8 @@ from idfsr_jax.evaluation.protocol import PersonPlan, Protocol, make_protocol, r
 from idfsr_jax.evaluation.report import Results, write_report
 from idfsr_jax.evaluation.statistics import real_pairs, set_distances
 from idfsr_jax.evaluation.study import Case, Study, cases_of, load_study
-from idfsr_jax.models.id_encoder import unit_identity
 from idfsr_jax.pictures import to_float, to_uint8
 from idfsr_jax.restorer import Restorer
-from idfsr_jax.training.fit import Album
 
 _VERSION = 1
 """Of what a part means; parts of another version are computed anew."""
@@ -100,6 +97,11 @@ def evaluate(config: Config) -> dict[str, Any]:
             people = fitted.get((unit.method.model, unit.method.photographs), {})
             results[unit] = _part(unit, study, restorers[unit.method.model], people, judges, parts, options.batch)
             progress.advance(task)
+        course = []
+        if options.methods == "all":
+            main_count = next(method.photographs for method in methods if method.name == "fitted")
+            task = progress.add_task("course of fitting", total=min(COURSE_PEOPLE, len(protocol.people)))
+            course = fitting_course(main, study, main_count, judges[0], parts, lambda: progress.advance(task))
     measured = Results(
         name=config.name,
         protocol=protocol,
@@ -113,6 +115,7 @@ def evaluate(config: Config) -> dict[str, Any]:
         sets=_sets(results, study, options.batch),
         real_pairs={real.judge.name: real_pairs(real.vectors, study.index.person) for real in judges},
         landmark_net=landmark_errors(main, study),
+        course=course,
     )
     pictures = {(unit.method.name, unit.scale, unit.degradation): part["images"] for unit, part in results.items()}
     return write_report(measured, out, study, main, pictures, Console())
@@ -143,7 +146,8 @@ def protocol_of(config: Config) -> Protocol:
     else:
         scales = tuple(scale for scale in data.scales if scale >= 8) or data.scales
         index = load_index(data.dataset, data.val_split)
-        protocol = make_protocol(index, data.val_split, name=f"{Path(data.dataset).name}_{data.val_split}", scales=scales)
+        name = f"{Path(data.dataset).name}_{data.val_split}"
+        protocol = make_protocol(index, data.val_split, name=name, scales=scales)
     protocol = replace(
         protocol,
         people=protocol.people[: options.people or None],
@@ -158,7 +162,7 @@ def protocol_of(config: Config) -> Protocol:
 
 
 def fit_all(
-    restorer: Restorer, study: Study, count: int, parts: Path, progress: Progress, keep: Sequence[int] = ()
+    restorer: Restorer, study: Study, count: int, parts: Path, progress: Progress
 ) -> dict[str, Float[np.ndarray, " d"]]:
     """The fitted identity of every person, on the first `count` photographs."""
     people = study.protocol.people
@@ -178,7 +182,7 @@ def fit_all(
     for group in [waiting[i : i + together] for i in range(0, len(waiting), together)]:
         photos = [person.photographs[:count] for person in group]
         starts = np.stack([start_identity(study, names, restorer.model.center) for names in photos])
-        albums = [_album(study, names, restorer.model.center) for names in photos]
+        albums = [album_of(study, names, restorer.model.center) for names in photos]
         identities, losses, _ = fit_people(starts, albums, restorer.model.denoiser, restorer.frozen, restorer.config)
         for person, identity, loss in zip(group, identities, losses.T, strict=True):
             write_part(paths[person.name], {"identity": identity, "losses": loss})
@@ -263,12 +267,6 @@ def _sets(results: Mapping[Unit, Arrays], study: Study, batch: int) -> list[dict
         | set_distances(part["features"], truth)
         for unit, part in results.items()
     ]
-
-
-def _album(study: Study, photos: Sequence[str], center: Float[np.ndarray, " d"]) -> Album:
-    records = study.records(photos)
-    identities = unit_identity(jnp.asarray(study.index.embeddings[records]), jnp.asarray(center))
-    return Album(to_float(study.images[records]), jnp.asarray(study.index.landmarks[records]), identities)
 
 
 def _fit_path(restorer: Restorer, person: PersonPlan, count: int, parts: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The photographs of a protocol in memory, and the cases that are restored: person x photograph x degradation x seed."""
+"""The photographs of a protocol in memory, and the cases to restore: photograph x scale x degradation x seed."""
 
 import zlib
 from collections.abc import Mapping, Sequence
@@ -106,8 +106,6 @@ def degraded(images: Float[Array, "b s s 3"], cases: Sequence[Case]) -> Float[Ar
 
 
 @partial(jax.jit, static_argnames=("scale", "kind"))
-def _degraded(
-    keys: PRNGKeyArray, images: Float[Array, "b s s 3"], scale: int, kind: str
-) -> Float[Array, "b n n 3"]:
+def _degraded(keys: PRNGKeyArray, images: Float[Array, "b s s 3"], scale: int, kind: str) -> Float[Array, "b n n 3"]:
     one = lambda key, image: degrade(key, image[None], scale, kind)[0]  # type: ignore[arg-type] # noqa: E731
     return jax.vmap(one)(keys, images)

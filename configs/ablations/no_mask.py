@@ -1,0 +1,14 @@
+"""Ablation of configs/lfw64.py, same budget. The LR face is not hidden: what the mask is worth."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from idfsr_jax.config import load_config
+
+base = load_config(Path(__file__).parent.parent / "lfw64.py")
+config = replace(
+    base,
+    name="no_mask",
+    model=replace(base.model, mask="none"),
+    train=replace(base.train, out="runs/no_mask"),
+)

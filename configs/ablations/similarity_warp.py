@@ -1,0 +1,14 @@
+"""Ablation of configs/lfw64.py, same budget. The reference is not bent: what the spline is worth."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from idfsr_jax.config import load_config
+
+base = load_config(Path(__file__).parent.parent / "lfw64.py")
+config = replace(
+    base,
+    name="similarity_warp",
+    model=replace(base.model, warp="similarity"),
+    train=replace(base.train, out="runs/similarity_warp"),
+)
