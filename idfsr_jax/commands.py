@@ -165,7 +165,9 @@ def restore(
     from idfsr_jax.restorer import Restorer, read_crops
 
     use_compile_cache()
-    restorer, person, crops = Restorer.load(weights), Identity.load(identity), read_crops(references)
+    restorer, person = Restorer.load(weights), Identity.load(identity)
+    restorer.check_identity(person, identity)
+    crops = read_crops(references)
     failed = 0
     for index, (picture, path) in enumerate(zip(pictures, outputs, strict=True)):
         try:

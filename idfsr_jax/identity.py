@@ -83,6 +83,9 @@ class Identity:
             raise BadWeights(f"{path}: is not an identity file; `idfsr fit` makes identity files.") from error
         if metadata.get("format") != _FORMAT or set(arrays) != {"embedding", "start", "losses"}:
             raise BadWeights(f"{path}: is not an identity file; `idfsr fit` makes identity files.")
+        shapes = [arrays[name].shape for name in ("embedding", "start")]
+        if shapes[0] != shapes[1] or len(shapes[0]) != 1 or any(value.dtype != np.float32 for value in arrays.values()):
+            raise BadWeights(f"{path}: holds no identity vector; fit it again.")
         photographs = metadata.get("photographs", "")
         identity = cls(
             **arrays,
@@ -92,9 +95,13 @@ class Identity:
         )
         if identity.digest != metadata.get("sha256"):
             raise BadWeights(f"{path}: its SHA-256 sum is not the recorded one, so it is damaged; fit it again.")
-        if not np.all(np.isfinite(identity.embedding)):
-            raise BadWeights(f"{path}: its embedding is not finite; fit it again.")
+        if not (_is_direction(identity.embedding) and _is_direction(identity.start)):
+            raise BadWeights(f"{path}: its embedding is not finite, or nothing but zeros; fit it again.")
         return identity
+
+
+def _is_direction(vector: Float[np.ndarray, " d"]) -> bool:
+    return bool(np.all(np.isfinite(vector)) and np.any(vector))
 
 
 def _digest(facts: str, *arrays: Float[np.ndarray, " _"]) -> str:

@@ -189,11 +189,20 @@ class Restorer:
         )
         return condition, reference
 
+    def check_identity(self, identity: Identity, name: str | Path = "The identity") -> None:
+        """Checks that an identity belongs to this model; a complaint calls it by the name given.
+
+        Raises:
+          InputError: it was fitted with another model or another ID encoder.
+        """
+        another = identity.model != self.model.digest or identity.encoder != ENCODER_NAME
+        if another or identity.embedding.shape != self.model.center.shape:
+            raise InputError(f"{name}: was fitted with another model; fit it again with this one.")
+
     def _check(self, identity: Identity, photos: Sequence[Any], variants: int, consistency: float) -> None:
         if not photos:
             raise InputError("No photograph of the person was given; restoring needs at least one as its reference.")
-        if identity.model != self.model.digest:
-            raise InputError("The identity was fitted with another model; fit it again with this one.")
+        self.check_identity(identity)
         if variants < 1 or not 0.0 <= consistency <= 1.0:
             raise InputError(
                 f"variants={variants}, consistency={consistency}: give 1 or more, and a number from 0 to 1."

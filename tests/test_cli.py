@@ -59,6 +59,10 @@ class FakeRestorer:
         cls.calls.append(("load", weights))
         return cls()
 
+    def check_identity(self, identity: FakeIdentity, name: Path) -> None:
+        if name.stem == "other":
+            raise InputError(f"{name}: was fitted with another model; fit it again with this one.")
+
     def fit(self, photos: list[Path], *, progress: Callable[[int, float], None]) -> FakeIdentity:
         self.calls.append(("fit", list(photos)))
         progress(1, 0.5)

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from idfsr_jax.errors import BadWeights, InputError
 from idfsr_jax.identity import Identity
@@ -109,9 +110,23 @@ def test_weights_are_no_identity(tiny_model):
     assert "not an identity file" in complaint(tiny_model / "center.safetensors")
 
 
-def test_an_embedding_that_is_not_finite_is_refused(identity, tmp_path):
-    replace(identity, embedding=np.full(128, np.nan, np.float32)).save(tmp_path / "me.safetensors")
-    assert "finite" in complaint(tmp_path / "me.safetensors")
+@pytest.mark.parametrize("name", ["embedding", "start"])
+@pytest.mark.parametrize("value", [np.nan, 0.0])
+def test_a_vector_that_is_no_direction_is_refused(identity, tmp_path, name, value):
+    replace(identity, **{name: np.full(128, value, np.float32)}).save(tmp_path / "me.safetensors")
+    assert "not finite" in complaint(tmp_path / "me.safetensors")
+
+
+@pytest.mark.parametrize(
+    "vector",
+    [np.ones(64, np.float32), np.ones((2, 64), np.float32), np.ones(128)],
+    ids=["short", "plane", "double"],
+)
+def test_a_vector_of_another_shape_or_type_is_refused(identity, tmp_path, vector):
+    identity.save(tmp_path / "me.safetensors")
+    arrays = load_file(tmp_path / "me.safetensors") | {"embedding": vector}
+    save_file(arrays, tmp_path / "me.safetensors", {"format": "idfsr-identity-1"})
+    assert "no identity vector" in complaint(tmp_path / "me.safetensors")
 
 
 def test_a_place_that_cannot_be_written_to_is_named(identity, tmp_path):
