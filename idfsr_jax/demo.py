@@ -135,11 +135,13 @@ def compare(restorer: Any, photographs: Mapping[str, Path]) -> tuple[UInt8[np.nd
     person = _timed(f"fitting to {len(own)} photographs", restorer.fit, own)
     somebody = _timed("fitting to somebody else", restorer.fit, other)
     restored = _timed("restoring", restorer.restore, tiny, person, own)
+    faithful = restorer.restore(tiny, person, own, consistency=1.0)
     swapped = _timed("restoring with somebody else's identity", restorer.restore, tiny, somebody, other)
     panels = [
         (f"input, {size // FACTOR} x {size // FACTOR} px", tiny),
         ("bicubic", np.array(Image.fromarray(tiny).resize((size, size), Image.Resampling.BICUBIC))),
         ("restored, fitted to A and B", restored.images[0]),
+        ("the same, true to the input", faithful.images[0]),
         ("the same input, fitted to C", swapped.images[0]),
         ("truth, never seen", truth),
         *((f"photograph {letter}", crop.image) for letter, crop in zip("ABC", own + other, strict=True)),

@@ -126,9 +126,11 @@ def test_the_demo_restores_one_face_with_two_identities(
             calls.append(("fit", len(photos)))
             return f"identity {len(calls)}"
 
-        def restore(self, picture: np.ndarray, identity: str, photos: list[FaceCrop]) -> SimpleNamespace:
-            calls.append(("restore", picture.shape, identity, len(photos)))
-            colour = COLOURS[identity == "identity 2"]
+        def restore(
+            self, picture: np.ndarray, identity: str, photos: list[FaceCrop], consistency: float = 0.0
+        ) -> SimpleNamespace:
+            calls.append(("restore", picture.shape, identity, len(photos), consistency))
+            colour = (255, 0, 0) if consistency else COLOURS[identity == "identity 2"]
             image = np.full((64, 64, 3), colour, np.uint8)
             return SimpleNamespace(images=[image], metadata={"disclosure": "synthesised"})
 
@@ -141,8 +143,9 @@ def test_the_demo_restores_one_face_with_two_identities(
     assert calls == [
         ("fit", 2),
         ("fit", 1),
-        ("restore", (4, 4, 3), "identity 1", 2),
-        ("restore", (4, 4, 3), "identity 2", 1),
+        ("restore", (4, 4, 3), "identity 1", 2, 0.0),
+        ("restore", (4, 4, 3), "identity 1", 2, 1.0),
+        ("restore", (4, 4, 3), "identity 2", 1, 0.0),
     ]
     with Image.open(tmp_path / "out/demo.png") as sheet:
         assert sheet.text == {"disclosure": "synthesised", "Copyright": demo.CREDIT}  # type: ignore[attr-defined]

@@ -109,7 +109,7 @@ def choose_face(
       SeveralFaces: there are several under `only`.
     """
     if not faces:
-        raise NoFace(f"{name}: no face was found; use a photo that shows the face from the front, or give its box.")
+        raise NoFace(f"{name}: no face was found; use a sharp photograph that shows the face from the front.")
     sure = [face for face in faces if face.score >= _SURE_SCORE] or list(faces)
     if rule == "central":
         height, width = image.shape[:2]
