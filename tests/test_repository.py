@@ -36,7 +36,6 @@ PARTS = [
     "weights",
     "identity",
     "picture",
-    "pictures",
     "training",
     "restoration",
     "restorer",
