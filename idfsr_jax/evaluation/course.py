@@ -67,7 +67,9 @@ def fitting_course(
         if part is None:
             start = start_identity(study, photos, restorer.model.center)
             album = album_of(study, photos, restorer.model.center)
-            _, _, kept = fit_people(start[None], [album], restorer.model.denoiser, restorer.frozen, config, keep=steps)
+            _, _, kept = fit_people(
+                start[None], [album], restorer.model.denoiser, restorer.frozen, config, keep=steps, length=count
+            )
             cases = cases_of(replace(protocol, people=(person,)), scale, protocol.degradations[0])
             records = study.records([case.photo for case in cases])
             rows = []

@@ -8,11 +8,13 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from idfsr_jax.data.degrade import bicubic_upsample
 from idfsr_jax.evaluation.landmarks import predicted_landmarks
-from idfsr_jax.evaluation.methods import Method, condition_of
+from idfsr_jax.evaluation.methods import Method, condition_of, main_count, nearest_references
 from idfsr_jax.evaluation.study import Study, cases_of, low_resolution
 from idfsr_jax.face import write_image
 from idfsr_jax.models.condition import paste
+from idfsr_jax.models.landmark_net import estimate_landmarks
 from idfsr_jax.pictures import to_uint8
 from idfsr_jax.restorer import Restorer
 
@@ -23,7 +25,7 @@ _SIDE = 128
 _LABEL = 18
 _SHOWN = 10
 _GRID_METHODS = ("bicubic", "pasted reference", "unfitted", "fitted")
-Panel = UInt8[np.ndarray, "h w 3"]
+Panel = UInt8[np.ndarray, "_ _ 3"]
 
 
 def write_figures(
@@ -102,13 +104,9 @@ def warp_sheet(restorer: Restorer, study: Study, scale: int | None = None) -> Pa
     cases = cases_of(study.protocol, scale, study.protocol.degradations[0])
     firsts = {case.person.name: case for case in reversed(cases)}
     cases = [firsts[person.name] for person in study.protocol.people[:_SHOWN]]
-    method = Method("warp", "pasted", max([c for c in study.protocol.counts if c <= 5], default=1))
+    method = Method("warp", "pasted", main_count(study.protocol))
     y = low_resolution(study, cases)
     condition = condition_of(method, cases, study, restorer.model, {}, y)
-    from idfsr_jax.data.degrade import bicubic_upsample
-    from idfsr_jax.evaluation.methods import nearest_references
-    from idfsr_jax.models.landmark_net import estimate_landmarks
-
     y_up = bicubic_upsample(y, study.size)
     points = np.asarray(estimate_landmarks(restorer.model.landmark_net, y_up, restorer.config.landmarks))
     references = nearest_references(points, method, cases, study)

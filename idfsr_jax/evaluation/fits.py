@@ -32,6 +32,7 @@ def fit_people(
     config: Config,
     progress: Callable[[int], None] = lambda step: None,
     keep: Sequence[int] = (),
+    length: int = 1,
 ) -> tuple[Float[np.ndarray, "p d"], Float[np.ndarray, "steps p"], dict[int, Float[np.ndarray, "p d"]]]:
     """Fits several people; each gets what `training.fit.fit_identity` would give him alone.
 
@@ -43,12 +44,13 @@ def fit_people(
       config: the model's; `config.fit` says how to fit.
       progress: called with the number of steps done.
       keep: steps after which the identities are kept.
+      length: albums are padded to so many photographs at the least, which spares compiling for each length.
 
     Returns:
       The fitted identities, the loss of every step, and the identities after each step of `keep`.
     """
     counts = [album.images.shape[0] for album in albums]
-    album = _stacked(albums)
+    album = _stacked(albums, length)
     start = jnp.asarray(starts)
     identity = start
     optimizer = make_fit_optimizer(config.fit)
@@ -70,20 +72,21 @@ def fit_people(
 
 @partial(jax.jit, static_argnames="config")
 def _step(
-    identity: Any, opt_state: Any, index: Any, start: Any, album: Album, pairs: Any, denoiser: Any, frozen: Frozen,
+    identity: Any, opt_state: Any, index: Any, start: Any, album: Any, pairs: Any, denoiser: Any, frozen: Frozen,
     config: Config,
 ) -> Any:  # fmt: skip
-    def one(identity: Any, opt_state: Any, start: Any, album: Album, pairs: Any) -> Any:
-        return fit_step(identity, opt_state, index, start, album, pairs, denoiser, frozen, config)
+    def one(identity: Any, opt_state: Any, start: Any, album: Any, pairs: Any) -> Any:
+        return fit_step(identity, opt_state, index, start, Album(*album), pairs, denoiser, frozen, config)
 
     return jax.vmap(one)(identity, opt_state, start, album, pairs)
 
 
-def _stacked(albums: Sequence[Album]) -> Album:
+def _stacked(albums: Sequence[Album], length: int) -> tuple[jax.Array, ...]:
     """Albums of one length: the short ones repeat their first photograph, which `choose_pairs` never draws."""
-    length = max(album.images.shape[0] for album in albums)
+    length = max(length, *(album.images.shape[0] for album in albums))
 
     def padded(x: jax.Array) -> jax.Array:
         return jnp.concatenate([x, jnp.repeat(x[:1], length - x.shape[0], axis=0)])
 
-    return jax.tree.map(lambda *xs: jnp.stack([padded(x) for x in xs]), *albums)
+    fields = [(album.images, album.landmarks, album.identities) for album in albums]
+    return tuple(jnp.stack([padded(x) for x in each]) for each in zip(*fields, strict=True))

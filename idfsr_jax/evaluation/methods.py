@@ -1,6 +1,5 @@
 """Every method that is compared, behind one function: `restore(method, cases, ...)`, a batch at a time."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -9,7 +8,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key, PRNGKeyArray
 from PIL import Image
 
 from idfsr_jax.config import Config
@@ -76,13 +75,14 @@ def methods_of(
     """The methods that are compared.
 
     Args:
-      protocol: its counts of photographs are used; the largest up to 5 is the main one.
+      protocol: its counts of photographs are used, as far as anybody has so many; see `main_count`.
       group: `core`: baselines, the method with and without fitting, consistency, oracle. `standard`: also what it does
         without reference or identity, and other numbers of photographs. `all`: also other numbers of sampling steps.
       ablations: configs of further trained models by name.
       steps: of the model's own sampler.
     """
-    main = max([count for count in protocol.counts if count <= 5], default=min(protocol.counts))
+    counts = usable_counts(protocol)
+    main = main_count(protocol)
     methods = [
         Method("bicubic", "bicubic", main),
         Method("lanczos", "lanczos", main),
@@ -97,7 +97,7 @@ def methods_of(
             Method("no reference", photographs=main, reference=False),
             Method("no identity", photographs=main, identity="none"),
         ]
-        for count in protocol.counts:
+        for count in counts:
             if count != main:
                 methods += [
                     Method(_counted("unfitted", count), photographs=count, identity="unfitted", area_only=True),
@@ -126,6 +126,12 @@ def usable_counts(protocol: Protocol) -> tuple[int, ...]:
     """The counts of photographs that somebody of the protocol has."""
     most = max(len(person.photographs) for person in protocol.people)
     return tuple(count for count in protocol.counts if count <= most) or (min(protocol.counts),)
+
+
+def main_count(protocol: Protocol) -> int:
+    """Photographs of a person that most methods are given: the largest usable count up to 5."""
+    counts = usable_counts(protocol)
+    return max((count for count in counts if count <= 5), default=min(counts))
 
 
 def restore(
@@ -157,8 +163,6 @@ def restore(
     config = model.config
     if method.steps is not None:
         config = replace(config, sample=replace(config.sample, steps=method.steps))
-    # What the evaluation measures, and where, must not make the compiler start anew.
-    config = dataclasses.replace(config, name="", train=Config().train)
     keys = jnp.stack([case.key("sample") for case in cases])
     known = y if method.consistency > 0 else None
     return np.asarray(_restore(model.denoiser, condition, keys, config, known, method.consistency))
@@ -168,10 +172,10 @@ def restore(
 def _restore(
     denoiser: Any,
     condition: Condition,
-    keys: PRNGKeyArray,
+    keys: Key[Array, " b"],
     config: Config,
     y: Float[Array, "b n n 3"] | None,
-    consistency: float,
+    consistency: float | Float[Array, ""],
 ) -> Float[Array, "b s s 3"]:
     """One sampling run with a key for each picture, so that no picture depends on the batch it is in."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from idfsr_jax.files import write_atomically
 
-Series = Sequence[tuple[str, Sequence[tuple[float, dict[str, Any]]]]]
+Series = Sequence[tuple[str, Sequence[tuple[float | int, Any]]]]
 """(label, (x, summary) of each point) of each line."""
 
 
@@ -30,7 +30,12 @@ def write_plots(facts: Mapping[str, Any], out: Path) -> list[Path]:
     plots = {
         "identity_scale": (by_scale(chosen, key), "down-sampling factor", label, lines),
         "lpips_scale": (by_scale(chosen, "lpips_vgg"), "down-sampling factor", "LPIPS, VGG16 (lower is better)", {}),
-        "identity_photographs": (by_photographs(chosen, methods, key), "photographs of the person", label, lines),
+        "identity_photographs": (
+            by_photographs(chosen, methods, key),
+            "photographs of the person, at the most",
+            label,
+            lines,
+        ),
         "identity_steps": (by_steps(chosen, methods, key, facts["sampling"]["steps"]), "sampling steps", label, lines),
         "lpips_steps": (
             by_steps(chosen, methods, "lpips_vgg", facts["sampling"]["steps"]),

@@ -114,7 +114,7 @@ def write_report(
         "fitting_course": list(results.course),
         "pictures": list(rows),
     }
-    text = json.dumps(facts, indent=1)
+    text = json.dumps(facts, indent=1, allow_nan=False)
     write_atomically(out / "results.json", lambda file: file.write(text.encode()))
     plots = write_plots(facts, out / "plots")
     write_pages(facts, results.columns, plots, out)

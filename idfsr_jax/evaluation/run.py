@@ -1,6 +1,6 @@
 """`idfsr evaluate`: fits the people of a protocol, restores their photographs by every method, measures, reports.
 
-Each (method, scale, degradation) is a part that is written when it is done; the same command skips what is there.
+What is done is written person by person, for each method, scale and degradation; the same command skips what is there.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from idfsr_jax.evaluation.fits import album_of, fit_people
 from idfsr_jax.evaluation.judges import load_judges
 from idfsr_jax.evaluation.landmarks import landmark_errors
 from idfsr_jax.evaluation.measure import RealVectors, measure, real_vectors
-from idfsr_jax.evaluation.methods import Method, methods_of, restore, start_identity
+from idfsr_jax.evaluation.methods import Method, main_count, methods_of, restore, start_identity
 from idfsr_jax.evaluation.metrics import vgg_features
 from idfsr_jax.evaluation.parts import Arrays, part_path, read_part, write_part
 from idfsr_jax.evaluation.protocol import PersonPlan, Protocol, make_protocol, read_protocol
@@ -39,7 +39,7 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class Unit:
-    """What one part holds: a method on all cases of one scale and degradation."""
+    """A method on all cases of one scale and degradation."""
 
     method: Method
     scale: int
@@ -47,8 +47,13 @@ class Unit:
 
     @property
     def label(self) -> str:
-        """For progress and file names."""
+        """For progress."""
         return f"{self.method.name} {self.scale}x {self.degradation}"
+
+    @property
+    def folder(self) -> str:
+        """For file names."""
+        return "-".join(self.label.replace(",", "").split())
 
 
 def evaluate(config: Config) -> dict[str, Any]:
@@ -65,6 +70,8 @@ def evaluate(config: Config) -> dict[str, Any]:
     """
     console = Console(stderr=True)
     options = config.evaluate
+    if options.batch < 1 or options.people < 0:
+        raise BadConfig(f"evaluate.batch={options.batch}, people={options.people}: give at least 1, and at least 0.")
     out = Path(options.out or Path(config.train.out) / "report")
     restorers = load_restorers(config)
     main = restorers[""]
@@ -99,9 +106,8 @@ def evaluate(config: Config) -> dict[str, Any]:
             progress.advance(task)
         course = []
         if options.methods == "all":
-            main_count = next(method.photographs for method in methods if method.name == "fitted")
             task = progress.add_task("course of fitting", total=min(COURSE_PEOPLE, len(protocol.people)))
-            course = fitting_course(main, study, main_count, judges[0], parts, lambda: progress.advance(task))
+            course = fitting_course(main, study, main_count(protocol), judges[0], parts, lambda: progress.advance(task))
     measured = Results(
         name=config.name,
         protocol=protocol,
@@ -169,6 +175,7 @@ def fit_all(
     fitted: dict[str, Float[np.ndarray, " d"]] = {}
     task = progress.add_task(f"fitting, {count}", total=len(people))
     waiting: list[PersonPlan] = []
+    longest = max(len(person.photographs[: max(study.protocol.counts)]) for person in people)
     paths = {person.name: _fit_path(restorer, person, count, parts) for person in people}
     # On two cores nothing is gained by fitting many at once (measured); on an accelerator much is.
     together = 1 if jax.default_backend() == "cpu" else 16
@@ -183,7 +190,9 @@ def fit_all(
         photos = [person.photographs[:count] for person in group]
         starts = np.stack([start_identity(study, names, restorer.model.center) for names in photos])
         albums = [album_of(study, names, restorer.model.center) for names in photos]
-        identities, losses, _ = fit_people(starts, albums, restorer.model.denoiser, restorer.frozen, restorer.config)
+        identities, losses, _ = fit_people(
+            starts, albums, restorer.model.denoiser, restorer.frozen, restorer.config, length=longest
+        )
         for person, identity, loss in zip(group, identities, losses.T, strict=True):
             write_part(paths[person.name], {"identity": identity, "losses": loss})
             fitted[person.name] = identity
@@ -201,36 +210,56 @@ def _part(
     parts: Path,
     batch: int,
 ) -> Arrays:
-    """Restores and measures the cases of a unit, or reads what an earlier run has of it."""
-    model = restorer.model
+    """Restores and measures the cases of a unit; what an earlier run has of them, person by person, is read."""
+    protocol = study.protocol
+    paths = {person.name: _part_path(unit, person, protocol, restorer, judges, parts) for person in protocol.people}
+    done = {name: read_part(path) for name, path in paths.items()}
+    missing = [person for person in protocol.people if done[person.name] is None]
+    batch = max([batch, *(len(person.restored) * len(protocol.seeds) for person in missing)])
+    for group in in_batches(missing, batch, len(protocol.seeds)):
+        cases = cases_of(replace(protocol, people=tuple(group)), unit.scale, unit.degradation)
+        # Filled up to one length, so that one compiled program serves all.
+        filled = [*cases, *[cases[-1]] * (batch - len(cases))]
+        images = to_uint8(restore(unit.method, filled, study, restorer.model, fitted))
+        scores, features = measure(np.asarray(to_float(images)), filled, study, judges, unit.method.photographs)
+        arrays = {"images": images, "features": features} | scores
+        for person in group:
+            own = [place for place, case in enumerate(cases) if case.person == person]
+            part = {name: array[own] for name, array in arrays.items()}
+            write_part(paths[person.name], part)
+            done[person.name] = part
+    found = [part for part in done.values() if part is not None]
+    return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+
+
+def in_batches(people: Sequence[PersonPlan], batch: int, seeds: int) -> list[list[PersonPlan]]:
+    """People in groups of at most `batch` cases; whoever has more stands alone."""
+    groups: list[list[PersonPlan]] = []
+    room = 0
+    for person in people:
+        cases = len(person.restored) * seeds
+        if cases > room:
+            groups.append([])
+            room = batch
+        groups[-1].append(person)
+        room -= cases
+    return groups
+
+
+def _part_path(
+    unit: Unit, person: PersonPlan, protocol: Protocol, restorer: Restorer, judges: Sequence[RealVectors], parts: Path
+) -> Path:
     facts = {
         "version": _VERSION,
-        "model": model.digest,
+        "model": restorer.model.digest,
         "sample": dataclasses.asdict(restorer.config.sample),
         "fit": dataclasses.asdict(restorer.config.fit) if _needs_fit(unit.method) else None,
-        "protocol": study.protocol.digest,
-        "photographs": sorted(study.record),
+        "method": dataclasses.asdict(unit.method),
+        "case": [person.photographs[: unit.method.photographs], person.restored, protocol.seeds],
+        "setting": [unit.scale, unit.degradation],
         "judges": [real.judge.name for real in judges],
-        "unit": dataclasses.asdict(unit),
     }
-    path = part_path(parts, unit.label, facts)
-    known = read_part(path)
-    if known is not None:
-        return known
-    cases = cases_of(study.protocol, unit.scale, unit.degradation)
-    chunks: list[Arrays] = []
-    for start in range(0, len(cases), batch):
-        chunk = cases[start : start + batch]
-        # Filled up to one length, so that one compiled program serves all.
-        filled = [*chunk, *[chunk[-1]] * (batch - len(chunk))]
-        images = to_uint8(restore(unit.method, filled, study, model, fitted))
-        exact = np.asarray(to_float(images))
-        scores, features = measure(exact, filled, study, judges, unit.method.photographs)
-        chunks.append({name: array[: len(chunk)] for name, array in
-                       ({"images": images, "features": features} | scores).items()})  # fmt: skip
-    part = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
-    write_part(path, part)
-    return part
+    return part_path(parts / unit.folder, person.name, facts)
 
 
 def _rows(unit: Unit, protocol: Protocol, part: Arrays) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, Key, PRNGKeyArray, UInt8
 
 from idfsr_jax.data.degrade import degrade, quantise
 from idfsr_jax.data.index import FaceImages, Index, load_index
@@ -80,11 +80,11 @@ def load_study(protocol: Protocol, dataset: str | Path, size: int, scales: tuple
 
 
 def cases_of(protocol: Protocol, scale: int, degradation: str) -> list[Case]:
-    """All cases of one scale and degradation, in a fixed order."""
+    """All cases of one scale and degradation, person by person."""
     return [
         Case(person, photo, scale, degradation, seed)
-        for seed in protocol.seeds
         for person in protocol.people
+        for seed in protocol.seeds
         for photo in person.restored
     ]
 
@@ -106,6 +106,8 @@ def degraded(images: Float[Array, "b s s 3"], cases: Sequence[Case]) -> Float[Ar
 
 
 @partial(jax.jit, static_argnames=("scale", "kind"))
-def _degraded(keys: PRNGKeyArray, images: Float[Array, "b s s 3"], scale: int, kind: str) -> Float[Array, "b n n 3"]:
+def _degraded(
+    keys: Key[Array, " b"], images: Float[Array, "b s s 3"], scale: int, kind: str
+) -> Float[Array, "b n n 3"]:
     one = lambda key, image: degrade(key, image[None], scale, kind)[0]  # type: ignore[arg-type] # noqa: E731
     return jax.vmap(one)(keys, images)

@@ -1,0 +1,109 @@
+import sys
+import types
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from idfsr_jax.errors import InputError
+from idfsr_jax.evaluation.judges import ARCFACE_TEMPLATE, arcface_chips, dlib_judge, load_judges, onnx_judge
+from idfsr_jax.models.id_encoder import descriptors_of
+
+
+def coordinates(side: int) -> np.ndarray:
+    """A picture whose first two channels are x and y in unit coordinates."""
+    centres = (np.arange(side, dtype=np.float32) + 0.5) / side
+    x, y = np.meshgrid(centres, centres)
+    return np.stack([x, y, np.zeros_like(x)], axis=-1)[None]
+
+
+def landmarks_at(points: np.ndarray) -> np.ndarray:
+    """68 landmarks whose five points lie where they shall."""
+    landmarks = np.zeros((68, 2), np.float32)
+    landmarks[36:42], landmarks[42:48] = points[0], points[1]
+    landmarks[30], landmarks[48], landmarks[54] = points[2:]
+    return landmarks[None]
+
+
+def test_the_arcface_chip_carries_the_template_onto_the_face():
+    """Turned by 20 degrees, scaled and shifted: what the chip shows at the template's points are the face's points."""
+    turn = np.deg2rad(20)
+    matrix = 0.4 * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    points = (ARCFACE_TEMPLATE @ matrix.T + [0.4, 0.25]).astype(np.float32)
+    chip = np.asarray(arcface_chips(jnp.asarray(coordinates(256)), jnp.asarray(landmarks_at(points))))[0]
+    assert chip.shape == (112, 112, 3)
+    for (x, y), point in zip(ARCFACE_TEMPLATE * 112 - 0.5, points, strict=True):
+        column, row = int(x), int(y)
+        a, b = x - column, y - row
+        corners = chip[row : row + 2, column : column + 2, :2]
+        seen = np.einsum("i,j,ijc->c", [1 - b, b], [1 - a, a], corners)
+        np.testing.assert_allclose(seen, point, atol=1e-3)
+
+
+def test_dlib_judges_by_centred_descriptors(restorer, face_crop):
+    from idfsr_jax.face import resize_crop
+    from idfsr_jax.pictures import to_float
+
+    images = np.asarray(to_float(resize_crop(face_crop.image, 64)))[None]
+    landmarks = face_crop.landmarks[None]
+    center = np.random.default_rng(0).normal(scale=0.05, size=128).astype(np.float32)
+    judge = dlib_judge(restorer.encoder, center)
+    raw = np.asarray(descriptors_of(restorer.encoder, jnp.asarray(images), jnp.asarray(landmarks))) - center
+    np.testing.assert_allclose(judge.embed(images, landmarks), raw / np.linalg.norm(raw), atol=1e-5)
+    assert judge.title.endswith("(same network as the condition)")
+
+
+class FakeSession:
+    """A recogniser that sees the mean colour of the chip's left and right half."""
+
+    shape = ("batch", 3, 112, 112)
+
+    def __init__(self, path, providers):
+        if "damaged" in path:
+            raise RuntimeError("not a model")
+
+    def get_inputs(self):
+        return [types.SimpleNamespace(name="chip", shape=self.shape)]
+
+    def run(self, outputs, inputs):
+        chip = inputs["chip"]
+        assert chip.shape == (1, 3, 112, 112) and chip.dtype == np.float32
+        return [np.concatenate([chip[0, :, :, :56].mean((1, 2)), chip[0, :, :, 56:].mean((1, 2))])[None]]
+
+
+@pytest.fixture
+def onnx(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", types.SimpleNamespace(InferenceSession=FakeSession))
+
+
+def test_an_onnx_recogniser_judges(onnx, tmp_path, restorer):
+    (tmp_path / "arcface.onnx").touch()
+    judges = load_judges(["dlib", str(tmp_path / "arcface.onnx")], restorer.encoder, np.zeros(128, np.float32))
+    assert [judge.name for judge in judges] == ["dlib-resnet-v1", "arcface"]
+    assert judges[1].title == "arcface" and not judges[1].same_as_condition
+    points = (ARCFACE_TEMPLATE * 0.5 + 0.25).astype(np.float32)
+    vectors = judges[1].embed(np.repeat(coordinates(64), 2, axis=0), np.repeat(landmarks_at(points), 2, axis=0))
+    # The chip spans [0.25, 0.75]: mean x is 0.375 on the left and 0.625 on the right, mean y 0.5.
+    expected = np.array([0.375, 0.5, 0, 0.625, 0.5, 0])
+    np.testing.assert_allclose(vectors, np.stack([expected / np.linalg.norm(expected)] * 2), atol=1e-4)
+
+
+def test_bad_judges_are_refused(onnx, tmp_path, monkeypatch):
+    for name in ("damaged", "other"):
+        (tmp_path / f"{name}.onnx").touch()
+    with pytest.raises(InputError, match="no such ONNX file"):
+        onnx_judge(tmp_path / "nowhere.onnx")
+    with pytest.raises(InputError, match="cannot read it"):
+        onnx_judge(tmp_path / "damaged.onnx")
+    monkeypatch.setattr(FakeSession, "shape", (1, 112, 112, 3))
+    with pytest.raises(InputError, match="not \\[batch, 3, 112, 112\\]"):
+        onnx_judge(tmp_path / "other.onnx")
+    with pytest.raises(InputError, match="different names"):
+        load_judges([], None, np.zeros(128, np.float32))
+
+
+def test_without_onnxruntime_one_sentence_says_so(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    (tmp_path / "arcface.onnx").touch()
+    with pytest.raises(InputError, match="needs onnxruntime"):
+        onnx_judge(tmp_path / "arcface.onnx")

@@ -1,0 +1,135 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from idfsr_jax.errors import BadConfig
+from idfsr_jax.evaluation import run
+from idfsr_jax.evaluation.measure import MOST_PSNR, measure, real_vectors, seen_landmark_error
+from idfsr_jax.evaluation.parts import part_path, read_part, write_part
+from idfsr_jax.evaluation.protocol import PersonPlan
+from idfsr_jax.evaluation.study import cases_of
+from idfsr_jax.pictures import to_float
+
+
+def strict_json(path: Path) -> dict:
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{path} holds {name}")
+
+    return json.loads(path.read_text(), parse_constant=refuse)
+
+
+def test_the_whole_evaluation_and_its_resumption(evaluation_config, tmp_path, monkeypatch, capsys):
+    options = replace(evaluation_config.evaluate, scales=(8,), degradations=("area",))
+    config = replace(evaluation_config, evaluate=options)
+    facts = run.evaluate(config)
+    printed = capsys.readouterr().out
+    assert "8x, area: 3 pictures of 3 people" in printed and "LandmarkNet against dlib" in printed
+    out = tmp_path / "report"
+    assert strict_json(out / "results.json") == json.loads(json.dumps(facts))
+    names = [method["name"] for method in facts["methods"]]
+    assert {row["method"] for row in facts["pictures"]} == set(names) and len(facts["pictures"]) == 3 * len(names)
+    # All that these metrics promise of the two results that are known.
+    score = {(row["method"], row["person"]): row["metrics"] for row in facts["pictures"]}
+    assert all(score["fitted, consistent", person]["lr_psnr"] > 40 for person in ("Ada", "Bo", "Cleo"))
+    assert facts["judges"][0]["title"] == "dlib-resnet-v1 (same network as the condition)"
+    for name in ("report.md", "report.html"):
+        text = (out / name).read_text()
+        assert all(method in text for method in names) and "same network as the condition" in text
+    assert {path.stem for path in (out / "figures").iterdir()} == {"landmarks", "warps", "grid_8x_area"}
+
+    parts = {path: path.stat().st_mtime_ns for path in (out / "parts").rglob("*.npz")}
+    assert len(parts) == 3 * len(names) + 3
+    damaged = next(path for path in parts if path.parent.name.startswith("oracle") and path.name.startswith("Bo"))
+    damaged.write_bytes(damaged.read_bytes()[:-40])
+    restored: list[str] = []
+    real = run.restore
+    monkeypatch.setattr(run, "restore", lambda method, *rest: restored.append(method.name) or real(method, *rest))
+    monkeypatch.setattr(run, "fit_people", lambda *_: pytest.fail("fitted again"))
+    again = run.evaluate(config)
+    assert restored == ["oracle identity"] and again == facts
+    assert all(path == damaged or path.stat().st_mtime_ns == time for path, time in parts.items())
+
+
+def test_another_protocol_or_model_shares_no_part(evaluation_config, tmp_path):
+    assert part_path(tmp_path, "a b", {"x": 1}) != part_path(tmp_path, "a b", {"x": 2})
+    assert part_path(tmp_path, "a b", {"x": 1}).name.startswith("a-b-")
+
+
+def test_parts_are_read_back_or_not_at_all(tmp_path):
+    path = tmp_path / "part.npz"
+    assert read_part(path) is None
+    arrays = {"identity/some-judge": np.arange(3.0), "images": np.zeros((2, 4, 4, 3), np.uint8)}
+    write_part(path, arrays)
+    back = read_part(path)
+    assert back is not None and set(back) == set(arrays)
+    np.testing.assert_array_equal(back["identity/some-judge"], arrays["identity/some-judge"])
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(bytes(data))
+    assert read_part(path) is None
+
+
+def test_people_share_a_batch_as_far_as_it_goes(evaluation_config):
+    people = [PersonPlan(str(count), ("a",), ("b",) * count) for count in (1, 2, 3, 1, 9, 1)]
+    groups = run.in_batches(people, 4, 1)
+    assert [[person.name for person in group] for group in groups] == [["1", "2"], ["3", "1"], ["9"], ["1"]]
+    assert [len(group) for group in run.in_batches(people[:2], 6, 2)] == [2]
+
+
+def test_options_cut_the_protocol_down(evaluation_config):
+    protocol = run.protocol_of(evaluation_config)
+    assert (protocol.scales, len(protocol.people), protocol.degradations) == ((8,), 3, ("area", "classical"))
+    options = replace(evaluation_config.evaluate, people=2, degradations=("classical",))
+    protocol = run.protocol_of(replace(evaluation_config, evaluate=options))
+    assert (len(protocol.people), protocol.degradations) == (2, ("classical",))
+    with pytest.raises(BadConfig, match="none of the scales"):
+        run.protocol_of(replace(evaluation_config, evaluate=replace(options, scales=(3,))))
+
+
+def test_bad_ablations_are_refused(evaluation_config):
+    options = replace(evaluation_config.evaluate, ablations=("no_mask",))
+    with pytest.raises(BadConfig, match="'no_mask' is not NAME=FOLDER"):
+        run.load_restorers(replace(evaluation_config, evaluate=options))
+
+
+def test_the_truth_measures_as_perfect(study, restorer):
+    from idfsr_jax.evaluation.judges import dlib_judge
+
+    judge = real_vectors(dlib_judge(restorer.encoder, restorer.model.center), study, 4)
+    assert judge.vectors.shape == (9, 128)
+    cases = cases_of(study.protocol, 8, "classical")
+    truth = np.asarray(to_float(study.images[study.records([case.photo for case in cases])]))
+    scores, features = measure(truth, cases, study, [judge], 2)
+    assert features.shape == (3, 512)
+    for name in ("psnr", "psnr_face", "lr_psnr"):
+        np.testing.assert_allclose(scores[name], MOST_PSNR)
+    np.testing.assert_allclose(scores["identity/dlib-resnet-v1"], 1.0, atol=1e-4)
+    for name in ("ssim", "ssim_face"):
+        np.testing.assert_allclose(scores[name], 1.0, atol=1e-5)
+    for name in ("lpips_alex", "lpips_vgg", "lpips_alex_face", "lpips_vgg_face"):
+        np.testing.assert_allclose(scores[name], 0.0, atol=1e-6)
+    first = cases[0].person.photographs[:2]
+    expected = np.mean([judge.vectors[study.record[p]] @ judge.vectors[study.record[cases[0].photo]] for p in first])
+    np.testing.assert_allclose(scores["identity_album/dlib-resnet-v1"][0], expected, atol=1e-4)
+
+
+def test_metrics_of_the_face_see_the_face_only(study, restorer):
+    cases = cases_of(study.protocol, 8, "area")[:1]
+    record = study.record[cases[0].photo]
+    spoilt = np.asarray(to_float(study.images[[record]])).copy()
+    spoilt[:, :3] = 0.0  # the top rows, above every face
+    scores, _ = measure(spoilt, cases, study, [], 2)
+    assert scores["psnr"][0] < 40 and scores["psnr_face"][0] == MOST_PSNR
+    assert scores["lpips_vgg"][0] > 1e-3 and scores["lpips_vgg_face"][0] < 1e-6
+
+
+def test_a_face_that_dlib_misses_is_counted(face_crop):
+    from idfsr_jax.face import resize_crop
+
+    face = np.asarray(to_float(resize_crop(face_crop.image, 64)))
+    images = np.stack([face, np.zeros_like(face)])
+    errors = seen_landmark_error(images, np.stack([face_crop.landmarks] * 2))
+    assert errors[0] < 0.1 and np.isnan(errors[1])
