@@ -1,6 +1,6 @@
 """The Flax encoder against dlib's own descriptor on real photographs: largest difference, least cosine, time of each.
 
-python benchmarks/encoder_parity.py --photos lfw/images [--count 100]
+python -m benchmarks.encoder_parity --photos lfw/images [--count 100]
 
 Both see the same chips, cut by dlib. The times are of one run on one machine; only their ratio means something.
 """
