@@ -43,12 +43,12 @@ def columns_of(judges: Sequence[tuple[str, str]], real_pairs: Mapping[str, Any])
     """
     columns = []
     for name, title in judges:
-        columns.append(Column(f"identity/{name}", identity_metric(title), 3, "identity"))
+        columns.append(Column(f"identity/{name}", identity_metric(title), 3, "cosine"))
         for far in real_pairs[name]["acceptance"]:
             metric = acceptance_metric(title, float(far))
             columns.append(Column(f"accepted/{name}/{far}", metric, 2, f"FAR {far}"))
         to_album = Metric("identity cosine to the fitting photographs", title, "", "higher")
-        columns.append(Column(f"identity_album/{name}", to_album, 3, "to photos"))
+        columns.append(Column(f"identity_album/{name}", to_album, 3, "cosine to photos"))
     found = Metric("landmark error of the result", "dlib", "inter-ocular distances", "lower")
     return [
         *columns,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, PRNGKeyArray
+from jaxtyping import Array, Float, Key
 from PIL import Image
 
 from idfsr_jax.config import Config
@@ -178,12 +178,13 @@ def _restore(
     consistency: float | Float[Array, ""],
 ) -> Float[Array, "b s s 3"]:
     """One sampling run with a key for each picture, so that no picture depends on the batch it is in."""
+    leaves, structure = jax.tree.flatten((condition, y))
 
-    def one(condition: Condition, key: PRNGKeyArray, y: Array | None) -> Array:
-        alone = jax.tree.map(lambda x: x[None], (condition, y))
-        return restore_crops(denoiser, alone[0], key, config, alone[1], consistency)[0]
+    def one(alone: list[Array], key: Key[Array, ""]) -> Array:
+        condition, y = jax.tree.unflatten(structure, alone)
+        return restore_crops(denoiser, condition, key, config, y, consistency)[0]
 
-    return jax.vmap(one)(condition, keys, y)
+    return jax.vmap(one)([leaf[:, None] for leaf in leaves], keys)
 
 
 def condition_of(

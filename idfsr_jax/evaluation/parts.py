@@ -42,7 +42,7 @@ def write_part(path: Path, arrays: Arrays) -> None:
 def read_part(path: Path) -> Arrays | None:
     """The part, or None where it is missing or damaged (zip files carry sums), so that it is computed again."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
         return None
