@@ -7,12 +7,13 @@ from jaxtyping import Float, Float32, Float64, UInt8
 
 from idfsr_jax.face import apply_transform, cut_crop
 
-_MAX_DEGREES = 6.0
-_MAX_LOG_SCALE = 0.08
-_MAX_SHIFT = 0.04
-_MAX_LOG_GAMMA = 0.3
-_MAX_LOG_GAIN = 0.2
-_MAX_LOG_CHANNEL_GAIN = 0.08
+# How far a photograph as its own reference is moved (degrees; shift as a share of the side) and recoloured.
+MAX_DEGREES = 6.0
+MAX_LOG_SCALE = 0.08
+MAX_SHIFT = 0.04
+MAX_LOG_GAMMA = 0.3
+MAX_LOG_GAIN = 0.2
+MAX_LOG_CHANNEL_GAIN = 0.08
 
 
 def _flip_68() -> np.ndarray:
@@ -48,9 +49,9 @@ def mirror_landmarks(landmarks: Float32[np.ndarray, "68 2"]) -> Float32[np.ndarr
 
 def recolour(rng: np.random.Generator, image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
     """Another light: a random gamma and gain for the picture, and a small gain of each channel."""
-    gamma = math.exp(rng.uniform(-_MAX_LOG_GAMMA, _MAX_LOG_GAMMA))
+    gamma = math.exp(rng.uniform(-MAX_LOG_GAMMA, MAX_LOG_GAMMA))
     gains = np.exp(
-        rng.uniform(-_MAX_LOG_GAIN, _MAX_LOG_GAIN) + rng.uniform(-_MAX_LOG_CHANNEL_GAIN, _MAX_LOG_CHANNEL_GAIN, 3)
+        rng.uniform(-MAX_LOG_GAIN, MAX_LOG_GAIN) + rng.uniform(-MAX_LOG_CHANNEL_GAIN, MAX_LOG_CHANNEL_GAIN, 3)
     )
     curve = (np.arange(256) / 255) ** gamma
     table = np.clip(np.rint(255 * gains[:, None] * curve), 0, 255).astype(np.uint8)
@@ -59,9 +60,9 @@ def recolour(rng: np.random.Generator, image: UInt8[np.ndarray, "h w 3"]) -> UIn
 
 def slight_movement(rng: np.random.Generator) -> Float64[np.ndarray, "3 3"]:
     """A similarity close to the identity, about the middle of unit coordinates."""
-    angle = math.radians(rng.uniform(-_MAX_DEGREES, _MAX_DEGREES))
-    scale = math.exp(rng.uniform(-_MAX_LOG_SCALE, _MAX_LOG_SCALE))
-    shift = rng.uniform(-_MAX_SHIFT, _MAX_SHIFT, 2)
+    angle = math.radians(rng.uniform(-MAX_DEGREES, MAX_DEGREES))
+    scale = math.exp(rng.uniform(-MAX_LOG_SCALE, MAX_LOG_SCALE))
+    shift = rng.uniform(-MAX_SHIFT, MAX_SHIFT, 2)
     cos, sin = scale * math.cos(angle), scale * math.sin(angle)
     linear = np.array([[cos, -sin], [sin, cos]])
     matrix = np.eye(3)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 from jaxtyping import Float32, Int, UInt8
 from PIL import Image
 
@@ -48,6 +47,9 @@ class Index:
 
 def _open(dataset: str | Path, split: str) -> tuple[Any, Any]:
     """The TFDS builder and the random-access source of a split, pictures left encoded."""
+    # Imported on first use: a packed data set (`idfsr_jax.data.pack`) is trained on without it.
+    import tensorflow_datasets as tfds
+
     versions = sorted(Path(dataset).glob("identity_faces/*/dataset_info.json"))
     if not versions:
         raise InputError(f"{dataset}: holds no prepared data set; make one with `idfsr prepare --out {dataset}`.")

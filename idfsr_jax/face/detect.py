@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import dlib
-import face_recognition_models
 import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image
@@ -126,14 +124,23 @@ def choose_face(
     return largest
 
 
+def _dlib() -> Any:
+    # Imported on first use: who only trains on prepared crops need not have it.
+    import dlib
+
+    return dlib
+
+
 @functools.lru_cache(maxsize=1)
 def _detector() -> Any:
-    return dlib.get_frontal_face_detector()
+    return _dlib().get_frontal_face_detector()
 
 
 @functools.lru_cache(maxsize=1)
 def _predictor() -> Any:
-    return dlib.shape_predictor(face_recognition_models.pose_predictor_model_location())
+    import face_recognition_models
+
+    return _dlib().shape_predictor(face_recognition_models.pose_predictor_model_location())
 
 
 def _detect(image: UInt8[np.ndarray, "h w 3"], scale: float) -> list[tuple[Box, float]]:
@@ -168,7 +175,7 @@ def _landmarks(image: UInt8[np.ndarray, "h w 3"], box: Box) -> Float32[np.ndarra
     scale_y = round(patch.height * _PREDICTOR_BOX_SIDE / side) / patch.height
     size = (round(patch.width * scale_x), round(patch.height * scale_y))
     resized = np.asarray(patch.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
-    rectangle = dlib.rectangle(
+    rectangle = _dlib().rectangle(
         round((center_x - side / 2 - left) * scale_x),
         round((center_y - side / 2 - top) * scale_y),
         round((center_x + side / 2 - left) * scale_x) - 1,

@@ -7,30 +7,41 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from tensorboardX import SummaryWriter
 
 
 @contextmanager
 def run_log(folder: Path) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
-    """Opens `log.jsonl` and TensorBoard event files in `folder`; yields log(step, values)."""
+    """Opens `log.jsonl` in `folder`, and TensorBoard event files if tensorboardX is there; yields log(step, values)."""
     folder.mkdir(parents=True, exist_ok=True)
-    writer = SummaryWriter(str(folder / "tensorboard"))
+    writer = _event_writer(folder / "tensorboard")
     with (folder / "log.jsonl").open("a") as lines:
 
         def log(step: int, values: Mapping[str, float]) -> None:
             record = {"step": step, "time": round(time.time(), 1)} | {k: round(float(v), 6) for k, v in values.items()}
             lines.write(json.dumps(record) + "\n")
             lines.flush()
-            for name, value in values.items():
-                writer.add_scalar(name, float(value), step)
+            if writer is not None:
+                for name, value in values.items():
+                    writer.add_scalar(name, float(value), step)
 
         try:
             yield log
         finally:
-            writer.close()
+            if writer is not None:
+                writer.close()
+
+
+def _event_writer(folder: Path) -> Any:
+    """TensorBoard's, or None on a machine that has what training needs and no more."""
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder))
 
 
 @contextmanager

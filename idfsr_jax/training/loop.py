@@ -26,9 +26,9 @@ class NonFiniteLoss(InputError):
 
 @runtime_checkable
 class Batches(Protocol):
-    """An endless iterator of batches whose position can be saved."""
+    """An endless iterator of batches, or of what a step draws its batch from, whose position can be saved."""
 
-    def __next__(self) -> dict[str, np.ndarray]: ...
+    def __next__(self) -> Any: ...
     def get_state(self) -> dict: ...
     def set_state(self, state: dict) -> None: ...
 
@@ -39,11 +39,22 @@ def initial_state(config: Config) -> TrainState:
     return create_state(params, make_optimizer(config.train))
 
 
+def compiled_step(config: Config, step_function: Callable[..., Any] = train_step) -> Callable[..., Any]:
+    """A step function of (state, batch, frozen), to be compiled on its first call; the state is donated."""
+    return jax.jit(partial(step_function, config=config, optimizer=make_optimizer(config.train)), donate_argnums=0)
+
+
 def train_denoiser(
     config: Config,
     frozen: Frozen,
     batches: Batches,
     preview: Callable[[int, Any], None] = lambda step, ema: None,
+    *,
+    step_function: Callable[..., Any] = train_step,
+    start: TrainState | None = None,
+    deadline: float | None = None,
+    saved: Callable[[int, TrainState], None] = lambda step, state: None,
+    annotate: Callable[[dict[str, float]], dict[str, float]] = lambda values: {},
 ) -> tuple[TrainState, int]:
     """Trains until `config.train.steps`, a time limit or a signal, from the newest checkpoint if there is one.
 
@@ -55,6 +66,11 @@ def train_denoiser(
       frozen: LandmarkNet, the identity centre, and the encoder if the identity loss is on.
       batches: of `data.pipeline.training_examples`.
       preview: called with (step, averaged parameters) every `samples_every` steps.
+      step_function: what `train_step` is to its batches.
+      start: the state to begin with where there is no checkpoint; `initial_state` if None.
+      deadline: on `time.monotonic`'s clock, when to stop; `max_minutes` from now, if set, if None.
+      saved: called with (step, state) after each checkpoint but those at a stop.
+      annotate: called with the values of a log line; what it returns is added to them.
 
     Returns:
       The last state, and the number of the signal that stopped it, or 0.
@@ -63,11 +79,10 @@ def train_denoiser(
       NonFiniteLoss: with the step; nothing is saved.
     """
     train = config.train
-    step_fn = jax.jit(
-        partial(train_step, config=config, optimizer=make_optimizer(train)), donate_argnums=0
-    )
-    state = initial_state(config)
-    deadline = time.monotonic() + 60 * train.max_minutes if train.max_minutes > 0 else math.inf
+    step_fn = compiled_step(config, step_function)
+    state = initial_state(config) if start is None else start
+    if deadline is None:
+        deadline = time.monotonic() + 60 * train.max_minutes if train.max_minutes > 0 else math.inf
     with checkpoint.open_checkpoints(train) as manager, run_log(Path(train.out)) as log, stop_signal() as stopped:
         restored = checkpoint.restore(manager, state)
         if restored is not None:
@@ -83,10 +98,12 @@ def train_denoiser(
                 stop = step == train.steps or stopped() or time.monotonic() > deadline
                 if stop or step % train.log_every == 0:
                     values = window.close(step, train.batch)
-                    log(step, values)
+                    log(step, values | annotate(values))
                     progress(step, f"loss {values['loss']:.4f}, {values['images_per_second']:.1f} images/s")
                 if stop or step % train.checkpoint_every == 0:
                     checkpoint.save(manager, step, state, batches.get_state())
+                    if not stop:
+                        saved(step, state)
                 # None at a stop: whoever asks a run to stop gives it seconds.
                 if step == train.steps or (step % train.samples_every == 0 and not stop):
                     preview(step, state.ema)
@@ -119,4 +136,3 @@ class _Window:
         means["images_per_second"] = (step - self.step) * batch / max(now - self.began, 1e-9)
         self.metrics, self.step, self.began = [], step, now
         return means
-

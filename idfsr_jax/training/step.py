@@ -117,10 +117,14 @@ def train_step(
     *,
     config: Config,
     optimizer: optax.GradientTransformation,
+    share: Float[Array, ""] | float = 1.0,
 ) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
-    """One step; jit it with `config` and `optimizer` closed over and the state donated."""
+    """One step; jit it with `config` and `optimizer` closed over and the state donated.
+
+    `share` shortens the step: AdamW's is proportional to the learning rate, whose schedule is the optimiser's.
+    """
     key = step_key(config.train.seed, "train", state.step)
     gradients, metrics = jax.grad(loss_fn, has_aux=True)(state.params, batch, frozen, config, key)
     decay = ema_decay(state.step, batch["target"].shape[0], config.train.ema_halflife_images)
     metrics["gradient_norm"] = optax.tree.norm(gradients)
-    return apply_gradients(state, gradients, optimizer, decay), metrics
+    return apply_gradients(state, gradients, optimizer, decay, share), metrics

@@ -1,0 +1,220 @@
+"""Training on a packed data set that lies in device memory: no step waits for the host.
+
+The run is that of `idfsr_jax.training.run`: the same configuration, step, loss, averages, checkpoints and model folder.
+Only where its batches come from differs.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int
+
+from idfsr_jax.config import Config, DataConfig
+from idfsr_jax.data.pack import load_encoder, load_split, read_manifest
+from idfsr_jax.data.resident import ResidentFaces, draw_batch, epoch_records, resident_faces
+from idfsr_jax.errors import BadConfig
+from idfsr_jax.training.folder import claim_folder, landmark_net, previewer, save_landmark_net
+from idfsr_jax.training.loop import initial_state, train_denoiser
+from idfsr_jax.training.randomness import step_key
+from idfsr_jax.training.speed import flops_of_step, peak_flops
+from idfsr_jax.training.state import TrainState, make_optimizer
+from idfsr_jax.training.step import Frozen, train_step
+from idfsr_jax.training.travel import load_travel, save_travel
+from idfsr_jax.weights import save_model
+
+SAVING_SECONDS = 40.0
+"""Kept free before the time limit for the last checkpoint and the model folder."""
+_SHOWN = 8
+
+
+def examples_of_step(
+    faces: ResidentFaces, config: DataConfig, seed: int, step: Int[Array, ""], batch: int, stream: str = "batch"
+) -> dict[str, Array]:
+    """The batch of a step, a function of (seed, stream, step) alone; see `draw_batch`."""
+    order = step_key(seed, f"{stream}-order", 0)
+    target = epoch_records(order, step, batch, faces.images.shape[0])
+    return draw_batch(step_key(seed, stream, step), faces, target, config)
+
+
+def resident_train_step(
+    state: TrainState,
+    drawn_from: tuple[ResidentFaces, Float[Array, ""]],
+    frozen: Frozen,
+    *,
+    config: Config,
+    optimizer: optax.GradientTransformation,
+) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
+    """`train_step` on a batch drawn inside the compiled program.
+
+    Args:
+      state: donated.
+      drawn_from: the faces, and the share of the learning rate that this step takes.
+      frozen: see `train_step`.
+      config: static.
+      optimizer: static.
+    """
+    faces, share = drawn_from
+    batch = examples_of_step(faces, config.data, config.train.seed, state.step, config.train.batch)
+    return train_step(state, batch, frozen, config=config, optimizer=optimizer, share=share)
+
+
+class ResidentBatches:
+    """The faces, again and again: a step draws its batch from them by its own number, so there is no position."""
+
+    def __init__(self, faces: ResidentFaces, share: Callable[[], float] = lambda: 1.0) -> None:
+        """`share` says which share of the learning rate the next step takes."""
+        self._faces, self._share = faces, share
+
+    def __next__(self) -> tuple[ResidentFaces, Float[Array, ""]]:
+        return self._faces, jnp.asarray(self._share(), jnp.float32)
+
+    def get_state(self) -> dict:
+        return {}
+
+    def set_state(self, state: dict) -> None:
+        pass
+
+
+class LandmarkBatches:
+    """Batches for LandmarkNet, drawn on the device."""
+
+    def __init__(self, faces: ResidentFaces, config: Config) -> None:
+        size, seed = config.landmarks.batch, config.train.seed
+        self._faces, self._step = faces, 0
+
+        def draw(faces: ResidentFaces, step: Int[Array, ""]) -> dict[str, Array]:
+            drawn = examples_of_step(faces, config.data, seed, step, size, "landmark-batch")
+            return {name: drawn[name] for name in ("target", "target_landmarks")}
+
+        self._draw = jax.jit(draw)
+
+    def __iter__(self) -> "LandmarkBatches":
+        return self
+
+    def __next__(self) -> dict[str, Array]:
+        batch = self._draw(self._faces, jnp.asarray(self._step, jnp.int32))
+        self._step += 1
+        return batch
+
+
+def cooling(deadline: float, minutes: float) -> Callable[[], float]:
+    """The share of the learning rate by the clock: 1, then linearly down to 1% over the last minutes.
+
+    How far a machine gets in its time is not known beforehand, and a model that was not cooled down is a poor one.
+
+    Args:
+      deadline: on `time.monotonic`'s clock.
+      minutes: how long it takes; 0 is no cooling.
+    """
+    if minutes <= 0:
+        return lambda: 1.0
+    return lambda: min(1.0, max(0.01, (deadline - time.monotonic()) / (60 * minutes)))
+
+
+def load_faces(pack: Path, config: Config) -> tuple[ResidentFaces, dict[str, Array], Any, Float[np.ndarray, "d"]]:
+    """Reads a pack: the training faces, a batch of val to look at, the encoder or None, and the identity centre.
+
+    Raises:
+      InputError: the pack is missing or damaged, or does not suit the configuration.
+    """
+    if config.train.steps * config.train.batch >= 2**31:
+        raise BadConfig(f"train.steps={config.train.steps}: with this batch, more than 2^31 images; give fewer.")
+    train = load_split(pack, config.data.train_split)
+    faces = resident_faces(train, config.data.size)
+    shown_from = resident_faces(load_split(pack, config.data.val_split), config.data.size)
+    first = jnp.zeros((), jnp.int32)
+    shown = jax.jit(lambda val: examples_of_step(val, config.data, 0, first, _SHOWN, "shown"))(shown_from)
+    encoder = jax.tree.map(jnp.asarray, load_encoder(pack)) if config.train.identity_loss > 0 else None
+    return faces, shown, encoder, train.index.embeddings.mean(0)
+
+
+def train_packed(
+    config: Config,
+    pack: Path,
+    *,
+    began: float,
+    cool_minutes: float = 0.0,
+    start_from: Path | None = None,
+    say: Callable[[str], None] = print,
+) -> int:
+    """Runs or continues a training on a packed data set.
+
+    Besides what `idfsr_jax.training.run.train` writes, `travel/` in the run's folder is renewed with every checkpoint:
+    a model folder in bfloat16, and with it what another machine needs to go on from it.
+
+    Args:
+      config: the run; `train.max_minutes` counts from `began` and includes compiling and saving.
+      pack: folder that `idfsr pack` wrote.
+      began: on `time.monotonic`'s clock.
+      cool_minutes: so long before the limit the learning rate starts to fall towards zero.
+      start_from: a `travel` folder to go on from where the run's own folder has no checkpoint.
+      say: told what is going on.
+
+    Returns:
+      The number of the signal that stopped it, or 0.
+
+    Raises:
+      InputError: the pack, the folder or the configuration is at fault, or the loss is not finite.
+    """
+    out = Path(config.train.out)
+    deadline = None
+    if config.train.max_minutes > 0:
+        deadline = began + max(60 * config.train.max_minutes - SAVING_SECONDS, 1.0)
+    faces, shown, encoder, center = load_faces(pack, config)
+    say(f"{faces.images.shape[0]} faces on {jax.devices()[0].device_kind} after {time.monotonic() - began:.0f} s.")
+    start = None
+    if start_from is not None:
+        start, brought_net = load_travel(start_from, config, initial_state(config))
+    claim_folder(out, config)
+    if start is not None and not (out / "landmark_net.sha256").exists():
+        save_landmark_net(out, brought_net)
+    net = jax.tree.map(jnp.asarray, landmark_net(out, config, lambda: LandmarkBatches(faces, config)))
+    frozen = Frozen(net, encoder, jnp.asarray(center))
+    say(f"LandmarkNet ready after {time.monotonic() - began:.0f} s.")
+
+    facts: dict[str, Any] = {"pack": read_manifest(pack)["self_sha256"]}
+
+    def describe(step: int) -> dict[str, Any]:
+        return facts | {"images_seen": step * config.train.batch, "minutes": round((time.monotonic() - began) / 60, 2)}
+
+    def travel(step: int, state: TrainState) -> None:
+        save_travel(out / "travel", config, state, frozen.landmark_net, center, describe(step))
+
+    state, signal_number = train_denoiser(
+        config,
+        frozen,
+        ResidentBatches(faces, cooling(deadline, cool_minutes) if deadline is not None else lambda: 1.0),
+        previewer(out, config, frozen, shown),
+        step_function=resident_train_step,
+        start=start,
+        deadline=deadline,
+        saved=travel,
+        annotate=speedometer(config, faces, frozen),
+    )
+    steps = int(state.step)
+    travel(steps, state)
+    save_model(out / "model", config, state.ema, frozen.landmark_net, center, steps, facts=describe(steps))
+    say(f"Step {steps} after {(time.monotonic() - began) / 60:.1f} minutes.")
+    return signal_number
+
+
+def speedometer(
+    config: Config, faces: ResidentFaces, frozen: Frozen
+) -> Callable[[Mapping[str, float]], dict[str, float]]:
+    """Adds arithmetic a second, and its share of the device's peak where that is known, to a log line."""
+    state = jax.eval_shape(lambda: initial_state(config))
+    arguments = (state, (faces, jnp.ones(())), frozen)
+    flops = flops_of_step(resident_train_step, arguments, config, make_optimizer(config.train)) / config.train.batch
+    peak = peak_flops(jax.devices()[0].device_kind)
+
+    def annotate(values: Mapping[str, float]) -> dict[str, float]:
+        rate = flops * values["images_per_second"]
+        return {"teraflops": rate / 1e12} | ({"peak_share": rate / peak} if peak else {})
+
+    return annotate
