@@ -5,7 +5,7 @@ Train    python train.py configs/lfw64.py                                  (resu
 Judge    python evaluate.py configs/lfw64.py
 """
 
-from idfsr_jax.config import Config, DataConfig, FitConfig, ModelConfig, SampleConfig, TrainConfig
+from idfsr_jax.config import Config, DataConfig, EvaluateConfig, FitConfig, ModelConfig, SampleConfig, TrainConfig
 
 config = Config(
     name="lfw64",
@@ -14,5 +14,6 @@ config = Config(
     train=TrainConfig(out="runs/lfw64", steps=9_800, batch=16, identity_loss=0.1),
     # With this little training long, hot trajectories drift; chosen on val.
     sample=SampleConfig(steps=2, temperature=0.8),
-    fit=FitConfig(steps=25, learning_rate=1e-2),
+    fit=FitConfig(steps=25, learning_rate=2e-3, identity_loss=1.0),
+    evaluate=EvaluateConfig(protocol="configs/protocols/lfw_val.json"),
 )

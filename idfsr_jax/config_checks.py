@@ -19,6 +19,7 @@ _LEAST_ONE = {
     "landmarks": ("size", "steps", "batch"),
     "sample": ("steps",),
     "fit": ("steps", "batch"),
+    "evaluate": ("batch",),
 }
 _POSITIVE = {
     "model": ("prior_std",),
@@ -32,7 +33,8 @@ _NOT_NEGATIVE = {
     "train": ("weight_decay", "identity_loss", "max_minutes", "warmup_steps"),
     "landmarks": ("max_shift", "max_log_scale", "max_degrees"),
     "sample": ("guidance", "temperature"),
-    "fit": ("max_distance",),
+    "fit": ("max_distance", "identity_loss"),
+    "evaluate": ("people",),
 }
 _SHARES = {
     "data": ("own_embedding", "flip"),

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,8 @@ def test_imports_run_downwards(path: Path):
 def test_what_is_imported_is_required(path: Path):
     modules = {name.split(".")[0] for name in _imports(path)} - {"idfsr_jax"} - set(sys.stdlib_module_names)
     required = {_normal(name) for name in re.findall(r"^[\w-]+", (ROOT / "requirements.txt").read_text(), re.MULTILINE)}
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"].values()
+    required |= {_normal(re.split(r"[<>=]", line)[0]) for extra in extras for line in extra}
     missing = [name for name in modules if not {_normal(owner) for owner in _providers().get(name, [])} & required]
     assert missing == []
 
@@ -167,7 +170,7 @@ def _readme_commands() -> list[str]:
 
 def test_readme_names_every_command_and_only_real_options(capsys: pytest.CaptureFixture[str]):
     listed = set(re.findall(r"•\s+(\w+)", _help_of([], capsys)))
-    assert listed == {"prepare", "train", "fit", "restore", "evaluate"}
+    assert listed == {"prepare", "pack", "train", "fit", "restore", "evaluate"}
     shown = [line.split() for line in _readme_commands() if line.startswith("idfsr ")]
     assert {words[1] for words in shown} == listed
     for words in shown:

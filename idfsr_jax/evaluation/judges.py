@@ -91,7 +91,7 @@ def onnx_judge(path: str | Path) -> Judge:
     if not path.is_file():
         raise InputError(f"{path}: no such ONNX file; give the path of a face recogniser, or `dlib`.")
     try:
-        import onnxruntime  # type: ignore[import-not-found]
+        import onnxruntime
     except ImportError:
         raise InputError(f"{path}: needs onnxruntime to judge; install it (`pip install onnxruntime`).") from None
     try:

@@ -1,8 +1,8 @@
 import sys
-import types
 
 import jax.numpy as jnp
 import numpy as np
+import onnx
 import pytest
 
 from idfsr_jax.errors import InputError
@@ -53,49 +53,42 @@ def test_dlib_judges_by_centred_descriptors(restorer, face_crop):
     assert judge.title.endswith("(same network as the condition)")
 
 
-class FakeSession:
-    """A recogniser that sees the mean colour of the chip's left and right half."""
-
-    shape = ("batch", 3, 112, 112)
-
-    def __init__(self, path, providers):
-        if "damaged" in path:
-            raise RuntimeError("not a model")
-
-    def get_inputs(self):
-        return [types.SimpleNamespace(name="chip", shape=self.shape)]
-
-    def run(self, outputs, inputs):
-        chip = inputs["chip"]
-        assert chip.shape == (1, 3, 112, 112) and chip.dtype == np.float32
-        return [np.concatenate([chip[0, :, :, :56].mean((1, 2)), chip[0, :, :, 56:].mean((1, 2))])[None]]
+def write_recogniser(path, shape):
+    """An ONNX file of a "recogniser" that sees the mean colour of the chip's left and right half."""
+    node, tensor = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [
+            node("AveragePool", ["chip"], ["halves"], kernel_shape=[112, 56], strides=[1, 56]),
+            node("Flatten", ["halves"], ["embedding"]),
+        ],
+        "halves",
+        [tensor("chip", onnx.TensorProto.FLOAT, shape)],
+        [tensor("embedding", onnx.TensorProto.FLOAT, None)],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    path.write_bytes(model.SerializeToString())
 
 
-@pytest.fixture
-def onnx(monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnxruntime", types.SimpleNamespace(InferenceSession=FakeSession))
-
-
-def test_an_onnx_recogniser_judges(onnx, tmp_path, restorer):
-    (tmp_path / "arcface.onnx").touch()
+@pytest.mark.parametrize("batch", ["batch", 1])
+def test_an_onnx_recogniser_judges(batch, tmp_path, restorer):
+    write_recogniser(tmp_path / "arcface.onnx", [batch, 3, 112, 112])
     judges = load_judges(["dlib", str(tmp_path / "arcface.onnx")], restorer.encoder, np.zeros(128, np.float32))
     assert [judge.name for judge in judges] == ["dlib-resnet-v1", "arcface"]
     assert judges[1].title == "arcface" and not judges[1].same_as_condition
     points = (ARCFACE_TEMPLATE * 0.5 + 0.25).astype(np.float32)
     vectors = judges[1].embed(np.repeat(coordinates(64), 2, axis=0), np.repeat(landmarks_at(points), 2, axis=0))
     # The chip spans [0.25, 0.75]: mean x is 0.375 on the left and 0.625 on the right, mean y 0.5.
-    expected = np.array([0.375, 0.5, 0, 0.625, 0.5, 0])
+    expected = np.array([0.375, 0.625, 0.5, 0.5, 0, 0])
     np.testing.assert_allclose(vectors, np.stack([expected / np.linalg.norm(expected)] * 2), atol=1e-4)
 
 
-def test_bad_judges_are_refused(onnx, tmp_path, monkeypatch):
-    for name in ("damaged", "other"):
-        (tmp_path / f"{name}.onnx").touch()
+def test_bad_judges_are_refused(tmp_path):
+    (tmp_path / "damaged.onnx").write_bytes(b"not a model")
+    write_recogniser(tmp_path / "other.onnx", [1, 112, 112, 3])
     with pytest.raises(InputError, match="no such ONNX file"):
         onnx_judge(tmp_path / "nowhere.onnx")
     with pytest.raises(InputError, match="cannot read it"):
         onnx_judge(tmp_path / "damaged.onnx")
-    monkeypatch.setattr(FakeSession, "shape", (1, 112, 112, 3))
     with pytest.raises(InputError, match="not \\[batch, 3, 112, 112\\]"):
         onnx_judge(tmp_path / "other.onnx")
     with pytest.raises(InputError, match="different names"):
