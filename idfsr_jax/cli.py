@@ -58,6 +58,7 @@ def _dispatch(arguments: list[str]) -> int:
         return configured[name](config)
     named: dict[str, Callable[..., int]] = {
         "prepare": commands.prepare,
+        "pack": commands.pack,
         "train": commands.train,
         "fit": commands.fit,
         "restore": commands.restore,

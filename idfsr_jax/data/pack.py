@@ -8,6 +8,7 @@ Every file's SHA-256 stands in `manifest.json`, which is written last and carrie
 import hashlib
 import io
 import json
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -91,7 +92,7 @@ def pack(
     side: int,
     quality: int = DEFAULT_QUALITY,
     splits: Sequence[str] = ("train", "val"),
-    workers: int = 2,
+    workers: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> PackReport:
     """Packs splits of a prepared data set, and the ID encoder.
@@ -102,7 +103,7 @@ def pack(
       side: of the packed crops, pixels.
       quality: of WebP, 0 to 100.
       splits: names; descriptors of the last one's crops show what packing does to the encoder.
-      workers: encoding threads.
+      workers: encoding threads; one for each core if None.
       progress: called with (crops done, crops in all) now and then.
 
     Raises:
@@ -122,7 +123,7 @@ def pack(
             return encode_crop(resize_crop(images.read(record, least_side=2 * side), side), quality)
 
         files: list[bytes] = []
-        with ThreadPoolExecutor(workers) as threads:
+        with ThreadPoolExecutor(workers or os.cpu_count()) as threads:
             for file, decibels in threads.map(encode, range(len(index))):
                 files.append(file)
                 psnr.append(decibels)

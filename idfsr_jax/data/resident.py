@@ -7,6 +7,7 @@ of the crop at its packed side and not bicubic ones of the photograph.
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import flax.struct
 import jax
@@ -54,7 +55,7 @@ class ResidentFaces:
     similar_count: Int[Array, "n"]
 
 
-def resident_faces(split: PackedSplit, size: int, device: jax.Device | None = None) -> ResidentFaces:
+def resident_faces(split: PackedSplit, size: int, device: Any = None) -> ResidentFaces:
     """Decodes a packed split with all cores and puts it into device memory.
 
     Args:
@@ -262,7 +263,7 @@ def _turned(points: Float[Array, "_ m 2"], angle: Float[Array, "b"], zoom: Float
     return jnp.stack([cos * x - sin * y, sin * x + cos * y], axis=-1)
 
 
-def _sibling(faces: ResidentFaces, target: Int[Array, "*b"], which: Int[Array, "*b"]) -> Int[Array, "*b"]:
+def _sibling(faces: ResidentFaces, target: Int[Array, "*#b"], which: Int[Array, "*#b"]) -> Int[Array, "*#b"]:
     """The `which`-th other photograph of the target's person, counted on from the target; the target if it is alone."""
     place = (faces.place[target] + 1 + which) % faces.count[target]
     return faces.order[faces.first[target] + place]

@@ -114,7 +114,7 @@ def cooling(deadline: float, minutes: float) -> Callable[[], float]:
     """
     if minutes <= 0:
         return lambda: 1.0
-    return lambda: min(1.0, max(0.01, (deadline - time.monotonic()) / (60 * minutes)))
+    return lambda: float(min(1.0, max(0.01, (deadline - time.monotonic()) / (60 * minutes))))
 
 
 def load_faces(pack: Path, config: Config) -> tuple[ResidentFaces, dict[str, Array], Any, Float[np.ndarray, "d"]]:

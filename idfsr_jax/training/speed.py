@@ -31,5 +31,7 @@ def flops_of_step(function: Callable[..., Any], arguments: Sequence[Any], config
 
 def flops_of(function: Callable[..., Any], *arguments: Any) -> float:
     """Operations of a function of arrays, as XLA counts them in the program before it is optimised."""
-    cost: Any = jax.jit(function).lower(*arguments).cost_analysis()
+    leaves, structure = jax.tree.flatten(arguments)
+    flat = jax.jit(lambda *leaves: function(*jax.tree.unflatten(structure, leaves)))
+    cost: Any = flat.lower(*leaves).cost_analysis()
     return float((cost[0] if isinstance(cost, list) else cost)["flops"])
