@@ -16,7 +16,7 @@ def to_float(images: UInt8[np.ndarray | Array, "*b s s 3"]) -> Float[Array, "*b 
     return jnp.asarray(images, jnp.float32) / 127.5 - 1.0
 
 
-def to_uint8(images: Float[np.ndarray | Array, "*b s s 3"]) -> UInt8[np.ndarray, "*b s s 3"]:
+def to_uint8(images: Float[np.ndarray | Array, "*b h w 3"]) -> UInt8[np.ndarray, "*b h w 3"]:
     """[-1, 1] to 0..255, rounded; what lies outside is clipped."""
     return np.clip((np.asarray(images) + 1.0) * 127.5 + 0.5, 0.0, 255.0).astype(np.uint8)
 
