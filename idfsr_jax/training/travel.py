@@ -85,7 +85,8 @@ def load_travel(folder: Path, config: Config, like: TrainState) -> tuple[TrainSt
     params = jax.tree.map(jnp.asarray, model.denoiser)
     step = jnp.asarray(model.steps, jnp.int32)
     opt_state = optax.tree.set(like.opt_state, nu=second, mu=jax.tree.map(jnp.zeros_like, params), count=step)
-    return TrainState(step, params, jax.tree.map(jnp.copy, params), opt_state), model.landmark_net
+    # Copied, as a state is donated, and a buffer can be donated once only.
+    return jax.tree.map(jnp.copy, TrainState(step, params, params, opt_state)), model.landmark_net
 
 
 def factored(moments: Any) -> dict[str, Any]:

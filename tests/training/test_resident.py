@@ -117,10 +117,10 @@ def test_landmark_net_sees_other_crops_than_the_denoiser(packed_config, small_pa
 
 def test_the_learning_rate_cools_by_the_clock():
     now = time.monotonic()
-    assert resident.cooling(now + 1000, 5)() == 1.0
-    assert resident.cooling(now + 150, 5)() == pytest.approx(0.5, abs=0.05)
-    assert resident.cooling(now - 10, 5)() == 0.01
-    assert resident.cooling(now, 0)() == 1.0
+    assert resident.cooling(now + 1000, 5.0)() == 1.0
+    assert resident.cooling(now + 150, 5.0)() == pytest.approx(0.5, abs=0.05)
+    assert resident.cooling(now - 10, 5.0)() == 0.01
+    assert resident.cooling(now, 0.0)() == 1.0
 
 
 def test_the_share_scales_the_step(packed_config, small_pack, tiny_weights):
