@@ -106,7 +106,10 @@ class Attention(nn.Module):
             key_value = jnp.concatenate([key_value, projected], axis=1)
         key, value = jnp.split(key_value, 2, axis=-1)
         split = lambda z: z.reshape(b, -1, heads, self.head_width)  # noqa: E731
-        out = jax.nn.dot_product_attention(split(query), split(key), split(value)).reshape(b, h, w, c)
+        # Strict promotion forbids JAX's own float32 softmax of bfloat16 products.
+        with jax.numpy_dtype_promotion("standard"):
+            out = jax.nn.dot_product_attention(split(query), split(key), split(value))
+        out = out.reshape(b, h, w, c)
         return x + nn.Dense(c, dtype=self.dtype, kernel_init=nn.initializers.zeros, name="out")(out)
 
 
