@@ -124,7 +124,10 @@ def evaluate(config: Config) -> dict[str, Any]:
         course=course,
     )
     pictures = {(unit.method.name, unit.scale, unit.degradation): part["images"] for unit, part in results.items()}
-    return write_report(measured, out, study, main, pictures, Console())
+    printer = Console()
+    if not printer.is_terminal:  # into a file no column shall be cut off
+        printer = Console(width=200)
+    return write_report(measured, out, study, main, pictures, printer)
 
 
 def load_restorers(config: Config) -> dict[str, Restorer]:
