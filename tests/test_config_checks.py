@@ -1,0 +1,91 @@
+"""Every mistake in a config is refused by one sentence that names the field, before anything is loaded."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from idfsr_jax import cli
+from idfsr_jax.config import Config
+from idfsr_jax.config_checks import check_config, read_config
+from idfsr_jax.errors import BadConfig
+
+MISTAKES = [
+    ("data", "size", 60, "data.scales"),
+    ("data", "size", 64.0, "data.size is 64.0; give a whole number"),
+    ("data", "scales", (), "data.scales"),
+    ("data", "scale_weights", (1.0,), "data.scale_weights"),
+    ("data", "scale_weights", (0.0, 0.0, 0.0, 0.0), "data.scale_weights"),
+    ("data", "own_embedding", 1.5, "data.own_embedding is 1.5; give a share from 0 to 1"),
+    ("data", "degradation", "jpeg", "data.degradation"),
+    ("model", "blocks", (1,), "model.blocks"),
+    ("model", "channels", (64, 128, 100), "model.channels"),
+    ("model", "prior_std", 0.0, "model.prior_std"),
+    ("diffusion", "log_snr_min", 20.0, "diffusion.log_snr_min"),
+    ("diffusion", "log_snr_max", float("nan"), "diffusion.log_snr_min"),
+    ("train", "steps", 0, "train.steps is 0; give a whole number of at least 1"),
+    ("train", "batch", True, "train.batch"),
+    ("train", "batch", -1, "train.batch"),
+    ("train", "learning_rate", float("nan"), "train.learning_rate"),
+    ("train", "identity_loss", -0.1, "train.identity_loss"),
+    ("train", "seed", 2**32, "train.seed"),
+    ("landmarks", "size", 63, "landmarks"),
+    ("landmarks", "low_resolution_widths", (3,), "landmarks.low_resolution_widths"),
+    ("sample", "steps", 0, "sample.steps"),
+    ("sample", "temperature", float("inf"), "sample.temperature"),
+    ("sample", "consistency", 2.0, "sample.consistency"),
+    ("fit", "scales", (7,), "fit.scales"),
+    ("fit", "max_distance", -1.0, "fit.max_distance"),
+    ("evaluate", "batch", 0, "evaluate.batch"),
+    ("evaluate", "people", -1, "evaluate.people"),
+]
+
+
+@pytest.mark.parametrize(("section", "field", "value", "said"), MISTAKES)
+def test_a_mistake_is_named(section: str, field: str, value: object, said: str):
+    config = Config()
+    check_config(config)
+    wrong = dataclasses.replace(getattr(config, section))
+    # Past the constructor, which the tests let check types: at use time it does not.
+    object.__setattr__(wrong, field, value)
+    with pytest.raises(BadConfig) as caught:
+        check_config(dataclasses.replace(config, **{section: wrong}))
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("raise RuntimeError('no\\nluck')", "RuntimeError: no luck"),
+        ("exit()", "SystemExit"),
+        ("config = (", "SyntaxError"),
+        ("import nothing_of_this_name", "ModuleNotFoundError"),
+        ("config = 3", "defines no"),
+        ("from idfsr_jax.config import *\nconfig = Config(train=TrainConfig(steps=0))", "train.steps is 0"),
+    ],
+)
+def test_a_file_that_is_no_config_costs_one_sentence(text: str, said: str, tmp_path: Path, capsys):
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    assert cli.main(["train", str(path)]) == 2
+    complaint = capsys.readouterr().err
+    assert said in complaint and "mine.py" in complaint and complaint.count("\n") == 1
+    assert list(tmp_path.glob("[!_]*")) == [path]
+
+
+def test_a_good_file_is_read(tmp_path: Path):
+    path = tmp_path / "good.py"
+    path.write_text("from idfsr_jax.config import *\nconfig = Config(name='good')")
+    assert read_config(path).name == "good"
+
+
+def test_a_missing_data_set_leaves_the_run_folder_alone(tmp_path: Path, capsys):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from idfsr_jax.config import *\n"
+        f"config = Config(data=DataConfig(dataset={str(tmp_path / 'nowhere')!r}), "
+        f"train=TrainConfig(out={str(tmp_path / 'run')!r}))"
+    )
+    assert cli.main(["train", str(path)]) == 2
+    assert "nowhere" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "config.json").exists()
