@@ -43,12 +43,14 @@ def columns_of(judges: Sequence[tuple[str, str]], real_pairs: Mapping[str, Any])
     """
     columns = []
     for name, title in judges:
-        columns.append(Column(f"identity/{name}", identity_metric(title), 3, "cosine"))
+        # Where several judge, every heading says who.
+        by = f", {name}" if len(judges) > 1 else ""
+        columns.append(Column(f"identity/{name}", identity_metric(title), 3, f"cosine{by}"))
         for far in real_pairs[name]["acceptance"]:
             metric = acceptance_metric(title, float(far))
-            columns.append(Column(f"accepted/{name}/{far}", metric, 2, f"FAR {far}"))
+            columns.append(Column(f"accepted/{name}/{far}", metric, 2, f"FAR {far}{by}"))
         to_album = Metric("identity cosine to the fitting photographs", title, "", "higher")
-        columns.append(Column(f"identity_album/{name}", to_album, 3, "cosine to photos"))
+        columns.append(Column(f"identity_album/{name}", to_album, 3, f"cosine to photos{by}"))
     found = Metric("landmark error of the result", "dlib", "inter-ocular distances", "lower")
     return [
         *columns,
