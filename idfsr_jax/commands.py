@@ -33,6 +33,7 @@ Required = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hi
 RequiredSeveral = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="PATH ...", help_behavior_hint="(required)")]
 OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
 OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
+OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")]
 
 
 def prepare(
@@ -150,7 +151,7 @@ def restore(
     steps: OptionalInt = None,
     seed: int = 0,
     variants: int = 1,
-    consistency: float = 0.0,
+    consistency: OptionalFloat = None,
     sheet: OptionalPath = None,
     weights: OptionalPath = None,
 ) -> int:
@@ -169,7 +170,8 @@ def restore(
       steps: Sampling steps; as the model was trained for if not given.
       seed: Seed of the noise; the same seed gives the same picture.
       variants: How many restorations to draw of each input.
-      consistency: From 0 (the paper) to 1 (the result, reduced again, is the input but for clipping).
+      consistency: From 0 (the paper) to 1 (the result, reduced again, is the input but for clipping); as the model
+        was made for if not given.
       sheet: Also write a comparison sheet here; for several inputs a folder.
       weights: Folder of a trained model; the one that ships with the package if not given.
     """
@@ -186,7 +188,7 @@ def restore(
     require_between(1, MAX_VARIANTS, variants=variants)
     require_between(2, 64, scale=scale)
     require_between(0, MAX_SEED, seed=seed)
-    if not 0.0 <= consistency <= 1.0:
+    if consistency is not None and not 0.0 <= consistency <= 1.0:
         raise InputError(f"--consistency {consistency}: give a number from 0 to 1.")
     face_box = None if box is None else parse_box(box)
     if face_box is not None and len(pictures) > 1:

@@ -73,6 +73,10 @@ class ModelConfig:
     mask: Literal["full", "tone", "none"] = "full"
     """`full` hides the LR face (the paper); `tone` keeps its coarsest light; `none` is an ablation."""
     warp: Literal["tps", "similarity", "none"] = "tps"
+    use_reference: bool = True
+    """Without it the model is shown no reference, in training or after: an ablation."""
+    use_identity: bool = True
+    """Without it the model is given no identity, in training or after: an ablation."""
     prior_std: float = 0.35
     """Assumed error of the masked-and-pasted picture around which the denoiser is preconditioned; 1.0 with
     `use_prior=False`."""
@@ -99,6 +103,8 @@ class TrainConfig:
     """The denoiser's optimisation."""
 
     out: str = "runs/default"
+    start_from: str = ""
+    """Model folder whose weights, LandmarkNet included, the run begins with; without one they are random."""
     seed: int = 0
     steps: int = 10_000
     batch: int = 16

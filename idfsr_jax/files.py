@@ -1,10 +1,12 @@
 """Files that are written whole or not at all."""
 
+import hashlib
+import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -26,3 +28,36 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def write_summed_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes JSON with a SHA-256 of its own content in it, `self_sha256`.
+
+    Args:
+      path: the file.
+      content: JSON-able, without `self_sha256`.
+    """
+    text = json.dumps({**content, "self_sha256": _content_sha256(content)}, indent=2, sort_keys=True) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def read_summed_json(path: Path) -> dict[str, Any]:
+    """Reads what `write_summed_json` wrote, `self_sha256` included.
+
+    Raises:
+      OSError: the file cannot be read.
+      ValueError: it is not as it was written.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        recorded = content["self_sha256"]
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path}: holds no sum of its own") from error
+    if recorded != _content_sha256({name: value for name, value in content.items() if name != "self_sha256"}):
+        raise ValueError(f"{path}: its SHA-256 sum is not the recorded one")
+    return content
+
+
+def _content_sha256(content: Mapping[str, Any]) -> str:
+    """Of the content in its canonical form, so that reformatting the file changes nothing."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

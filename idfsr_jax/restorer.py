@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 
 from idfsr_jax.config import Config, FitConfig
 from idfsr_jax.data.degrade import bicubic_upsample
-from idfsr_jax.data.pairs import normalised_shapes
+from idfsr_jax.data.pairs import nearest_in_pose
 from idfsr_jax.errors import InputError
 from idfsr_jax.face import FaceCrop, crop_face, resize_crop
 from idfsr_jax.identity import Identity
@@ -103,7 +103,12 @@ class Restorer:
         settings = replace(self.config, fit=config or self.config.fit)
         model = self.model
         fitted, losses = fit_identity(
-            start, album, model.denoiser, self.frozen, settings, progress  # type: ignore[arg-type]
+            start,
+            album,
+            model.denoiser,
+            self.frozen,
+            settings,
+            progress,  # type: ignore[arg-type]
         )
         curve = np.asarray(losses, np.float32)
         return Identity(fitted, np.asarray(start), curve, len(crops), ENCODER_NAME, model.digest)
@@ -119,7 +124,7 @@ class Restorer:
         steps: int | None = None,
         seed: int = 0,
         variants: int = 1,
-        consistency: float = 0.0,
+        consistency: float | None = None,
         guidance: float | None = None,
         truth: UInt8[np.ndarray, "s s 3"] | None = None,
     ) -> Restoration:
@@ -134,15 +139,17 @@ class Restorer:
           steps: sampling steps.
           seed: of the noise; the same seed gives the same picture.
           variants: how many samples to draw.
-          consistency: strength of the projection onto pictures that down-sample to the input, 0 to 1.
+          consistency: strength of the projection onto pictures that down-sample to the input, 0 to 1; the model's own
+            choice by default.
           guidance: classifier-free guidance weight.
           truth: the true crop where it is known, for the sheet.
 
         Raises:
           InputError: a picture cannot be used, or the identity belongs to another model.
         """
-        self._check(identity, photos, variants, consistency)
         config = self._sampling_config(steps, guidance)
+        strength = config.sample.consistency if consistency is None else consistency
+        self._check(identity, photos, variants, strength)
         face = find_low_resolution_face(picture, config, self.model.landmark_net, box=box, scale=scale)
         crops = read_crops(photos)
         condition, reference = self.condition(face, identity.embedding, crops)
@@ -151,8 +158,8 @@ class Restorer:
         sample = partial(
             restore_crops,
             config=config,
-            low_resolution=jnp.repeat(y, variants, axis=0) if consistency > 0 else None,
-            consistency=consistency,
+            low_resolution=jnp.repeat(y, variants, axis=0) if strength > 0 else None,
+            consistency=strength,
         )
         fitted = sample(self.model.denoiser, repeat(condition, variants), key)
         start = condition.replace(identity=jnp.asarray(identity.start)[None])  # type: ignore[attr-defined]
@@ -162,7 +169,7 @@ class Restorer:
             condition=condition,
             reference=reference.image,
             unfitted=lambda: to_uint8(sample(self.model.denoiser, repeat(start, variants), key)[0]),
-            metadata=_provenance(self.model, identity, seed, config, consistency),
+            metadata=_provenance(self.model, identity, seed, config, strength),
             truth=truth,
         )
 
@@ -177,7 +184,7 @@ class Restorer:
         y = to_float(face.y[None])
         y_up = bicubic_upsample(y, size)
         landmarks = _estimate_landmarks(self.model.landmark_net, y_up, self.config.landmarks)
-        reference = nearest_in_pose(np.asarray(landmarks[0]), crops)
+        reference = crops[nearest_in_pose(np.asarray(landmarks[0]), np.stack([crop.landmarks for crop in crops]))]
         condition = make_condition(
             y_up,
             landmarks,
@@ -216,12 +223,6 @@ class Restorer:
             guidance=sample.guidance if guidance is None else guidance,
         )
         return replace(self.config, sample=sample)
-
-
-def nearest_in_pose(landmarks: Float[np.ndarray, "68 2"], crops: Sequence[FaceCrop]) -> FaceCrop:
-    """The crop whose landmarks lie closest to the given ones, up to shift and scale."""
-    shapes = normalised_shapes(np.stack([landmarks, *(crop.landmarks for crop in crops)]))
-    return crops[int(np.argmin(np.sum((shapes[1:] - shapes[0]) ** 2, axis=1)))]
 
 
 def read_crops(photos: Sequence[str | Path | FaceCrop]) -> list[FaceCrop]:

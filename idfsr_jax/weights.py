@@ -1,7 +1,6 @@
 """Model folders: weights as safetensors, and a `model.json` that says what they are and carries all SHA-256 sums."""
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -17,7 +16,7 @@ from safetensors.numpy import save as save_safetensors
 
 from idfsr_jax.config import Config, from_dict
 from idfsr_jax.errors import BadWeights
-from idfsr_jax.files import write_atomically
+from idfsr_jax.files import read_summed_json, write_atomically, write_summed_json
 
 
 @dataclass(frozen=True)
@@ -167,8 +166,7 @@ def write_description(folder: Path, description: Mapping[str, Any]) -> None:
       folder: of the model.
       description: JSON-able: `config`, `sha256` (of each file), `steps`, `facts`.
     """
-    text = json.dumps({**description, "self_sha256": _description_sha256(description)}, indent=2, sort_keys=True) + "\n"
-    write_atomically(folder / "model.json", lambda file: file.write(text.encode()))
+    write_summed_json(folder / "model.json", description)
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -182,21 +180,13 @@ def read_description(folder: Path) -> dict[str, Any]:
     """
     path = folder / "model.json"
     try:
-        description = json.loads(path.read_bytes())
+        description = read_summed_json(path)
     except OSError as error:
         raise BadWeights(f"{folder}: holds no model.json; give the `model` folder of a training run.") from error
-    except (ValueError, RecursionError) as error:
-        raise BadWeights(f"{path}: is damaged; get it again.") from error
-    if not isinstance(description, dict) or "self_sha256" not in description:
-        raise BadWeights(f"{path}: is not a model description of this version; get it again.")
-    if description.pop("self_sha256") != _description_sha256(description):
-        raise BadWeights(f"{path}: its SHA-256 sum is not the recorded one, so it is damaged; get it again.")
+    except ValueError as error:
+        raise BadWeights(f"{path}: is damaged, or of another version; get it again.") from error
+    del description["self_sha256"]
     return description
-
-
-def _description_sha256(description: Mapping[str, Any]) -> str:
-    """Of the content in its canonical form, so that reformatting the file changes nothing."""
-    return hashlib.sha256(json.dumps(description, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def load_model(folder: Path | None = None) -> Model:

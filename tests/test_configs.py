@@ -8,11 +8,11 @@ import pytest
 
 from idfsr_jax.config import Config, load_config
 from idfsr_jax.models.id_encoder import load_id_encoder
-from idfsr_jax.training.loop import initial_state
+from idfsr_jax.training.start import initial_state
 from idfsr_jax.training.state import make_optimizer
 from idfsr_jax.training.step import Frozen, train_step
 
-CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
+CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.py"))
 
 
 def test_there_are_configs():

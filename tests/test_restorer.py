@@ -12,7 +12,8 @@ from idfsr_jax.cli import main
 from idfsr_jax.data.degrade import area_downsample
 from idfsr_jax.errors import BadWeights, InputError
 from idfsr_jax.face import read_image, read_metadata
-from idfsr_jax.restorer import Restorer, nearest_in_pose
+from idfsr_jax.picture import find_low_resolution_face
+from idfsr_jax.restorer import Restorer
 
 SIZE = 32
 
@@ -107,11 +108,23 @@ def test_a_face_in_a_photograph_is_put_back_into_it(restorer, identity, crops, _
     assert changed.any() and not changed[-10:].any()
 
 
-def test_the_reference_is_the_photograph_nearest_in_pose(crops):
-    wide = replace(crops[0], landmarks=crops[0].landmarks * np.array([1.5, 1.0], np.float32))
-    moved = crops[0].landmarks * np.float32(0.5) + np.float32(0.1)
-    assert nearest_in_pose(moved, [wide, crops[0]]) is crops[0]
-    assert nearest_in_pose(wide.landmarks, [crops[0], wide]) is wide
+def test_the_reference_is_the_photograph_nearest_in_pose(restorer, small, crops):
+    face = find_low_resolution_face(small, restorer.config, restorer.model.landmark_net)
+    bent = replace(crops[0], landmarks=crops[0].landmarks * np.array([1.5, 1.0], np.float32))
+    embedding = restorer.model.center
+    for photos in ([bent, crops[0]], [crops[0], bent]):
+        assert restorer.condition(face, embedding, photos)[1] is crops[0]
+
+
+def test_without_being_told_it_is_as_consistent_as_the_model_was_made_for(restorer, small, identity, crops):
+    config = replace(restorer.config, sample=replace(restorer.config.sample, consistency=1.0))
+    consistent = replace(restorer, model=replace(restorer.model, config=config))
+    as_made = consistent.restore(small, identity, crops, seed=3)
+    told = restorer.restore(small, identity, crops, seed=3, consistency=1.0)
+    plain = consistent.restore(small, identity, crops, seed=3, consistency=0.0)
+    np.testing.assert_array_equal(as_made.images[0], told.images[0])
+    assert np.any(plain.images[0] != told.images[0])
+    assert (as_made.metadata["idfsr:consistency"], plain.metadata["idfsr:consistency"]) == ("1", "0")
 
 
 @pytest.fixture

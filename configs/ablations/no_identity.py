@@ -1,15 +1,14 @@
-"""Ablation of configs/lfw64.py, same budget. The embedding is drowned in noise: what the identity is worth."""
+"""Ablation, with the budget of control.py. No identity embedding: what it is worth."""
 
 from dataclasses import replace
 from pathlib import Path
 
 from idfsr_jax.config import load_config
 
-base = load_config(Path(__file__).parent.parent / "lfw64.py")
+base = load_config(Path(__file__).parent / "control.py")
 config = replace(
     base,
     name="no_identity",
-    # A random direction a thousand times as long as the embedding: the network sees noise of unit length.
-    data=replace(base.data, embedding_noise=1000.0),
+    model=replace(base.model, use_identity=False),
     train=replace(base.train, out="runs/no_identity"),
 )

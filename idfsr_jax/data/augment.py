@@ -1,6 +1,7 @@
 """Mirroring, recolouring and slight movement of a crop, on the host."""
 
 import math
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64, UInt8
@@ -40,11 +41,13 @@ def mirror(
     return np.ascontiguousarray(image[:, ::-1]), mirror_landmarks(landmarks)
 
 
-def mirror_landmarks(landmarks: Float32[np.ndarray, "68 2"]) -> Float32[np.ndarray, "68 2"]:
-    """Landmarks (unit coordinates) of the mirrored crop."""
-    mirrored = landmarks[FLIP_68]
-    mirrored[:, 0] = 1 - mirrored[:, 0]
-    return mirrored
+def mirror_landmarks(landmarks: Any) -> Any:
+    """Landmarks of mirrored crops.
+
+    Args:
+      landmarks: float32 [..., 68, 2], unit coordinates; a NumPy or a JAX array, as is the result.
+    """
+    return np.array([1, 0], np.float32) + np.array([-1, 1], np.float32) * landmarks[..., FLIP_68, :]
 
 
 def recolour(rng: np.random.Generator, image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:

@@ -26,7 +26,7 @@ from safetensors.numpy import save as save_safetensors
 from idfsr_jax.data.index import FaceImages, Index, load_index
 from idfsr_jax.errors import InputError
 from idfsr_jax.face import resize_crop
-from idfsr_jax.files import write_atomically
+from idfsr_jax.files import read_summed_json, write_atomically, write_summed_json
 
 FORMAT = "idfsr-pack-1"
 DEFAULT_QUALITY = 80
@@ -141,8 +141,7 @@ def pack(
         "encoder": indices[splits[0]].encoder,
         "sha256": sums,
     }
-    text = json.dumps(manifest | {"self_sha256": _sum_of(manifest)}, indent=2, sort_keys=True) + "\n"
-    write_atomically(out / _MANIFEST, lambda file: file.write(text.encode()))
+    write_summed_json(out / _MANIFEST, manifest)
     return PackReport(sizes, float(np.mean(psnr)), float(np.min(psnr)), cosine)
 
 
@@ -194,15 +193,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / _MANIFEST
     try:
-        manifest = json.loads(path.read_bytes())
-        recorded = manifest["self_sha256"]
-        intact = recorded == _sum_of({name: value for name, value in manifest.items() if name != "self_sha256"})
+        manifest = read_summed_json(path)
     except OSError as error:
         raise InputError(f"{folder}: holds no pack; make one with `idfsr pack --out {folder}`.") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except ValueError as error:
         raise InputError(f"{path}: is damaged; pack the data set again.") from error
-    if not intact or manifest["format"] != FORMAT:
-        raise InputError(f"{path}: is damaged or of another version; pack the data set again.")
+    if manifest.get("format") != FORMAT:
+        raise InputError(f"{path}: is of another version; pack the data set again.")
     return manifest
 
 
@@ -277,7 +274,3 @@ def _load(folder: Path, name: str, manifest: dict[str, Any]) -> dict[str, np.nda
         return load_safetensors(data)
     except SafetensorError as error:
         raise InputError(f"{path}: is not a readable safetensors file; pack the data set again.") from error
-
-
-def _sum_of(manifest: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -29,6 +29,12 @@ def normalised_shapes(landmarks: Float[np.ndarray, "n 68 2"]) -> Float32[np.ndar
     return (centred / np.maximum(size, 1e-6)[:, None, None]).reshape(len(landmarks), -1).astype(np.float32)
 
 
+def nearest_in_pose(landmarks: Float[np.ndarray, "68 2"], candidates: Float[np.ndarray, "k 68 2"]) -> int:
+    """Which of the candidates' landmarks lie closest to the given ones, up to shift and scale."""
+    shapes = normalised_shapes(np.concatenate([landmarks[None], candidates]))
+    return int(np.argmin(np.sum((shapes[1:] - shapes[0]) ** 2, axis=1)))
+
+
 def nearest_others(
     shapes: Float[np.ndarray, "n d"], person: Int[np.ndarray, "n"], target: int, count: int = SIMILAR_POSES
 ) -> Int[np.ndarray, "m"]:

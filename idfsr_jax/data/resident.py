@@ -152,9 +152,9 @@ def draw_batch(
     descriptors = faces.descriptors[embedded] * taken[..., None]
     return {
         "target": _mirror_where(flip, images),
-        "target_landmarks": jnp.where(flip[:, None, None], mirror_landmarks(landmarks), landmarks),
+        "target_landmarks": jnp.where(flip[:, None, None], augment.mirror_landmarks(landmarks), landmarks),
         "reference": _mirror_where(flip, references),
-        "reference_landmarks": jnp.where(flip[:, None, None], mirror_landmarks(points), points),
+        "reference_landmarks": jnp.where(flip[:, None, None], augment.mirror_landmarks(points), points),
         "embedding": descriptors.sum(axis=1) / taken.sum(axis=1, keepdims=True),
         "target_embedding": faces.descriptors[target],
         "scale": scale.astype(jnp.int32),
@@ -243,13 +243,7 @@ def own_references(
     gamma = jnp.exp(draw(keys[3], augment.MAX_LOG_GAMMA))[:, None, None, None]
     gain = jnp.exp(draw(keys[4], augment.MAX_LOG_GAIN, 1) + draw(keys[5], augment.MAX_LOG_CHANNEL_GAIN, 3))
     recoloured = jnp.round(255.0 * gain[:, None, None] * jnp.power(moved / 255.0, gamma))
-    return jnp.clip(recoloured, 0.0, 255.0).astype(jnp.uint8)[:, :, ::-1], mirror_landmarks(points)
-
-
-def mirror_landmarks(landmarks: Float[Array, "b 68 2"]) -> Float[Array, "b 68 2"]:
-    """Landmarks (unit coordinates) of mirrored crops."""
-    mirrored = landmarks[:, augment.FLIP_68]
-    return jnp.stack([1.0 - mirrored[..., 0], mirrored[..., 1]], axis=-1)
+    return jnp.clip(recoloured, 0.0, 255.0).astype(jnp.uint8)[:, :, ::-1], augment.mirror_landmarks(points)
 
 
 def _mirror_where(flip: Array, images: UInt8[Array, "b s s 3"]) -> UInt8[Array, "b s s 3"]:

@@ -1,18 +1,25 @@
 """Fitting many people at once: `training.fit`'s own step under `vmap`, on albums padded to one length."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
+from rich.progress import Progress
 
-from idfsr_jax.config import Config
+from idfsr_jax.config import Config, FitConfig
+from idfsr_jax.evaluation.methods import start_identity
+from idfsr_jax.evaluation.parts import VERSION, part_path, read_part, write_part
+from idfsr_jax.evaluation.protocol import PersonPlan
 from idfsr_jax.evaluation.study import Study
 from idfsr_jax.models.id_encoder import unit_identity
 from idfsr_jax.pictures import to_float
+from idfsr_jax.restorer import Restorer
 from idfsr_jax.training.fit import Album, choose_pairs, fit_step, make_fit_optimizer
 from idfsr_jax.training.step import Frozen
 
@@ -22,6 +29,40 @@ def album_of(study: Study, photos: Sequence[str], center: Float[np.ndarray, " d"
     records = study.records(photos)
     identities = unit_identity(jnp.asarray(study.index.embeddings[records]), jnp.asarray(center))
     return Album(to_float(study.images[records]), jnp.asarray(study.index.landmarks[records]), identities)
+
+
+def fit_all(
+    restorer: Restorer, study: Study, count: int, parts: Path, progress: Progress
+) -> dict[str, Float[np.ndarray, " d"]]:
+    """The fitted identity of every person, on the first `count` photographs."""
+    people = study.protocol.people
+    fitted: dict[str, Float[np.ndarray, " d"]] = {}
+    task = progress.add_task(f"fitting, {count}", total=len(people))
+    waiting: list[PersonPlan] = []
+    longest = max(len(person.photographs[: max(study.protocol.counts)]) for person in people)
+    paths = {person.name: _fit_path(restorer, person, count, parts) for person in people}
+    # On two cores nothing is gained by fitting many at once (measured); on an accelerator much is.
+    together = 1 if jax.default_backend() == "cpu" else 16
+    for person in people:
+        part = read_part(paths[person.name])
+        if part is None:
+            waiting.append(person)
+        else:
+            fitted[person.name] = part["identity"]
+            progress.advance(task)
+    for group in [waiting[i : i + together] for i in range(0, len(waiting), together)]:
+        photos = [person.photographs[:count] for person in group]
+        starts = np.stack([start_identity(study, names, restorer.model.center) for names in photos])
+        albums = [album_of(study, names, restorer.model.center) for names in photos]
+        identities, losses, _ = fit_people(
+            starts, albums, restorer.model.denoiser, restorer.frozen, restorer.config, length=longest
+        )
+        for person, identity, loss in zip(group, identities, losses.T, strict=True):
+            write_part(paths[person.name], {"identity": identity, "losses": loss})
+            fitted[person.name] = identity
+            progress.advance(task)
+    progress.remove_task(task)
+    return fitted
 
 
 def fit_people(
@@ -90,3 +131,10 @@ def _stacked(albums: Sequence[Album], length: int) -> tuple[jax.Array, ...]:
 
     fields = [(album.images, album.landmarks, album.identities) for album in albums]
     return tuple(jnp.stack([padded(x) for x in each]) for each in zip(*fields, strict=True))
+
+
+def _fit_path(restorer: Restorer, person: PersonPlan, count: int, parts: Path) -> Path:
+    fit: FitConfig = restorer.config.fit
+    photos = list(person.photographs[:count])
+    facts = {"version": VERSION, "model": restorer.model.digest, "fit": dataclasses.asdict(fit), "photos": photos}
+    return part_path(parts / "fits", f"{person.name} {len(photos)}", facts)

@@ -12,16 +12,15 @@ from idfsr_jax.evaluation.judges import Judge
 from idfsr_jax.evaluation.metrics import (
     inside_only,
     landmark_nme,
-    lpips,
-    lpips_vgg_and_features,
     lr_consistency_psnr,
     psnr,
     ssim,
 )
+from idfsr_jax.evaluation.perceptual import lpips, lpips_vgg_and_features
 from idfsr_jax.evaluation.study import Case, Study, degraded, low_resolution, truths
 from idfsr_jax.face import find_faces
 from idfsr_jax.models.mask import face_mask
-from idfsr_jax.pictures import to_float
+from idfsr_jax.pictures import to_float, to_uint8
 
 MOST_PSNR = 100.0
 """PSNR of equal pictures, which would be infinite, is reported as this, dB."""
@@ -124,7 +123,7 @@ def seen_landmark_error(
     """
     rung = max(0, round(np.log2(_SEEN_SIDE / images.shape[1])))
     errors = np.full(len(images), np.nan, np.float32)
-    for place, image in enumerate(np.round((np.clip(images, -1, 1) + 1) * 127.5).astype(np.uint8)):
+    for place, image in enumerate(to_uint8(images)):
         faces = find_faces(image, ladder=(rung,))
         if faces:
             found = faces[0].landmarks / np.float32(image.shape[0])

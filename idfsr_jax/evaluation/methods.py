@@ -13,7 +13,7 @@ from PIL import Image
 
 from idfsr_jax.config import Config
 from idfsr_jax.data.degrade import bicubic_upsample
-from idfsr_jax.data.pairs import normalised_shapes
+from idfsr_jax.data.pairs import nearest_in_pose
 from idfsr_jax.evaluation.protocol import Protocol
 from idfsr_jax.evaluation.study import Case, Study, low_resolution
 from idfsr_jax.models.condition import Condition, make_condition, paste, without_identity
@@ -111,15 +111,15 @@ def methods_of(
             if n != steps
         ]
     for name, config in ablations.items():
-        blind = config.diffusion.condition_dropout >= 1.0
-        nameless = blind or config.data.embedding_noise >= NO_IDENTITY_NOISE
-        identity: IdentityKind = "none" if nameless else "fitted"
-        methods.append(Method(name, photographs=main, identity=identity, reference=not blind, model=name))
+        # A model that is given no identity has nothing to fit.
+        identity: IdentityKind = "fitted" if config.model.use_identity else "none"
+        methods.append(Method(name, photographs=main, identity=identity, model=name))
     return tuple(methods)
 
 
-NO_IDENTITY_NOISE = 10.0
-"""A model trained with as much noise on its embeddings has never seen an identity."""
+def needs_fit(method: Method) -> bool:
+    """Whether the method restores with an identity that was fitted."""
+    return method.kind == "restored" and method.identity == "fitted"
 
 
 def usable_counts(protocol: Protocol) -> tuple[int, ...]:
@@ -224,8 +224,7 @@ def nearest_references(
     chosen = []
     for points, case in zip(landmarks, cases, strict=True):
         records = study.records(case.person.photographs[: method.photographs])
-        shapes = normalised_shapes(np.concatenate([points[None], study.index.landmarks[records]]))
-        chosen.append(records[int(np.argmin(np.sum((shapes[1:] - shapes[0]) ** 2, axis=1)))])
+        chosen.append(records[nearest_in_pose(points, study.index.landmarks[records])])
     return chosen
 
 

@@ -18,6 +18,9 @@ from idfsr_jax.files import write_atomically
 
 Arrays = dict[str, np.ndarray]
 
+VERSION = 1
+"""Of what a part means; parts of another version are computed anew."""
+
 
 def part_path(folder: Path, label: str, facts: Mapping[str, Any]) -> Path:
     """Where the part of these facts lies.

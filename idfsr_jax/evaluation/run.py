@@ -4,56 +4,33 @@ What is done is written person by person, for each method, scale and degradation
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-from jaxtyping import Float
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from idfsr_jax.config import Config, FitConfig
+from idfsr_jax.config import Config
 from idfsr_jax.data.index import load_index
 from idfsr_jax.errors import BadConfig
 from idfsr_jax.evaluation.course import COURSE_PEOPLE, fitting_course
-from idfsr_jax.evaluation.fits import album_of, fit_people
+from idfsr_jax.evaluation.fits import fit_all
 from idfsr_jax.evaluation.judges import load_judges
 from idfsr_jax.evaluation.landmarks import landmark_errors
-from idfsr_jax.evaluation.measure import RealVectors, measure, real_vectors
-from idfsr_jax.evaluation.methods import Method, main_count, methods_of, restore, start_identity
-from idfsr_jax.evaluation.metrics import vgg_features
-from idfsr_jax.evaluation.parts import Arrays, part_path, read_part, write_part
-from idfsr_jax.evaluation.protocol import PersonPlan, Protocol, make_protocol, read_protocol
+from idfsr_jax.evaluation.measure import real_vectors
+from idfsr_jax.evaluation.methods import main_count, methods_of, needs_fit
+from idfsr_jax.evaluation.parts import Arrays
+from idfsr_jax.evaluation.perceptual import vgg_features
+from idfsr_jax.evaluation.protocol import Protocol, make_protocol, read_protocol
 from idfsr_jax.evaluation.report import Results, write_report
 from idfsr_jax.evaluation.statistics import real_pairs, set_distances
 from idfsr_jax.evaluation.study import Case, Study, cases_of, load_study
-from idfsr_jax.pictures import to_float, to_uint8
+from idfsr_jax.evaluation.units import Unit, measured_unit
+from idfsr_jax.pictures import to_float
 from idfsr_jax.restorer import Restorer
-
-_VERSION = 1
-"""Of what a part means; parts of another version are computed anew."""
-
-
-@dataclass(frozen=True)
-class Unit:
-    """A method on all cases of one scale and degradation."""
-
-    method: Method
-    scale: int
-    degradation: str
-
-    @property
-    def label(self) -> str:
-        """For progress."""
-        return f"{self.method.name} {self.scale}x {self.degradation}"
-
-    @property
-    def folder(self) -> str:
-        """For file names."""
-        return "-".join(self.label.replace(",", "").split())
 
 
 def evaluate(config: Config) -> dict[str, Any]:
@@ -70,8 +47,6 @@ def evaluate(config: Config) -> dict[str, Any]:
     """
     console = Console(stderr=True)
     options = config.evaluate
-    if options.batch < 1 or options.people < 0:
-        raise BadConfig(f"evaluate.batch={options.batch}, people={options.people}: give at least 1, and at least 0.")
     out = Path(options.out or Path(config.train.out) / "report")
     restorers = load_restorers(config)
     main = restorers[""]
@@ -95,14 +70,16 @@ def evaluate(config: Config) -> dict[str, Any]:
     with _progress(console) as progress:
         fitted = {
             (name, count): fit_all(restorers[name], study, count, parts, progress)
-            for name, count in sorted({(m.model, m.photographs) for m in methods if _needs_fit(m)})
+            for name, count in sorted({(m.model, m.photographs) for m in methods if needs_fit(m)})
         }
         task = progress.add_task("restoring", total=len(units))
         results: dict[Unit, Arrays] = {}
         for unit in units:
             progress.update(task, description=unit.label)
             people = fitted.get((unit.method.model, unit.method.photographs), {})
-            results[unit] = _part(unit, study, restorers[unit.method.model], people, judges, parts, options.batch)
+            results[unit] = measured_unit(
+                unit, study, restorers[unit.method.model], people, judges, parts, options.batch
+            )
             progress.advance(task)
         course = []
         if options.methods == "all":
@@ -170,101 +147,6 @@ def protocol_of(config: Config) -> Protocol:
     return protocol
 
 
-def fit_all(
-    restorer: Restorer, study: Study, count: int, parts: Path, progress: Progress
-) -> dict[str, Float[np.ndarray, " d"]]:
-    """The fitted identity of every person, on the first `count` photographs."""
-    people = study.protocol.people
-    fitted: dict[str, Float[np.ndarray, " d"]] = {}
-    task = progress.add_task(f"fitting, {count}", total=len(people))
-    waiting: list[PersonPlan] = []
-    longest = max(len(person.photographs[: max(study.protocol.counts)]) for person in people)
-    paths = {person.name: _fit_path(restorer, person, count, parts) for person in people}
-    # On two cores nothing is gained by fitting many at once (measured); on an accelerator much is.
-    together = 1 if jax.default_backend() == "cpu" else 16
-    for person in people:
-        part = read_part(paths[person.name])
-        if part is None:
-            waiting.append(person)
-        else:
-            fitted[person.name] = part["identity"]
-            progress.advance(task)
-    for group in [waiting[i : i + together] for i in range(0, len(waiting), together)]:
-        photos = [person.photographs[:count] for person in group]
-        starts = np.stack([start_identity(study, names, restorer.model.center) for names in photos])
-        albums = [album_of(study, names, restorer.model.center) for names in photos]
-        identities, losses, _ = fit_people(
-            starts, albums, restorer.model.denoiser, restorer.frozen, restorer.config, length=longest
-        )
-        for person, identity, loss in zip(group, identities, losses.T, strict=True):
-            write_part(paths[person.name], {"identity": identity, "losses": loss})
-            fitted[person.name] = identity
-            progress.advance(task)
-    progress.remove_task(task)
-    return fitted
-
-
-def _part(
-    unit: Unit,
-    study: Study,
-    restorer: Restorer,
-    fitted: Mapping[str, Float[np.ndarray, " d"]],
-    judges: Sequence[RealVectors],
-    parts: Path,
-    batch: int,
-) -> Arrays:
-    """Restores and measures the cases of a unit; what an earlier run has of them, person by person, is read."""
-    protocol = study.protocol
-    paths = {person.name: _part_path(unit, person, protocol, restorer, judges, parts) for person in protocol.people}
-    done = {name: read_part(path) for name, path in paths.items()}
-    missing = [person for person in protocol.people if done[person.name] is None]
-    batch = max([batch, *(len(person.restored) * len(protocol.seeds) for person in missing)])
-    for group in in_batches(missing, batch, len(protocol.seeds)):
-        cases = cases_of(replace(protocol, people=tuple(group)), unit.scale, unit.degradation)
-        # Filled up to one length, so that one compiled program serves all.
-        filled = [*cases, *[cases[-1]] * (batch - len(cases))]
-        images = to_uint8(restore(unit.method, filled, study, restorer.model, fitted))
-        scores, features = measure(np.asarray(to_float(images)), filled, study, judges, unit.method.photographs)
-        arrays = {"images": images, "features": features} | scores
-        for person in group:
-            own = [place for place, case in enumerate(cases) if case.person == person]
-            part = {name: array[own] for name, array in arrays.items()}
-            write_part(paths[person.name], part)
-            done[person.name] = part
-    found = [part for part in done.values() if part is not None]
-    return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
-
-
-def in_batches(people: Sequence[PersonPlan], batch: int, seeds: int) -> list[list[PersonPlan]]:
-    """People in groups of at most `batch` cases; whoever has more stands alone."""
-    groups: list[list[PersonPlan]] = []
-    room = 0
-    for person in people:
-        cases = len(person.restored) * seeds
-        if cases > room:
-            groups.append([])
-            room = batch
-        groups[-1].append(person)
-        room -= cases
-    return groups
-
-
-def _part_path(
-    unit: Unit, person: PersonPlan, protocol: Protocol, restorer: Restorer, judges: Sequence[RealVectors], parts: Path
-) -> Path:
-    facts = {
-        "version": _VERSION,
-        "model": restorer.model.digest,
-        "sample": dataclasses.asdict(restorer.config.sample),
-        "fit": dataclasses.asdict(restorer.config.fit) if _needs_fit(unit.method) else None,
-        "method": dataclasses.asdict(unit.method),
-        "case": [person.photographs[: unit.method.photographs], person.restored, protocol.seeds],
-        "setting": [unit.scale, unit.degradation],
-        "judges": [real.judge.name for real in judges],
-    }
-    return part_path(parts / unit.folder, person.name, facts)
-
-
 def _rows(unit: Unit, protocol: Protocol, part: Arrays) -> list[dict[str, Any]]:
     """A part as rows of the report: one a picture, every metric a number or None."""
     cases: list[Case] = cases_of(protocol, unit.scale, unit.degradation)
@@ -299,17 +181,6 @@ def _sets(results: Mapping[Unit, Arrays], study: Study, batch: int) -> list[dict
         | set_distances(part["features"], truth)
         for unit, part in results.items()
     ]
-
-
-def _fit_path(restorer: Restorer, person: PersonPlan, count: int, parts: Path) -> Path:
-    fit: FitConfig = restorer.config.fit
-    photos = list(person.photographs[:count])
-    facts = {"version": _VERSION, "model": restorer.model.digest, "fit": dataclasses.asdict(fit), "photos": photos}
-    return part_path(parts / "fits", f"{person.name} {len(photos)}", facts)
-
-
-def _needs_fit(method: Method) -> bool:
-    return method.kind == "restored" and method.identity == "fitted"
 
 
 def _number(value: Any) -> float | None:

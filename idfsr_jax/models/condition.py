@@ -59,13 +59,15 @@ def make_condition(
     """
     mask = face_mask(landmarks, y_up.shape[1])
     warped, valid = warp_reference(reference, reference_landmarks, landmarks, config.warp)
+    if not config.use_reference:
+        valid = jnp.zeros_like(valid)
     return Condition(
         hidden=hide_face(y_up, mask, config.mask),
         mask=mask,
         reference=warped * valid,
         valid=valid,
         identity=identity,
-        identity_present=jnp.ones(identity.shape[0]),
+        identity_present=jnp.full(identity.shape[0], float(config.use_identity)),
         scale=scale,
     )
 

@@ -51,9 +51,7 @@ class Denoiser(nn.Module):
 def empty_condition(batch: int, size: int, identity_dim: int) -> Condition:
     """A condition of zeros, for shapes."""
     picture, plane = jnp.zeros((batch, size, size, 3)), jnp.zeros((batch, size, size, 1))
-    return Condition(
-        picture, plane, picture, plane, jnp.zeros((batch, identity_dim)), jnp.ones(batch), jnp.ones(batch)
-    )
+    return Condition(picture, plane, picture, plane, jnp.zeros((batch, identity_dim)), jnp.ones(batch), jnp.ones(batch))
 
 
 def init_denoiser(key: Array, config: ModelConfig, size: int) -> dict:

@@ -45,9 +45,7 @@ def landmark_input(y_up: Float[Array, "b s s 3"], size: int) -> Float[Array, "b 
     return jax.image.resize(y_up, (y_up.shape[0], size, size, 3), "cubic", antialias=True)
 
 
-def estimate_landmarks(
-    params: Any, y_up: Float[Array, "b s s 3"], config: LandmarkConfig
-) -> Float[Array, "b 68 2"]:
+def estimate_landmarks(params: Any, y_up: Float[Array, "b s s 3"], config: LandmarkConfig) -> Float[Array, "b 68 2"]:
     """Landmarks of an enlarged LR crop, in unit coordinates.
 
     Args:

@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from idfsr_jax.config import Config, FitConfig
-from idfsr_jax.data.augment import FLIP_68
+from idfsr_jax.data.augment import mirror_landmarks
 from idfsr_jax.data.degrade import enlarge_mixed
 from idfsr_jax.diffusion.loss import v_loss
 from idfsr_jax.diffusion.schedule import draw_log_snr, q_sample, x0_from_v
@@ -65,7 +65,7 @@ def fit_loss(
     reference, points = album.images[pairs[:, 1]], album.landmarks[pairs[:, 1]]
     reference, points = (
         jnp.where(own, reference[:, :, ::-1], reference),
-        jnp.where(own[..., 0], _mirrored(points), points),
+        jnp.where(own[..., 0], mirror_landmarks(points), points),
     )
     scales = config.fit.scales
     index = jax.random.randint(scale_key, (x0.shape[0],), 0, len(scales))
@@ -84,10 +84,6 @@ def fit_loss(
         truth, points = album.identities[pairs[:, 0]], album.landmarks[pairs[:, 0]]
         loss += config.fit.identity_loss * identity_loss(estimate, truth, points, frozen, log_snr)
     return loss.mean()
-
-
-def _mirrored(landmarks: Float[Array, "b 68 2"]) -> Float[Array, "b 68 2"]:
-    return jnp.stack([1.0 - landmarks[:, FLIP_68, 0], landmarks[:, FLIP_68, 1]], axis=-1)
 
 
 def make_fit_optimizer(config: FitConfig) -> optax.GradientTransformation:

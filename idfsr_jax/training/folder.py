@@ -1,6 +1,8 @@
 """The folder of a run: whose it is, LandmarkNet in it, and the grids of samples."""
 
+import dataclasses
 import json
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import Any
 
 import jax
 
-from idfsr_jax.config import Config, to_json
+from idfsr_jax.config import Config, from_dict, to_json
 from idfsr_jax.errors import BadConfig
 from idfsr_jax.face import write_image
 from idfsr_jax.files import write_atomically
@@ -21,9 +23,6 @@ from idfsr_jax.training.randomness import step_key
 from idfsr_jax.training.step import Frozen, condition_of
 from idfsr_jax.weights import load_tree, save_tree
 
-_FIXED = ("data", "model", "diffusion", "landmarks")
-"""Sections of the config that a run may not change when it goes on."""
-
 
 def claim_folder(out: Path, config: Config) -> None:
     """Writes `config.json` into the run's folder.
@@ -33,27 +32,30 @@ def claim_folder(out: Path, config: Config) -> None:
     """
     path = out / "config.json"
     if path.exists():
-        now = json.loads(to_json(config))
         before = _read_config(path)
-        for section in _FIXED:
-            for name, value in now[section].items():
-                if before[section].get(name) != value:
-                    raise BadConfig(
-                        f"{out}: belongs to a run with {section}.{name} = {before[section].get(name)!r}, "
-                        f"not {value!r}; choose another train.out or the same configuration."
-                    )
-        if before["train"].get("seed") != config.train.seed or before["train"].get("batch") != config.train.batch:
-            raise BadConfig(
-                f"{out}: belongs to a run with another train.seed or train.batch; choose another train.out."
-            )
+        for name in _fixed_fields(config):
+            old, new = (operator.attrgetter(name)(each) for each in (before, config))
+            if old != new:
+                raise BadConfig(
+                    f"{out}: belongs to a run with {name} = {old!r}, not {new!r}; "
+                    "choose another train.out or the same configuration."
+                )
     write_atomically(path, lambda file: file.write(to_json(config).encode()))
 
 
-def _read_config(path: Path) -> dict[str, dict[str, Any]]:
+def _fixed_fields(config: Config) -> list[str]:
+    """Dotted names of what a run may not change when it goes on."""
+    sections = ("data", "model", "diffusion", "landmarks")
+    parts = [(section, getattr(config, section)) for section in sections]
+    fields = [f"{section}.{field.name}" for section, part in parts for field in dataclasses.fields(part)]
+    return [*fields, "train.start_from", "train.seed", "train.batch"]
+
+
+def _read_config(path: Path) -> Config:
+    """The config of the run so far; a field that it did not know yet has its default."""
     try:
-        before = json.loads(path.read_bytes())
-        return {section: dict(before[section]) for section in (*_FIXED, "train")}
-    except (ValueError, KeyError, TypeError) as error:
+        return from_dict(Config, json.loads(path.read_bytes()))
+    except (BadConfig, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadConfig(f"{path}: is damaged, so that the run cannot be told; choose another train.out.") from error
 
 

@@ -12,11 +12,10 @@ import numpy as np
 
 from idfsr_jax.config import Config
 from idfsr_jax.errors import InputError
-from idfsr_jax.models.denoiser import init_denoiser
 from idfsr_jax.training import checkpoint
 from idfsr_jax.training.log import progress_bar, run_log, stop_signal
-from idfsr_jax.training.randomness import step_key
-from idfsr_jax.training.state import TrainState, create_state, make_optimizer
+from idfsr_jax.training.start import initial_state
+from idfsr_jax.training.state import TrainState, make_optimizer
 from idfsr_jax.training.step import Frozen, train_step
 
 
@@ -31,12 +30,6 @@ class Batches(Protocol):
     def __next__(self) -> Any: ...
     def get_state(self) -> dict: ...
     def set_state(self, state: dict) -> None: ...
-
-
-def initial_state(config: Config) -> TrainState:
-    """The state at step 0; depends on the seed alone."""
-    params = init_denoiser(step_key(config.train.seed, "weights", 0), config.model, config.data.size)
-    return create_state(params, make_optimizer(config.train))
 
 
 def compiled_step(config: Config, step_function: Callable[..., Any] = train_step) -> Callable[..., Any]:

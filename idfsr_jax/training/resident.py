@@ -19,10 +19,11 @@ from idfsr_jax.config import Config, DataConfig
 from idfsr_jax.data.pack import load_encoder, load_split, read_manifest
 from idfsr_jax.data.resident import ResidentFaces, draw_batch, epoch_records, resident_faces
 from idfsr_jax.errors import BadConfig
-from idfsr_jax.training.folder import claim_folder, landmark_net, previewer, save_landmark_net
-from idfsr_jax.training.loop import initial_state, train_denoiser
+from idfsr_jax.training.folder import claim_folder, landmark_net, previewer
+from idfsr_jax.training.loop import train_denoiser
 from idfsr_jax.training.randomness import step_key
 from idfsr_jax.training.speed import flops_of_step, peak_flops
+from idfsr_jax.training.start import bring_landmark_net, initial_state, started_from
 from idfsr_jax.training.state import TrainState, make_optimizer
 from idfsr_jax.training.step import Frozen, train_step
 from idfsr_jax.training.travel import load_travel, save_travel
@@ -171,9 +172,11 @@ def train_packed(
     start = None
     if start_from is not None:
         start, brought_net = load_travel(start_from, config, initial_state(config))
+    elif config.train.start_from:
+        start, brought_net = started_from(config)
     claim_folder(out, config)
-    if start is not None and not (out / "landmark_net.sha256").exists():
-        save_landmark_net(out, brought_net)
+    if start is not None:
+        bring_landmark_net(out, brought_net)
     net = jax.tree.map(jnp.asarray, landmark_net(out, config, lambda: LandmarkBatches(faces, config)))
     frozen = Frozen(net, encoder, jnp.asarray(center))
     say(f"LandmarkNet ready after {time.monotonic() - began:.0f} s.")

@@ -10,6 +10,7 @@ from idfsr_jax.data.pipeline import load_index, training_examples
 from idfsr_jax.models.id_encoder import load_id_encoder
 from idfsr_jax.training.folder import claim_folder, landmark_net, previewer
 from idfsr_jax.training.loop import train_denoiser
+from idfsr_jax.training.start import bring_landmark_net, started_from
 from idfsr_jax.training.step import Frozen
 from idfsr_jax.weights import save_model
 
@@ -24,15 +25,21 @@ def train(config: Config) -> int:
       The number of the signal that stopped it, or 0.
 
     Raises:
-      BadConfig: the folder belongs to a run of another configuration; the sentence names the first field.
-      BadWeights: LandmarkNet, or every checkpoint, is damaged.
+      BadConfig: the folder belongs to a run of another configuration; the sentence names the first field. Or
+        `train.start_from` is another network.
+      BadWeights: LandmarkNet, every checkpoint, or the model of `train.start_from`, is damaged.
       InputError: the data set is missing or damaged, or the loss is not finite.
     """
     out, data, seed = Path(config.train.out), config.data, config.train.seed
     # The data first: a folder must not be claimed by a run that cannot begin.
     index = load_index(data.dataset, data.train_split)
     shown = next(iter(training_examples(data, 0, 8, data.val_split)))
+    start = None
+    if config.train.start_from:
+        start, landmark_params = started_from(config)
     claim_folder(out, config)
+    if start is not None:
+        bring_landmark_net(out, landmark_params)
     center = np.asarray(index.embeddings, np.float32).mean(0)
     frozen = Frozen(
         # Its own batch size and stream of examples, of the same crops.
@@ -43,7 +50,7 @@ def train(config: Config) -> int:
         center=jnp.asarray(center),
     )
     batches = iter(training_examples(data, seed, config.train.batch, data.train_split))
-    state, signal_number = train_denoiser(config, frozen, batches, previewer(out, config, frozen, shown))
+    state, signal_number = train_denoiser(config, frozen, batches, previewer(out, config, frozen, shown), start=start)
     steps = int(state.step)
     facts = {"images_seen": steps * config.train.batch}
     save_model(out / "model", config, state.ema, frozen.landmark_net, center, steps, facts=facts)

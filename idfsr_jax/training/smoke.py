@@ -17,9 +17,10 @@ from idfsr_jax.models.denoiser import Denoiser, empty_condition
 from idfsr_jax.training import checkpoint
 from idfsr_jax.training.folder import previewer
 from idfsr_jax.training.landmarks import train_landmark_net
-from idfsr_jax.training.loop import compiled_step, initial_state
+from idfsr_jax.training.loop import compiled_step
 from idfsr_jax.training.resident import LandmarkBatches, load_faces, resident_train_step
 from idfsr_jax.training.speed import flops_of, flops_of_step, peak_flops
+from idfsr_jax.training.start import initial_state
 from idfsr_jax.training.state import make_optimizer
 from idfsr_jax.training.step import Frozen
 from idfsr_jax.training.travel import load_travel, save_travel

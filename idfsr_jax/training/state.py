@@ -36,9 +36,7 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
     kernels = lambda params: jax.tree.map(lambda p: p.ndim > 1, params)  # noqa: E731
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
-        optax.adamw(
-            learning_rate(config), b1=0.9, b2=config.beta2, weight_decay=config.weight_decay, mask=kernels
-        ),
+        optax.adamw(learning_rate(config), b1=0.9, b2=config.beta2, weight_decay=config.weight_decay, mask=kernels),
     )
 
 

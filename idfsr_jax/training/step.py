@@ -58,9 +58,7 @@ def condition_of(
         identity = identity + spread * jax.random.normal(noise_key, identity.shape)
         identity = identity / jnp.linalg.norm(identity, axis=-1, keepdims=True)
     scale = jnp.asarray(config.data.scales, jnp.float32)[batch["scale"]]
-    condition = make_condition(
-        y_up, landmarks, reference, batch["reference_landmarks"], identity, scale, config.model
-    )
+    condition = make_condition(y_up, landmarks, reference, batch["reference_landmarks"], identity, scale, config.model)
     return target, jax.lax.stop_gradient(condition)
 
 

@@ -1,7 +1,9 @@
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from idfsr_jax.data.augment import FLIP_68, mirror, own_reference, recolour, slight_movement
+from idfsr_jax.data.augment import FLIP_68, mirror, mirror_landmarks, own_reference, recolour, slight_movement
 from idfsr_jax.face import align_face, choose_face, find_faces
 
 LEFT_EYE, RIGHT_EYE = range(36, 42), range(42, 48)
@@ -33,6 +35,13 @@ def test_mirroring_twice_changes_nothing(crop):
     image, landmarks = mirror(*mirror(crop.image, crop.landmarks))
     np.testing.assert_array_equal(image, crop.image)
     np.testing.assert_allclose(landmarks, crop.landmarks, atol=1e-6)
+
+
+def test_landmarks_are_mirrored_alike_in_numpy_and_jax_and_in_batches(crop):
+    expected = mirror_landmarks(crop.landmarks)
+    assert isinstance(expected, np.ndarray) and expected.dtype == np.float32
+    batch = jax.jit(mirror_landmarks)(jnp.stack([jnp.asarray(crop.landmarks)] * 2))
+    np.testing.assert_allclose(batch, np.stack([expected] * 2), atol=1e-7)
 
 
 def test_movement_is_small_and_never_the_same():

@@ -6,6 +6,7 @@ from idfsr_jax.data.pairs import (
     MOST_EMBEDDED,
     choose_embedded,
     choose_reference,
+    nearest_in_pose,
     nearest_others,
     normalised_shapes,
     reference_probabilities,
@@ -77,6 +78,12 @@ def test_shapes_ignore_place_and_size_but_not_tilt():
     np.testing.assert_allclose(normalised_shapes(face * 0.5 + np.float32(0.2)), plain, atol=1e-5)
     assert np.abs(normalised_shapes(face[..., ::-1].copy()) - plain).max() > 0.1
     assert np.all(np.isfinite(normalised_shapes(np.zeros((1, 68, 2), np.float32))))
+
+
+def test_the_nearest_pose_is_found_wherever_and_however_large_the_face_is():
+    poses = np.random.default_rng(2).uniform(size=(5, 68, 2)).astype(np.float32)
+    for place, pose in enumerate(poses):
+        assert nearest_in_pose(pose * np.float32(0.5) + np.float32(0.1), poses) == place
 
 
 def test_embedded_photographs():

@@ -17,7 +17,6 @@ from idfsr_jax.data.resident import (
     choose_references,
     draw_batch,
     epoch_records,
-    mirror_landmarks,
     own_references,
     pair_tables,
     resident_faces,
@@ -135,11 +134,6 @@ def test_embedded_photographs_are_drawn_as_on_the_host(index, faces, photographs
         assert abs(np.mean([of(c) for c in sets]) - np.mean([of(c) for c in host])) < 0.045
     for member in members:
         assert abs(np.mean([member in c for c in sets]) - np.mean([member in c for c in host])) < 0.045
-
-
-def test_mirroring_names_points_by_their_new_side(index):
-    expected = np.stack([augment.mirror_landmarks(points) for points in index.landmarks])
-    np.testing.assert_allclose(mirror_landmarks(jnp.asarray(index.landmarks)), expected, atol=1e-6)
 
 
 @pytest.fixture

@@ -128,9 +128,10 @@ def test_an_ablation_without_identity_is_given_none():
     from idfsr_jax.evaluation.protocol import PersonPlan, Protocol
 
     protocol = Protocol("p", "val", (1,), (8,), ("area",), (0,), (PersonPlan("a", ("b",), ("c",)),))
-    blind = replace(Config(), diffusion=replace(Config().diffusion, condition_dropout=1.0))
-    nameless = replace(Config(), data=replace(Config().data, embedding_noise=1000.0))
+    config = Config()
+    blind = replace(config, model=replace(config.model, use_identity=False, use_reference=False))
+    nameless = replace(config, model=replace(config.model, use_identity=False))
     methods = {m.name: m for m in methods_of(protocol, "core", {"p": blind, "n": nameless, "m": Config()}, 2)}
-    assert (methods["p"].identity, methods["p"].reference) == ("none", False)
-    assert (methods["n"].identity, methods["n"].reference) == ("none", True)
+    assert methods["p"].identity == "none"
+    assert methods["n"].identity == "none"
     assert (methods["m"].identity, methods["m"].reference, methods["m"].model) == ("fitted", True, "m")

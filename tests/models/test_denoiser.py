@@ -117,6 +117,14 @@ def test_tone_keeps_the_mean_light_of_the_lr_face_and_no_detail(conditions, face
     assert (bright - plain)[np.broadcast_to(inside, bright.shape)].mean() > 0.3
 
 
+def test_a_model_made_to_do_without_sees_neither_reference_nor_identity(conditions, face):
+    whole = conditions(face[0])
+    without = conditions(face[0], use_reference=False, use_identity=False)
+    assert whole.valid.max() == 1 and whole.identity_present.min() == 1
+    assert not np.any(without.reference) and not np.any(without.valid) and not np.any(without.identity_present)
+    np.testing.assert_array_equal(without.hidden, whole.hidden)
+
+
 def test_dropping_everything_leaves_neither_identity_nor_reference(conditions, face):
     condition = drop(conditions(face[0]), jax.random.key(0), 1.0)
     assert not np.any(condition.identity_present)

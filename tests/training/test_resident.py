@@ -124,7 +124,8 @@ def test_the_learning_rate_cools_by_the_clock():
 
 
 def test_the_share_scales_the_step(packed_config, small_pack, tiny_weights):
-    from idfsr_jax.training.loop import compiled_step, initial_state
+    from idfsr_jax.training.loop import compiled_step
+    from idfsr_jax.training.start import initial_state
     from idfsr_jax.training.step import Frozen
 
     config = replace(packed_config, train=replace(packed_config.train, warmup_steps=0))

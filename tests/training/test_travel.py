@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from idfsr_jax.errors import BadConfig, BadWeights
-from idfsr_jax.training.loop import initial_state
+from idfsr_jax.training.start import initial_state
 from idfsr_jax.training.travel import factored, load_travel, save_travel, unfactored
 from idfsr_jax.weights import load_model, save_model
 

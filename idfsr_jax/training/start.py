@@ -1,0 +1,45 @@
+"""Where a run begins: at random weights, or at another model's."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from idfsr_jax.config import Config
+from idfsr_jax.errors import BadConfig
+from idfsr_jax.models.denoiser import init_denoiser
+from idfsr_jax.training.folder import save_landmark_net
+from idfsr_jax.training.randomness import step_key
+from idfsr_jax.training.state import TrainState, create_state, make_optimizer
+from idfsr_jax.weights import load_model
+
+
+def initial_state(config: Config) -> TrainState:
+    """The state at step 0 with random weights; depends on the seed alone."""
+    params = init_denoiser(step_key(config.train.seed, "weights", 0), config.model, config.data.size)
+    return create_state(params, make_optimizer(config.train))
+
+
+def started_from(config: Config) -> tuple[TrainState, Any]:
+    """The state at step 0 with the weights of the model folder `train.start_from`, and that model's LandmarkNet.
+
+    Raises:
+      BadWeights: there is no model, or it is damaged.
+      BadConfig: it is another network.
+    """
+    folder = config.train.start_from
+    model = load_model(Path(folder))
+    wanted = jax.eval_shape(lambda: initial_state(config)).params
+    if jax.tree.map(np.shape, model.denoiser) != jax.tree.map(np.shape, wanted):
+        raise BadConfig(f"train.start_from={folder}: is another network than this config.model.")
+    if model.config.landmarks.channels != config.landmarks.channels:
+        raise BadConfig(f"train.start_from={folder}: has another LandmarkNet than this config.landmarks.")
+    return create_state(jax.tree.map(jnp.array, model.denoiser), make_optimizer(config.train)), model.landmark_net
+
+
+def bring_landmark_net(out: Path, params: Any) -> None:
+    """Puts LandmarkNet into a run's folder, unless it has one, so that none is trained."""
+    if not (out / "landmark_net.sha256").exists():
+        save_landmark_net(out, params)

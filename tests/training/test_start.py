@@ -1,0 +1,74 @@
+"""Runs that begin with the weights of another model."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+from idfsr_jax.errors import BadConfig, BadWeights
+from idfsr_jax.training.folder import claim_folder
+from idfsr_jax.training.resident import train_packed
+from idfsr_jax.training.start import bring_landmark_net, initial_state, started_from
+from idfsr_jax.weights import load_model, load_tree
+
+
+def starting_from(config, folder, **train):
+    return replace(config, train=replace(config.train, start_from=str(folder), **train))
+
+
+def test_it_begins_with_the_models_weights_and_nothing_else_of_it(tiny_config, tiny_model, tiny_weights):
+    state, net = started_from(starting_from(tiny_config, tiny_model))
+    jax.tree.map(np.testing.assert_array_equal, state.params, tiny_weights[0])
+    jax.tree.map(np.testing.assert_array_equal, state.ema, tiny_weights[0])
+    jax.tree.map(np.testing.assert_array_equal, net, tiny_weights[1])
+    assert int(state.step) == 0
+    fresh = initial_state(tiny_config)
+    jax.tree.map(np.testing.assert_array_equal, state.opt_state, fresh.opt_state)
+
+
+def test_another_network_is_refused(tiny_config, tiny_model):
+    wide = replace(tiny_config, model=replace(tiny_config.model, channels=(16, 16)))
+    with pytest.raises(BadConfig, match=r"start_from.*another network"):
+        started_from(starting_from(wide, tiny_model))
+    seeing = replace(tiny_config, landmarks=replace(tiny_config.landmarks, channels=(8, 8, 8)))
+    with pytest.raises(BadConfig, match=r"start_from.*LandmarkNet"):
+        started_from(starting_from(seeing, tiny_model))
+
+
+def test_a_missing_model_is_named(tiny_config, tmp_path):
+    with pytest.raises(BadWeights, match="nowhere"):
+        started_from(starting_from(tiny_config, tmp_path / "nowhere"))
+
+
+def test_a_landmark_net_that_is_there_stays(tmp_path, tiny_weights):
+    bring_landmark_net(tmp_path, tiny_weights[1])
+    bring_landmark_net(tmp_path, jax.tree.map(np.zeros_like, tiny_weights[1]))
+    jax.tree.map(np.testing.assert_array_equal, load_tree(tmp_path / "landmark_net.safetensors"), tiny_weights[1])
+
+
+def test_a_whole_run_goes_on_from_a_model_with_its_landmark_net(packed_config, small_pack, tiny_model, tmp_path):
+    config = starting_from(packed_config, tiny_model, steps=1, out=str(tmp_path / "run"))
+    assert train_packed(config, small_pack, began=0.0, say=lambda text: None) == 0
+    begun, ended = load_model(tiny_model), load_model(tmp_path / "run" / "model")
+    jax.tree.map(np.testing.assert_array_equal, ended.landmark_net, begun.landmark_net)
+    change = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), ended.denoiser, begun.denoiser)
+    # One step of a small learning rate: moved, and not far.
+    assert 0 < max(jax.tree.leaves(change)) < 0.01
+
+
+def test_a_run_that_began_elsewhere_is_another_run(tiny_config, tmp_path):
+    claim_folder(tmp_path, starting_from(tiny_config, "a"))
+    with pytest.raises(BadConfig, match=r"train\.start_from = 'a', not 'b'"):
+        claim_folder(tmp_path, starting_from(tiny_config, "b"))
+
+
+def test_a_run_of_an_older_version_can_go_on(tiny_config, tmp_path):
+    claim_folder(tmp_path, tiny_config)
+    path = tmp_path / "config.json"
+    text = path.read_text()
+    assert '"start_from": "",' in text
+    path.write_text(text.replace('"start_from": "",', ""))
+    claim_folder(tmp_path, tiny_config)
+    with pytest.raises(BadConfig, match="start_from"):
+        claim_folder(tmp_path, starting_from(tiny_config, "b"))
