@@ -155,7 +155,7 @@ def test_an_own_reference_that_is_not_moved_is_the_mirror_image(index, faces, li
     limits(*MOVEMENT, *COLOUR)
     images, points = own_references(jax.random.key(0), faces.images, faces.landmarks)
     np.testing.assert_array_equal(images, faces.images[:, :, ::-1])
-    np.testing.assert_allclose(points, mirror_landmarks(faces.landmarks), atol=1e-6)
+    np.testing.assert_allclose(points, augment.mirror_landmarks(faces.landmarks), atol=1e-6)
 
 
 def test_landmarks_of_an_own_reference_move_with_its_picture(limits):
@@ -171,7 +171,7 @@ def test_landmarks_of_an_own_reference_move_with_its_picture(limits):
     pixel = np.floor(np.asarray(points) * size).astype(int)
     found = np.stack([np.asarray(moved)[i, pixel[i, :, 1], pixel[i, :, 0], :2] for i in range(8)]) / 255
     assert np.abs(found - before).max() < 1.5 / size
-    assert np.abs(np.asarray(points) - np.asarray(mirror_landmarks(jnp.asarray(landmarks)))).max() > 2 / size
+    assert np.abs(np.asarray(points) - np.asarray(augment.mirror_landmarks(jnp.asarray(landmarks)))).max() > 2 / size
 
 
 def test_own_references_are_moved_and_recoloured_as_on_the_host(limits):

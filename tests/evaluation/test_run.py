@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from idfsr_jax.errors import BadConfig
-from idfsr_jax.evaluation import run
+from idfsr_jax.evaluation import fits, run, units
 from idfsr_jax.evaluation.measure import MOST_PSNR, measure, real_vectors, seen_landmark_error
 from idfsr_jax.evaluation.parts import part_path, read_part, write_part
 from idfsr_jax.evaluation.protocol import PersonPlan
@@ -45,9 +45,9 @@ def test_the_whole_evaluation_and_its_resumption(evaluation_config, tmp_path, mo
     damaged = next(path for path in parts if path.parent.name.startswith("oracle") and path.name.startswith("Bo"))
     damaged.write_bytes(damaged.read_bytes()[:-40])
     restored: list[str] = []
-    real = run.restore
-    monkeypatch.setattr(run, "restore", lambda method, *rest: restored.append(method.name) or real(method, *rest))
-    monkeypatch.setattr(run, "fit_people", lambda *_: pytest.fail("fitted again"))
+    real = units.restore
+    monkeypatch.setattr(units, "restore", lambda method, *rest: restored.append(method.name) or real(method, *rest))
+    monkeypatch.setattr(fits, "fit_people", lambda *_: pytest.fail("fitted again"))
     again = run.evaluate(config)
     assert restored == ["oracle identity"] and again == facts
     assert all(path == damaged or path.stat().st_mtime_ns == time for path, time in parts.items())
@@ -74,9 +74,9 @@ def test_parts_are_read_back_or_not_at_all(tmp_path):
 
 def test_people_share_a_batch_as_far_as_it_goes(evaluation_config):
     people = [PersonPlan(str(count), ("a",), ("b",) * count) for count in (1, 2, 3, 1, 9, 1)]
-    groups = run.in_batches(people, 4, 1)
+    groups = units.in_batches(people, 4, 1)
     assert [[person.name for person in group] for group in groups] == [["1", "2"], ["3", "1"], ["9"], ["1"]]
-    assert [len(group) for group in run.in_batches(people[:2], 6, 2)] == [2]
+    assert [len(group) for group in units.in_batches(people[:2], 6, 2)] == [2]
 
 
 def test_options_cut_the_protocol_down(evaluation_config):
