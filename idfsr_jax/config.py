@@ -190,6 +190,8 @@ class EvaluateConfig:
     """Further models, as NAME=FOLDER (`no_mask=runs/no_mask/model`)."""
     judges: tuple[str, ...] = ("dlib",)
     """Who judges identity: `dlib`, or the path of a face recogniser in ONNX (ArcFace, AdaFace)."""
+    inception: str = ""
+    """ONNX file of an Inception network for FID: [batch, 3, 299, 299] in [-1, 1] to its features."""
     scales: tuple[int, ...] = ()
     """Of the protocol's scales these only; all if empty."""
     degradations: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from idfsr_jax.errors import InputError
+from idfsr_jax.evaluation.onnx_network import open_network
 from idfsr_jax.models.id_encoder import ENCODER_NAME, identity_of
 from idfsr_jax.models.resample import sample_bilinear
 from idfsr_jax.models.warp import similarity_transform
@@ -28,7 +29,6 @@ ARCFACE_TEMPLATE = (
 ).astype(np.float32)
 """Eyes, nose tip and mouth corners in the 112 px chip that ArcFace, AdaFace and their kin are trained on, as shares
 of its side (Deng et al. 2019)."""
-_ARCFACE_INPUT = (3, ARCFACE_SIDE, ARCFACE_SIDE)
 
 
 @dataclass(frozen=True)
@@ -87,31 +87,13 @@ def onnx_judge(path: str | Path) -> Judge:
     Raises:
       InputError: the file is missing or not such a network, or onnxruntime is not installed.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such ONNX file; give the path of a face recogniser, or `dlib`.")
-    try:
-        import onnxruntime
-    except ImportError:
-        raise InputError(f"{path}: needs onnxruntime to judge; install it (`pip install onnxruntime`).") from None
-    try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has no common class for what it raises on a bad file
-        raise InputError(f"{path}: onnxruntime cannot read it; give a face recogniser in ONNX.") from error
-    entry = session.get_inputs()[0]
-    # A free axis is a name or None; a fixed one must fit.
-    sides = zip(entry.shape[1:], _ARCFACE_INPUT, strict=False)
-    if len(entry.shape) != 4 or any(isinstance(side, int) and side != wanted for side, wanted in sides):
-        raise InputError(f"{path}: takes {entry.shape}, not [batch, 3, 112, 112]; give another recogniser.")
+    run = open_network(path, ARCFACE_SIDE, "a face recogniser")
 
     def embed(images: Float[np.ndarray, "b s s 3"], landmarks: Float[np.ndarray, "b 68 2"]) -> np.ndarray:
-        chips = np.asarray(_arcface_chips(jnp.asarray(images), jnp.asarray(landmarks))).transpose(0, 3, 1, 2)
-        # One by one: many exported files have a fixed batch of one.
-        rows = [session.run(None, {entry.name: np.ascontiguousarray(chip[None])})[0].reshape(-1) for chip in chips]
-        vectors = np.stack(rows).astype(np.float32)
+        vectors = run(np.asarray(_arcface_chips(jnp.asarray(images), jnp.asarray(landmarks))).transpose(0, 3, 1, 2))
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
-    return Judge(path.stem, embed)
+    return Judge(Path(path).stem, embed)
 
 
 def arcface_chips(

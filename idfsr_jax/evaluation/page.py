@@ -59,7 +59,7 @@ def account(facts: Mapping[str, Any], columns: Sequence[Column], plots: Sequence
     for scale, degradation in dict.fromkeys((e["scale"], e["degradation"]) for e in facts["summary"]):
         entries = [e for e in facts["summary"] if (e["scale"], e["degradation"]) == (scale, degradation)]
         paired = [e for e in facts["differences"] if (e["scale"], e["degradation"]) == (scale, degradation)]
-        blocks += [f"## {scale}x, {degradation}", _table(entries, identity), _table(entries, pixels, kid=True)]
+        blocks += [f"## {scale}x, {degradation}", _table(entries, identity), _table(entries, pixels, sets=True)]
         if paired:
             shown = [c for c in columns if c.key.startswith("identity/") or c.key in ("psnr_face", "lpips_vgg")]
             blocks += ["Paired differences, fitted minus the method of the row, on the same pictures:"]
@@ -71,7 +71,8 @@ def account(facts: Mapping[str, Any], columns: Sequence[Column], plots: Sequence
     blocks += [f"- {column.short}: {column.title}" for column in columns]
     blocks += [
         "- KID: polynomial-kernel distance x 1000 between all results and all truths on VGG16 features; with so few "
-        "pictures it orders methods and compares with no published number; lower is better"
+        "pictures it orders methods and compares with no published number; lower is better",
+        "- FID, where Inception was given: Frechet distance on its features; so few pictures bias it upwards",
     ]
     return blocks
 
@@ -148,17 +149,17 @@ def to_html(blocks: Sequence[Block], title: str) -> str:
 
 
 def _table(
-    entries: Sequence[Mapping[str, Any]], columns: Sequence[Column], *, kid: bool = False, signed: bool = False
+    entries: Sequence[Mapping[str, Any]], columns: Sequence[Column], *, sets: bool = False, signed: bool = False
 ) -> TableBlock:
     arrows = {"higher": "↑", "lower": "↓"}
     names = [f"{column.short} {arrows[column.metric.direction]}" for column in columns]
+    distances = [name for name in ("kid", "fid") if sets and any(entry[name] is not None for entry in entries)]
     rows = []
     for entry in entries:
         cells = [_cell(entry["metrics"][column.key], column.digits, signed) for column in columns]
-        if kid:
-            cells.append("" if entry["kid"] is None else f"{entry['kid']:.1f}")
+        cells += ["" if entry[name] is None else f"{entry[name]:.1f}" for name in distances]
         rows.append([entry["method"], *cells])
-    return TableBlock(["method", *names, *(["KID ↓"] if kid else [])], rows)
+    return TableBlock(["method", *names, *(f"{name.upper()} ↓" for name in distances)], rows)
 
 
 def _cell(numbers: Mapping[str, Any], digits: int, signed: bool) -> str:

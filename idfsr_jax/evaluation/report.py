@@ -22,6 +22,9 @@ from idfsr_jax.evaluation.study import Study
 from idfsr_jax.files import write_atomically
 from idfsr_jax.restorer import Restorer
 
+SET_DISTANCES = ("kid", "fid")
+"""What compares sets of pictures; FID only where the user brought Inception."""
+
 Setting = tuple[int, str]
 """Scale and degradation."""
 
@@ -139,7 +142,7 @@ def with_acceptance(results: Results) -> list[dict[str, Any]]:
 
 def summaries(results: Results) -> list[dict[str, Any]]:
     """Mean and interval of every metric by degradation, scale and method."""
-    kids = {(entry["method"], entry["scale"], entry["degradation"]): entry for entry in results.sets}
+    sets = {(entry["method"], entry["scale"], entry["degradation"]): entry for entry in results.sets}
     entries = []
     for (scale, degradation), method, rows in _groups(results):
         people = [row["person"] for row in rows]
@@ -148,7 +151,7 @@ def summaries(results: Results) -> list[dict[str, Any]]:
         }
         entries.append(
             {"scale": scale, "degradation": degradation, "method": method.name, "metrics": numbers}
-            | {"kid": kids.get((method.name, scale, degradation), {}).get("kid")}
+            | {name: sets.get((method.name, scale, degradation), {}).get(name) for name in SET_DISTANCES}
         )
     return entries
 

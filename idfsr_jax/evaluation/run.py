@@ -4,7 +4,6 @@ What is done is written person by person, for each method, scale and degradation
 """
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,13 +22,12 @@ from idfsr_jax.evaluation.landmarks import landmark_errors
 from idfsr_jax.evaluation.measure import real_vectors
 from idfsr_jax.evaluation.methods import main_count, methods_of, needs_fit
 from idfsr_jax.evaluation.parts import Arrays
-from idfsr_jax.evaluation.perceptual import vgg_features
 from idfsr_jax.evaluation.protocol import Protocol, make_protocol, read_protocol
 from idfsr_jax.evaluation.report import Results, write_report
-from idfsr_jax.evaluation.statistics import real_pairs, set_distances
-from idfsr_jax.evaluation.study import Case, Study, cases_of, load_study
+from idfsr_jax.evaluation.sets import distances_of_sets, inception
+from idfsr_jax.evaluation.statistics import real_pairs
+from idfsr_jax.evaluation.study import Case, cases_of, load_study
 from idfsr_jax.evaluation.units import Unit, measured_unit
-from idfsr_jax.pictures import to_float
 from idfsr_jax.restorer import Restorer
 
 
@@ -57,6 +55,7 @@ def evaluate(config: Config) -> dict[str, Any]:
             raise BadConfig(f"{name}: makes {restorer.config.data.size} px and the others {study.size}; leave it out.")
     judges = [real_vectors(judge, study, options.batch) for judge in
               load_judges(options.judges, main.encoder, main.model.center)]  # fmt: skip
+    seen = inception(options.inception) if options.inception else None
     ablations = {name: restorer.config for name, restorer in restorers.items() if name}
     methods = methods_of(protocol, options.methods, ablations, main.config.sample.steps)
     units = [
@@ -95,7 +94,7 @@ def evaluate(config: Config) -> dict[str, Any]:
         judges=tuple((real.judge.name, real.judge.title) for real in judges),
         methods=methods,
         rows=[row for unit, arrays in results.items() for row in _rows(unit, protocol, arrays)],
-        sets=_sets(results, study, options.batch),
+        sets=distances_of_sets(results, study, options.batch, seen),
         real_pairs={real.judge.name: real_pairs(real.vectors, study.index.person) for real in judges},
         landmark_net=landmark_errors(main, study),
         course=course,
@@ -163,23 +162,6 @@ def _rows(unit: Unit, protocol: Protocol, part: Arrays) -> list[dict[str, Any]]:
             "metrics": {name: _number(part[name][place]) for name in metrics},
         }
         for place, case in enumerate(cases)
-    ]
-
-
-def _sets(results: Mapping[Unit, Arrays], study: Study, batch: int) -> list[dict[str, Any]]:
-    """Distances between sets of pictures: all results of a method against all the truths."""
-    photos = [photo for person in study.protocol.people for photo in person.restored]
-    records = study.records(photos)
-    features = []
-    for start in range(0, len(records), batch):
-        chunk = records[start : start + batch]
-        images = to_float(study.images[[*chunk, *[chunk[-1]] * (batch - len(chunk))]])
-        features.append(np.asarray(vgg_features(images))[: len(chunk)])
-    truth = np.concatenate(features)
-    return [
-        {"method": unit.method.name, "scale": unit.scale, "degradation": unit.degradation}
-        | set_distances(part["features"], truth)
-        for unit, part in results.items()
     ]
 
 

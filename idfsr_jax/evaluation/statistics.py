@@ -10,8 +10,6 @@ from idfsr_jax.evaluation.metrics import (
     acceptance_rate,
     acceptance_threshold,
     bootstrap_interval,
-    frechet_distance,
-    kernel_distance,
 )
 
 FALSE_ACCEPTANCE_RATES = (1e-2, 1e-3)
@@ -45,14 +43,6 @@ def real_pairs(vectors: Float[np.ndarray, "n d"], person: Int[np.ndarray, " n"])
             threshold = acceptance_threshold(apart, far)
             facts["acceptance"][f"{far:g}"] = {"threshold": threshold, "same": acceptance_rate(together, threshold)}
     return facts
-
-
-def set_distances(features: Float[np.ndarray, "n f"], truth: Float[np.ndarray, "m f"]) -> dict[str, float]:
-    """KID times 1000 and the Frechet distance of features; the latter only where there are pictures enough."""
-    distances = {"kid": 1000.0 * kernel_distance(features, truth)} if min(len(features), len(truth)) > 1 else {}
-    if min(len(features), len(truth)) > features.shape[1]:
-        distances["frechet"] = frechet_distance(features, truth)
-    return distances
 
 
 def summary(values: Sequence[float | None], people: Sequence[str]) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def results() -> Results:
         judges=(("judge", "judge (same network as the condition)"),),
         methods=METHODS,
         rows=rows,
-        sets=[{"method": "fitted", "scale": 8, "degradation": "area", "kid": 1.25}],
+        sets=[{"method": "fitted", "scale": 8, "degradation": "area", "kid": 1.25, "fid": 77.5}],
         real_pairs={"judge": real},
         landmark_net={"8": {"mean": 0.05, "interval": [0.04, 0.06], "photographs": 12}},
     )
@@ -82,7 +82,7 @@ def entry(entries, method, scale=8):
 
 def test_summaries(facts):
     fitted = entry(facts["summary"], "fitted")
-    assert fitted["metrics"]["psnr"]["mean"] == pytest.approx(2.5) and fitted["kid"] == 1.25
+    assert fitted["metrics"]["psnr"]["mean"] == pytest.approx(2.5) and (fitted["kid"], fitted["fid"]) == (1.25, 77.5)
     assert fitted["metrics"]["landmark_error"]["missing"] == 1
     assert fitted["metrics"]["accepted/judge/0.01"]["mean"] == 1.0
     # At the threshold itself a pair is accepted; below it is not.

@@ -3,7 +3,7 @@ import pytest
 import scipy.linalg
 
 from idfsr_jax.evaluation import metrics
-from idfsr_jax.evaluation.statistics import real_pairs, set_distances, summary
+from idfsr_jax.evaluation.statistics import real_pairs, summary
 
 
 def test_kernel_distance_equals_the_sums_of_its_definition():
@@ -40,14 +40,6 @@ def test_frechet_distance_in_closed_form():
     x, y = np.array([[-1.0], [0.0], [1.0]]), np.array([[4.0], [7.0], [10.0]])
     assert metrics.frechet_distance(x, y) == pytest.approx(49.0 + 4.0)
     assert metrics.frechet_distance(x, x) == pytest.approx(0.0, abs=1e-9)
-
-
-def test_set_distances_need_more_pictures_than_features():
-    rng = np.random.default_rng(3)
-    few, many = rng.normal(size=(5, 8)), rng.normal(size=(20, 8))
-    assert set(set_distances(few, few)) == {"kid"}
-    assert set(set_distances(many, many[::-1])) == {"kid", "frechet"}
-    assert set_distances(few[:1], few) == {}
 
 
 def test_real_pairs_of_a_toy_set():
