@@ -1,0 +1,59 @@
+"""The benchmarks run, in their smallest form, and what they compare is equal."""
+
+import json
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, capsys):
+    """Runs a benchmark's `main` with arguments; gives its exit code, what it printed and its JSON."""
+
+    def ran(main, *arguments):
+        out = tmp_path / "out.json"
+        monkeypatch.setattr(sys, "argv", ["benchmark", *map(str, arguments), "--out", str(out)])
+        code = main()
+        return code, capsys.readouterr().out, json.loads(out.read_text())
+
+    return ran
+
+
+def test_the_unet_of_our_blocks_is_diffusers_unet():
+    torch = pytest.importorskip("torch", reason="the peer is PyTorch")
+    diffusers = pytest.importorskip("diffusers", reason="the peer is diffusers")
+    from benchmarks.flax_unet2d import UNet2D, converted, diffusers_options
+
+    channels, layers, size = (32, 64, 64), 1, 16
+    torch.manual_seed(0)
+    module = diffusers.UNet2DModel(**diffusers_options(channels, layers, size))
+    x = np.random.default_rng(0).normal(size=(2, size, size, 3)).astype(np.float32)
+    with torch.inference_mode():
+        expected = module(torch.tensor(x.transpose(0, 3, 1, 2)), torch.tensor([10.0, 700.0])).sample.numpy()
+    network, times = UNet2D(channels, layers), jnp.array([10.0, 700.0])
+    like = jax.eval_shape(network.init, jax.random.key(0), jnp.asarray(x), times)["params"]
+    params = converted({name: value.numpy() for name, value in module.state_dict().items()}, like)
+    ours = network.apply({"params": params}, jnp.asarray(x), times)
+    np.testing.assert_allclose(ours, expected.transpose(0, 2, 3, 1), atol=1e-5)
+
+
+def test_fitting_many_people_is_timed_and_gives_what_one_by_one_gives(run, tiny_model):
+    from benchmarks import fit_many
+
+    arguments = ("--people", 4, "--photographs", 2, "--steps", 2, "--weights", tiny_model)
+    code, printed, facts = run(fit_many.main, *arguments)
+    assert code == 0 and "people at once" in printed
+    assert [row["people"] for row in facts["results"]] == [1, 4]
+    assert facts["results"][1]["difference"] < 1e-4 and facts["machine"]["cores"] >= 1
+
+
+def test_turns_are_taken_and_the_first_round_does_not_count():
+    from benchmarks.table import interleaved, milliseconds
+
+    order: list[str] = []
+    seconds = interleaved({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 2)
+    assert order == ["a", "b"] * 3 and [len(each) for each in seconds.values()] == [2, 2]
+    assert milliseconds([0.001, 0.002, 0.003]) == "2.0 (1.5 to 2.5)"
