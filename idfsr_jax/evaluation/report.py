@@ -40,7 +40,7 @@ class Results:
       training_steps: how long it was trained.
       sampling: the model's `SampleConfig`.
       fitting: its `FitConfig`.
-      judges: (name, title) of each.
+      judges: (name, title) of each; findings, curves and pictures are by the first.
       methods: what was compared.
       rows: a picture each.
       sets: distances between sets of pictures.

@@ -53,8 +53,9 @@ def evaluate(config: Config) -> dict[str, Any]:
     for name, restorer in restorers.items():
         if restorer.config.data.size != study.size:
             raise BadConfig(f"{name}: makes {restorer.config.data.size} px and the others {study.size}; leave it out.")
-    judges = [real_vectors(judge, study, options.batch) for judge in
-              load_judges(options.judges, main.encoder, main.model.center)]  # fmt: skip
+    judges = load_judges(options.judges, main.encoder, main.model.center)
+    # Findings, curves and pictures are by the first, who should not be the network that the model is conditioned on.
+    real = [real_vectors(judge, study, options.batch) for judge in sorted(judges, key=lambda j: j.same_as_condition)]
     seen = inception(options.inception) if options.inception else None
     ablations = {name: restorer.config for name, restorer in restorers.items() if name}
     methods = methods_of(protocol, options.methods, ablations, main.config.sample.steps)
@@ -76,14 +77,12 @@ def evaluate(config: Config) -> dict[str, Any]:
         for unit in units:
             progress.update(task, description=unit.label)
             people = fitted.get((unit.method.model, unit.method.photographs), {})
-            results[unit] = measured_unit(
-                unit, study, restorers[unit.method.model], people, judges, parts, options.batch
-            )
+            results[unit] = measured_unit(unit, study, restorers[unit.method.model], people, real, parts, options.batch)
             progress.advance(task)
         course = []
         if options.methods == "all":
             task = progress.add_task("course of fitting", total=min(COURSE_PEOPLE, len(protocol.people)))
-            course = fitting_course(main, study, main_count(protocol), judges[0], parts, lambda: progress.advance(task))
+            course = fitting_course(main, study, main_count(protocol), real[0], parts, lambda: progress.advance(task))
     measured = Results(
         name=config.name,
         protocol=protocol,
@@ -91,11 +90,11 @@ def evaluate(config: Config) -> dict[str, Any]:
         training_steps=main.model.steps,
         sampling=dataclasses.asdict(main.config.sample),
         fitting=dataclasses.asdict(main.config.fit),
-        judges=tuple((real.judge.name, real.judge.title) for real in judges),
+        judges=tuple((each.judge.name, each.judge.title) for each in real),
         methods=methods,
         rows=[row for unit, arrays in results.items() for row in _rows(unit, protocol, arrays)],
         sets=distances_of_sets(results, study, options.batch, seen),
-        real_pairs={real.judge.name: real_pairs(real.vectors, study.index.person) for real in judges},
+        real_pairs={each.judge.name: real_pairs(each.vectors, study.index.person) for each in real},
         landmark_net=landmark_errors(main, study),
         course=course,
     )

@@ -95,6 +95,6 @@ def _part_path(
         "method": dataclasses.asdict(unit.method),
         "case": [person.photographs[: unit.method.photographs], person.restored, protocol.seeds],
         "setting": [unit.scale, unit.degradation],
-        "judges": [real.judge.name for real in judges],
+        "judges": sorted(real.judge.name for real in judges),
     }
     return part_path(parts / unit.folder, person.name, facts)
