@@ -119,7 +119,7 @@ def _restore_intact(
 
 def _looks_intact(folder: Any, step: int, like: Any, config: Config | None) -> bool:
     """Whether this process alone can read a checkpoint whole, into its own memory."""
-    alone = ocp.options.MultiprocessingOptions(active_processes={0}, barrier_sync_key_prefix="look")
+    alone = ocp.options.MultiprocessingOptions(active_processes={0}, barrier_sync_key_prefix=f"look at {step}")
     options = ocp.CheckpointManagerOptions(create=False, read_only=True, multiprocessing_options=alone)
     on_host = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
     with ocp.CheckpointManager(folder, options=options, item_names=_ITEMS) as manager:

@@ -153,12 +153,17 @@ def mean_gradients(
     if count == 1:
         return gradients_of(params, examples, frozen, config)
 
-    def add(total: Any, part: Examples) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, total, gradients_of(params, part, frozen, config)), None
+    # Bare arrays: stacked, the parts have an axis more than the types of `Examples` say.
+    arrays, structure = jax.tree.flatten(examples)
+    parts = microbatches(arrays, count, config.train.identity_every if config.train.identity_loss > 0 else 1)
 
-    parts = microbatches(examples, count, config.train.identity_every if config.train.identity_loss > 0 else 1)
-    first = jax.tree.map(lambda x: x[0], parts)
-    shapes = jax.eval_shape(lambda: gradients_of(params, first, frozen, config))
+    def gradients_of_part(part: list[Array]) -> tuple[Any, dict[str, Array]]:
+        return gradients_of(params, jax.tree.unflatten(structure, part), frozen, config)
+
+    def add(total: Any, part: list[Array]) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, gradients_of_part(part)), None
+
+    shapes = jax.eval_shape(lambda: gradients_of_part([array[0] for array in parts]))
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     total, _ = jax.lax.scan(add, zeros, parts)
     return jax.tree.map(lambda leaf: leaf / count, total)

@@ -82,13 +82,28 @@ def test_what_cannot_be_is_said_in_a_sentence(where, sentence):
         connection(where, {})
 
 
-def test_no_cluster_is_a_sentence(monkeypatch):
-    for name in os.environ:
-        if name.startswith(("SLURM_", "OMPI_", "KUBERNETES_", "JAX_COORDINATOR")):
-            monkeypatch.delenv(name)
-    with pytest.raises(NoCluster, match=r"--distributed auto: no cluster was found here; start it with"):
-        start_processes("auto")
+def test_no_cluster_is_a_sentence(tmp_path):
+    config = tmp_path / "mine.py"
+    config.write_text(
+        f"from idfsr_jax.config import *\nconfig = Config(train=TrainConfig(out={str(tmp_path / 'o')!r}))"
+    )
+    launched = ("SLURM_", "OMPI_", "KUBERNETES_", "JAX_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(launched)}
+    command = [sys.executable, "-m", "idfsr_jax.cli", "train", str(config), "--distributed", "auto"]
+    done = subprocess.run(
+        command,
+        env=environment | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    hint = "start it with srun or mpirun, or give HOST:PORT,INDEX,COUNT."
+    assert (done.returncode, done.stderr) == (2, f"idfsr: --distributed auto: no cluster was found here; {hint}\n")
+
+
+def test_one_process_alone_starts_nothing():
     start_processes("")
+    assert not jax.distributed.is_initialized()
 
 
 def test_alone_one_agrees_at_once():
