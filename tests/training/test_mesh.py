@@ -32,7 +32,7 @@ from idfsr_jax.training.step import Frozen, draw_examples, mean_gradients
 
 BATCH, STEPS, SIDE = 16, 4, 16
 TINY = Config(
-    data=DataConfig(size=SIDE, scales=(4, 8), scale_weights=(1.0, 1.0), embedding_noise=0.5, degradation="classical"),
+    data=DataConfig(size=SIDE, scales=(4, 8), scale_weights=(1.0, 1.0), embedding_noise=0.5),
     model=ModelConfig(channels=(8,), blocks=(1,), attention_at=1, embedding=16, identity_tokens=1),
     landmarks=LandmarkConfig(size=SIDE, channels=(4,)),
     train=TrainConfig(batch=BATCH, steps=STEPS, warmup_steps=2, log_every=1, samples_every=1000, checkpoint_every=2),
