@@ -27,6 +27,7 @@ from idfsr_jax.errors import InputError
 from idfsr_jax.files import write_atomically
 from idfsr_jax.models.id_encoder import load_id_encoder
 from idfsr_jax.models.landmark_net import LandmarkNet
+from idfsr_jax.training.distributed import start_processes
 from idfsr_jax.training.loop import compiled_step
 from idfsr_jax.training.mesh import abstract_state, born_sharded, global_batch, make_mesh, placed, replicated
 from idfsr_jax.training.start import initial_state
@@ -45,6 +46,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         config, rows = read_config(arguments.config), []
+        start_processes("")
         print(machine())
         print("devices | images/s | ms a step | state, MB a device | times one device")
         for count in (2**power for power in range(len(jax.devices()).bit_length())):

@@ -24,6 +24,8 @@ _SYNOPSIS = "give auto, slurm, mpi, or HOST:PORT,INDEX,COUNT (the same address f
 def start_processes(where: str) -> None:
     """Joins this process with the others of its run; to be called before anything touches a device.
 
+    Also where it is alone, for the sake of `spare_threads`.
+
     Args:
       where: "auto" for what JAX finds by itself (TPU pods, Slurm, Open MPI, Kubernetes); "slurm"; "mpi" for Open MPI;
         "HOST:PORT,INDEX,COUNT" with the address of process 0, this process's index, and the number of processes; or
@@ -32,6 +34,7 @@ def start_processes(where: str) -> None:
     Raises:
       NoCluster: there is no such thing here, or the text is none of these.
     """
+    spare_threads(jax.config.jax_num_cpu_devices)  # type: ignore[attr-defined]
     if not where:
         return
     arguments = connection(where, os.environ)
@@ -43,6 +46,21 @@ def start_processes(where: str) -> None:
     except (RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise NoCluster(f"--distributed {where}: the processes did not find one another ({reason}).") from error
+
+
+def spare_threads(devices: int) -> None:
+    """Lets several CPU devices of one process share more threads than they are; before anything touches a device.
+
+    In jaxlib (seen in 0.10.2) each device's linear solve sits on one thread of the common pool and waits for others to
+    do part of its work. XLA takes as many threads as devices or cores, whichever is more, so that all can be waiting;
+    it reads NPROC as the number of cores.
+
+    Args:
+      devices: CPU devices of this process.
+    """
+    cores = os.environ.get("NPROC", "")
+    if devices > 1 and not (cores.isdecimal() and int(cores) > devices):
+        os.environ["NPROC"] = str(devices + (os.cpu_count() or 1))
 
 
 def connection(where: str, environment: Mapping[str, str]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from PIL import Image
 
 from idfsr_jax.data.identity_faces import IdentityFaces
 from idfsr_jax.data.parts import FaceRecord
-from idfsr_jax.training.distributed import NoCluster, connection, largest_of_all, start_processes
+from idfsr_jax.training.distributed import NoCluster, connection, largest_of_all, spare_threads, start_processes
 from idfsr_jax.weights import load_model
 
 ROOT = Path(__file__).parents[2]
@@ -99,6 +99,17 @@ def test_no_cluster_is_a_sentence(tmp_path):
     )
     hint = "start it with srun or mpirun, or give HOST:PORT,INDEX,COUNT."
     assert (done.returncode, done.stderr) == (2, f"idfsr: --distributed auto: no cluster was found here; {hint}\n")
+
+
+def test_devices_of_one_process_never_have_all_threads_waiting(monkeypatch):
+    monkeypatch.setenv("NPROC", "2")
+    spare_threads(1)
+    assert os.environ["NPROC"] == "2"
+    spare_threads(8)
+    assert int(os.environ["NPROC"]) > 8
+    monkeypatch.setenv("NPROC", "64")
+    spare_threads(8)
+    assert os.environ["NPROC"] == "64"
 
 
 def test_one_process_alone_starts_nothing():
