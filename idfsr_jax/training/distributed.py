@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -18,6 +19,7 @@ class NoCluster(InputError):
     """The other processes cannot be found."""
 
 
+_MOST_MINUTES_APART = 60
 _SYNOPSIS = "give auto, slurm, mpi, or HOST:PORT,INDEX,COUNT (the same address for all, INDEX from 0 to COUNT - 1)"
 
 
@@ -126,13 +128,38 @@ def is_main() -> bool:
 
 
 def wait_for_all(name: str) -> None:
-    """Waits until every process has come to the point of this name."""
+    """Waits until every process has come to the point of this name, which must be another one each time.
+
+    Not by a sum over devices: CPU devices that are to exchange something for the first time give up after 30 seconds.
+    """
     if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
+        ocp.multihost.get_barrier_sync_fn()(key=name, timeout_ms=_MOST_MINUTES_APART * 60_000)
+
+
+def compiled_together(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """A compiled function whose first call begins only when every process has compiled it.
+
+    Processes may take very unequal times for that, with a compile cache that one of them has written.
+
+    Args:
+      function: of `jax.jit`; in a single process it is returned as it is.
+      name: of this wait; see `wait_for_all`.
+    """
+    if jax.process_count() == 1:
+        return function
+    compiled: list[Any] = []
+
+    def call(*arguments: Any) -> Any:
+        if not compiled:
+            compiled.append(function.lower(*arguments).compile())  # type: ignore[attr-defined]
+            wait_for_all(name)
+        return compiled[0](*arguments)
+
+    return call
 
 
 def all_agree(yes: bool) -> bool:
-    """Whether every process says yes; all must ask."""
+    """Whether every process says yes; all must ask, and within some seconds of one another."""
     return bool(np.all(multihost_utils.process_allgather(np.asarray(yes)))) if jax.process_count() > 1 else yes
 
 

@@ -57,6 +57,7 @@ def landmark_net(out: Path, config: Config, batches: Callable[[], Iterator[Mappi
       BadWeights: the file is damaged.
     """
     path, sum_path = out / "landmark_net.safetensors", out / "landmark_net.sha256"
+    wait_for_all("LandmarkNet is looked for")
     if not all_agree(sum_path.exists()):
         landmarks = config.landmarks
         with progress_bar("LandmarkNet", landmarks.steps) as progress:

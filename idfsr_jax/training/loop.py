@@ -13,7 +13,7 @@ import numpy as np
 from idfsr_jax.config import Config
 from idfsr_jax.errors import InputError
 from idfsr_jax.training import checkpoint
-from idfsr_jax.training.distributed import largest_of_all
+from idfsr_jax.training.distributed import compiled_together, largest_of_all
 from idfsr_jax.training.log import progress_bar, run_log, stop_signal
 from idfsr_jax.training.mesh import abstract_state, born_sharded, global_batch, make_mesh, placed, replicated
 from idfsr_jax.training.start import initial_state
@@ -112,6 +112,7 @@ def train_denoiser(
             state = born_sharded(make, like)
         step, number = int(state.step), 0
         window, agreed = _Window(step), largest_of_all()
+        step_fn = compiled_together(step_fn, f"the step after {step} is compiled")
         with progress_bar("training", train.steps, step) as progress:
             while step < train.steps:
                 state, metrics = step_fn(state, global_batch(next(batches), mesh), frozen)
