@@ -3,7 +3,9 @@
 import errno
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -17,6 +19,15 @@ _DESCRIPTION = "Personalised face super-resolution. `idfsr COMMAND --help` says 
 _ENVIRONMENT_ERRORS = frozenset(
     {errno.EACCES, errno.EDQUOT, errno.EIO, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOSPC, errno.EPERM, errno.EROFS}
 )
+
+
+@dataclass(frozen=True)
+class _Training:
+    """The denoiser's training; every field of the config can be overridden."""
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    distributed: commands.Distributed = ""
+    """Where this process finds the others of its run: auto, slurm, mpi, or HOST:PORT,INDEX,COUNT."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,15 +58,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    configured: dict[str, Callable[[Config], int]] = {
-        "train": commands.run_training,
-        "evaluate": commands.run_evaluation,
-    }
     # The config file sets the defaults that the options after it override, so it is read before the options are.
-    if len(arguments) > 2 and arguments[0] in configured and not arguments[1].startswith("-"):
+    if len(arguments) > 2 and arguments[0] in ("train", "evaluate") and not arguments[1].startswith("-"):
         name, path, *options = arguments
-        config = tyro.cli(Config, default=read_config(Path(path)), args=options, prog=f"idfsr {name} {path}")
-        return configured[name](config)
+        config, program = read_config(Path(path)), f"idfsr {name} {path}"
+        if name == "train":
+            training = tyro.cli(_Training, default=_Training(config), args=options, prog=program)
+            return commands.run_training(training.config, training.distributed)
+        return commands.run_evaluation(tyro.cli(Config, default=config, args=options, prog=program))
     named: dict[str, Callable[..., int]] = {
         "prepare": commands.prepare,
         "pack": commands.pack,

@@ -33,6 +33,7 @@ Required = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hi
 RequiredSeveral = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="PATH ...", help_behavior_hint="(required)")]
 OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
 OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
+Distributed = Annotated[str, tyro.conf.arg(metavar="WHERE", help_behavior_hint="")]
 OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")]
 
 
@@ -235,7 +236,7 @@ def restore(
     return 2 if failed else 0
 
 
-def train(config: tyro.conf.Positional[Path]) -> int:
+def train(config: tyro.conf.Positional[Path], distributed: Distributed = "") -> int:
     """Trains the denoiser; the same command goes on with a run that was stopped.
 
     SIGTERM and Ctrl-C end the run after the current step: it is saved, and the exit code is 128 + the signal's number
@@ -243,8 +244,9 @@ def train(config: tyro.conf.Positional[Path]) -> int:
 
     Args:
       config: A config file such as configs/lfw64.py. `idfsr train CONFIG --help` lists what can be overridden.
+      distributed: Where this process finds the others of its run: auto, slurm, mpi, or HOST:PORT,INDEX,COUNT.
     """
-    return run_training(read_config(config))
+    return run_training(read_config(config), distributed)
 
 
 def evaluate(config: tyro.conf.Positional[Path]) -> int:
@@ -256,11 +258,20 @@ def evaluate(config: tyro.conf.Positional[Path]) -> int:
     return run_evaluation(read_config(config))
 
 
-def run_training(config: Config) -> int:
-    """Trains as configured; returns the exit code, 128 + the number of the signal that stopped it, or 0."""
+def run_training(config: Config, distributed: str = "") -> int:
+    """Trains as configured; returns the exit code, 128 + the number of the signal that stopped it, or 0.
+
+    Args:
+      config: the run.
+      distributed: where the other processes of it are; see `idfsr_jax.training.distributed.start_processes`.
+    """
     check_config(config)
     require_writable(Path(config.train.out))
     use_compile_cache()
+    from idfsr_jax.training.distributed import start_processes
+
+    # Before anything touches a device.
+    start_processes(distributed)
     from idfsr_jax.training.run import train as train_denoiser
 
     number = train_denoiser(config)

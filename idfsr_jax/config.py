@@ -118,12 +118,31 @@ class TrainConfig:
     """Weight of 1 - cos(identity of the x0 estimate, identity of the truth), times sqrt(alpha_bar); 0 turns it off."""
     identity_loss_fraction: float = 0.25
     """Share of each batch on which the identity loss is taken (it costs a recogniser pass)."""
+    accumulate: int = 1
+    """Parts that each batch is computed in, one after the other: less memory, and the step of the whole batch."""
     log_every: int = 50
     checkpoint_every: int = 500
     keep_checkpoints: int = 3
     samples_every: int = 2_000
     max_minutes: float = 0.0
     """Stop cleanly after this many minutes (checkpoint written, to be continued); 0 means no limit."""
+
+    @property
+    def identity_every(self) -> int:
+        """Every so many-th example of a batch, from the first on, bears the identity loss."""
+        return max(1, round(1 / self.identity_loss_fraction))
+
+
+@dataclass(frozen=True)
+class DeviceConfig:
+    """What training is spread over: a mesh of `data` x `fsdp` devices. No other mesh makes it another run."""
+
+    data: int = 0
+    """Groups of devices, each with a copy of the state and a share of the batch; 0 means as many as there are."""
+    fsdp: int = 1
+    """Devices in a group, which share the state among them (parameters, averages, moments) and the group's examples."""
+    fsdp_least: int = 16_384
+    """Arrays of fewer elements are not shared: every device of the group has them whole."""
 
 
 @dataclass(frozen=True)
@@ -212,6 +231,7 @@ class Config:
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     landmarks: LandmarkConfig = field(default_factory=LandmarkConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    devices: DeviceConfig = field(default_factory=DeviceConfig)
     sample: SampleConfig = field(default_factory=SampleConfig)
     fit: FitConfig = field(default_factory=FitConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)

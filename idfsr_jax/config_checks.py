@@ -15,7 +15,8 @@ _LEAST_ONE = {
     "data": ("size", "workers"),
     "model": ("patch", "attention_at", "head_width", "embedding", "identity_dim", "identity_tokens"),
     "diffusion": ("shift_base",),
-    "train": ("steps", "batch", "log_every", "checkpoint_every", "keep_checkpoints", "samples_every"),
+    "train": ("steps", "batch", "accumulate", "log_every", "checkpoint_every", "keep_checkpoints", "samples_every"),
+    "devices": ("fsdp", "fsdp_least"),
     "landmarks": ("size", "steps", "batch"),
     "sample": ("steps",),
     "fit": ("steps", "batch"),
@@ -31,6 +32,7 @@ _POSITIVE = {
 _NOT_NEGATIVE = {
     "data": ("embedding_noise",),
     "train": ("weight_decay", "identity_loss", "max_minutes", "warmup_steps"),
+    "devices": ("data",),
     "landmarks": ("max_shift", "max_log_scale", "max_degrees"),
     "sample": ("guidance", "temperature"),
     "fit": ("max_distance", "identity_loss"),
@@ -95,6 +97,7 @@ def check_config(config: Config) -> None:
     for name in _names(_LISTS):
         _demand(bool(fields[name]) and min(fields[name]) >= 1, fields, name, "whole numbers of at least 1")
     _check_sizes(fields)
+    _check_shares(config, fields)
     low, high = fields["diffusion.log_snr_min"], fields["diffusion.log_snr_max"]
     _demand(-math.inf < low < high < math.inf, fields, "diffusion.log_snr_min", f"a number below log_snr_max, {high}")
 
@@ -125,6 +128,20 @@ def _check_sizes(fields: dict[str, Any]) -> None:
         "landmarks.low_resolution_widths",
         f"numbers that divide landmarks.size, {side}",
     )
+
+
+def _check_shares(config: Config, fields: dict[str, Any]) -> None:
+    train, groups = config.train, max(config.devices.data, 1)
+    # Without a fraction there is no example that bears the loss.
+    sound = train.identity_loss == 0 or train.identity_loss_fraction > 0
+    _demand(sound, fields, "train.identity_loss_fraction", "a share above 0, or a train.identity_loss of 0")
+    parts = groups * config.devices.fsdp * train.accumulate
+    named = f"devices.data ({groups}) x devices.fsdp ({config.devices.fsdp}) x train.accumulate ({train.accumulate})"
+    _demand(train.batch % parts == 0, fields, "train.batch", f"a multiple of {named}")
+    if train.accumulate > 1 and train.identity_loss > 0:
+        every = train.identity_every
+        named = f"train.accumulate ({train.accumulate}) x {every}, as every {every}th example bears the identity loss"
+        _demand(train.batch % (train.accumulate * every) == 0, fields, "train.batch", f"a multiple of {named}")
 
 
 def _names(sections: Mapping[str, tuple[str, ...]]) -> list[str]:

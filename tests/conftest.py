@@ -16,6 +16,8 @@ from jaxtyping import UInt8, install_import_hook
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+# More threads than devices: see `idfsr_jax.training.distributed.spare_threads`.
+os.environ["NPROC"] = str(8 + (os.cpu_count() or 1))
 install_import_hook("idfsr_jax", "beartype.beartype")
 
 
@@ -106,6 +108,7 @@ def shrink():
             model=replace(config.model, channels=(8, 16), blocks=(1, 1), head_width=8, embedding=16),
             landmarks=replace(config.landmarks, size=32, channels=(4, 4, 4), steps=2, batch=2),
             train=replace(config.train, batch=2, warmup_steps=1),
+            devices=replace(config.devices, data=1),
             sample=replace(config.sample, steps=2),
             fit=replace(config.fit, steps=2, batch=2, scales=(4, 8)),
         )

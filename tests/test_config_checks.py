@@ -29,6 +29,11 @@ MISTAKES = [
     ("train", "learning_rate", float("nan"), "train.learning_rate"),
     ("train", "identity_loss", -0.1, "train.identity_loss"),
     ("train", "seed", 2**32, "train.seed"),
+    ("train", "accumulate", 0, "train.accumulate is 0; give a whole number of at least 1"),
+    ("train", "accumulate", 3, "train.batch is 16; give a multiple of devices.data (1) x devices.fsdp (1) x train.acc"),
+    ("devices", "data", -1, "devices.data is -1; give 0 or more"),
+    ("devices", "data", 3, "train.batch is 16; give a multiple of devices.data (3)"),
+    ("devices", "fsdp", 0, "devices.fsdp is 0; give a whole number of at least 1"),
     ("landmarks", "size", 63, "landmarks"),
     ("landmarks", "low_resolution_widths", (3,), "landmarks.low_resolution_widths"),
     ("sample", "steps", 0, "sample.steps"),
@@ -51,6 +56,18 @@ def test_a_mistake_is_named(section: str, field: str, value: object, said: str):
     with pytest.raises(BadConfig) as caught:
         check_config(dataclasses.replace(config, **{section: wrong}))
     assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_examples_that_bear_the_identity_loss_are_the_same_number_in_every_part():
+    train = dataclasses.replace(Config().train, identity_loss=0.1, identity_loss_fraction=0.25, batch=32)
+    check_config(dataclasses.replace(Config(), train=dataclasses.replace(train, accumulate=8)))
+    parted = dataclasses.replace(Config(), train=dataclasses.replace(train, accumulate=16))
+    with pytest.raises(BadConfig, match=r"multiple of train\.accumulate \(16\) x 4, as every 4th example bears"):
+        check_config(parted)
+    check_config(dataclasses.replace(parted, train=dataclasses.replace(parted.train, identity_loss=0.0)))
+    none = dataclasses.replace(train, identity_loss_fraction=0.0)
+    with pytest.raises(BadConfig, match=r"identity_loss_fraction is 0\.0; give a share above 0"):
+        check_config(dataclasses.replace(Config(), train=none))
 
 
 @pytest.mark.parametrize(

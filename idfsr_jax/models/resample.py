@@ -1,5 +1,6 @@
 """Bilinear sampling at arbitrary points, the one helper that the warp and the face chips share."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -27,9 +28,9 @@ def sample_bilinear(
     right = jnp.concatenate([images[:, :, 1:], images[:, :, -1:]], axis=2)
     pairs = jnp.concatenate([images, right], axis=3)
     below = jnp.concatenate([pairs[:, 1:], pairs[:, -1:]], axis=1)
-    corners = jnp.concatenate([pairs, below], axis=3).reshape(b * h * w, 4 * c)
-    first = (jnp.arange(b, dtype=jnp.int32) * (h * w)).reshape((b,) + (1,) * (points.ndim - 2))
-    found = jnp.take(corners, first + row * w + column, axis=0, mode="clip")
+    corners = jnp.concatenate([pairs, below], axis=3).reshape(b, h * w, 4 * c)
+    # Image by image, not as one long table: a batch that is spread over devices stays where it is.
+    found = jax.vmap(lambda table, index: jnp.take(table, index, axis=0, mode="clip"))(corners, row * w + column)
     across, down = across[..., None].astype(images.dtype), down[..., None].astype(images.dtype)
     upper = found[..., :c] + across * (found[..., c : 2 * c] - found[..., :c])
     lower = found[..., 2 * c : 3 * c] + across * (found[..., 3 * c :] - found[..., 2 * c : 3 * c])

@@ -12,10 +12,18 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from idfsr_jax.training.distributed import is_main
+
 
 @contextmanager
 def run_log(folder: Path) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
-    """Opens `log.jsonl` in `folder`, and TensorBoard event files if tensorboardX is there; yields log(step, values)."""
+    """Opens `log.jsonl` in `folder`, and TensorBoard event files if tensorboardX is there; yields log(step, values).
+
+    Of several processes one writes.
+    """
+    if not is_main():
+        yield lambda step, values: None
+        return
     folder.mkdir(parents=True, exist_ok=True)
     writer = _event_writer(folder / "tensorboard")
     with (folder / "log.jsonl").open("a") as lines:
@@ -48,8 +56,11 @@ def _event_writer(folder: Path) -> Any:
 def progress_bar(title: str, total: int, start: int = 0) -> Iterator[Callable[[int, str], None]]:
     """A bar on the standard error with the time left; yields update(step, note).
 
-    Where the output is no terminal, a line a minute takes its place.
+    Where the output is no terminal, a line a minute takes its place. Of several processes one shows it.
     """
+    if not is_main():
+        yield lambda step, note: None
+        return
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _plain_progress(title, total, start, console)

@@ -13,10 +13,15 @@ import numpy as np
 from idfsr_jax.config import Config
 from idfsr_jax.errors import InputError
 from idfsr_jax.training import checkpoint
+from idfsr_jax.training.distributed import compiled_together, largest_of_all
 from idfsr_jax.training.log import progress_bar, run_log, stop_signal
+from idfsr_jax.training.mesh import abstract_state, born_sharded, global_batch, make_mesh, placed, replicated
 from idfsr_jax.training.start import initial_state
 from idfsr_jax.training.state import TrainState, make_optimizer
 from idfsr_jax.training.step import Frozen, train_step
+
+_TIME_IS_UP = 1
+"""What stops a run where no signal does; SIGHUP's number, which is not listened to."""
 
 
 class NonFiniteLoss(InputError):
@@ -25,16 +30,32 @@ class NonFiniteLoss(InputError):
 
 @runtime_checkable
 class Batches(Protocol):
-    """An endless iterator of batches, or of what a step draws its batch from, whose position can be saved."""
+    """An endless iterator of batches, or of what a step draws its batch from, whose position can be saved.
+
+    NumPy arrays in them are this process's run of the examples of a batch; JAX arrays already lie where they should.
+    """
 
     def __next__(self) -> Any: ...
     def get_state(self) -> dict: ...
     def set_state(self, state: dict) -> None: ...
 
 
-def compiled_step(config: Config, step_function: Callable[..., Any] = train_step) -> Callable[..., Any]:
-    """A step function of (state, batch, frozen), to be compiled on its first call; the state is donated."""
-    return jax.jit(partial(step_function, config=config, optimizer=make_optimizer(config.train)), donate_argnums=0)
+def compiled_step(
+    config: Config, step_function: Callable[..., Any] = train_step, like: Any | None = None
+) -> Callable[..., Any]:
+    """A step function of (state, batch, frozen), to be compiled on its first call; the state is donated.
+
+    Args:
+      config: the run.
+      step_function: what `train_step` is to its batches.
+      like: the state or its description. The new state lies where it does, so that its buffers can be taken over and
+        the second call finds what the first was compiled for; without it the compiler chooses.
+    """
+    step = partial(step_function, config=config, optimizer=make_optimizer(config.train))
+    if like is None:
+        return jax.jit(step, donate_argnums=0)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, like)
+    return jax.jit(step, donate_argnums=0, out_shardings=(shardings, replicated(shardings.step.mesh)))
 
 
 def train_denoiser(
@@ -52,17 +73,19 @@ def train_denoiser(
     """Trains until `config.train.steps`, a time limit or a signal, from the newest checkpoint if there is one.
 
     A checkpoint holds the state after a step and the iterator's position before the next batch, so that a run that was
-    killed goes on with the first batch that it had not used.
+    killed goes on with the first batch that it had not used. The mesh may be another one than before.
+
+    Every process of a run calls this with its own `batches`; all take the same steps, and one writes.
 
     Args:
       config: the run.
       frozen: LandmarkNet, the identity centre, and the encoder if the identity loss is on.
       batches: of `data.pipeline.training_examples`.
-      preview: called with (step, averaged parameters) every `samples_every` steps.
+      preview: called with (step, averaged parameters) every `samples_every` steps, by all processes.
       step_function: what `train_step` is to its batches.
-      start: the state to begin with where there is no checkpoint; `initial_state` if None.
+      start: the state to begin with where there is no checkpoint, whole in every process; `initial_state` if None.
       deadline: on `time.monotonic`'s clock, when to stop; `max_minutes` from now, if set, if None.
-      saved: called with (step, state) after each checkpoint but those at a stop.
+      saved: called with (step, state) after each checkpoint but those at a stop, by all processes.
       annotate: called with the values of a log line; what it returns is added to them.
 
     Returns:
@@ -71,30 +94,38 @@ def train_denoiser(
     Raises:
       NonFiniteLoss: with the step; nothing is saved.
     """
-    train = config.train
-    step_fn = compiled_step(config, step_function)
-    state = initial_state(config) if start is None else start
+    train, mesh = config.train, make_mesh(config)
+    make = partial(initial_state, config)
+    like = abstract_state(make, mesh, config.devices)
+    step_fn = compiled_step(config, step_function, like)
+    frozen = placed(frozen, replicated(mesh))
     if deadline is None:
         deadline = time.monotonic() + 60 * train.max_minutes if train.max_minutes > 0 else math.inf
     with checkpoint.open_checkpoints(train) as manager, run_log(Path(train.out)) as log, stop_signal() as stopped:
-        restored = checkpoint.restore(manager, state)
+        restored = checkpoint.restore(manager, like, config)
         if restored is not None:
             state, position = restored
             batches.set_state(position)
-        step = int(state.step)
-        window = _Window(step)
+        elif start is not None:
+            state = placed(start, jax.tree.map(lambda leaf: leaf.sharding, like))
+        else:
+            state = born_sharded(make, like)
+        step, number = int(state.step), 0
+        window, agreed = _Window(step), largest_of_all()
+        step_fn = compiled_together(step_fn, f"the step after {step} is compiled")
         with progress_bar("training", train.steps, step) as progress:
             while step < train.steps:
-                state, metrics = step_fn(state, next(batches), frozen)
+                state, metrics = step_fn(state, global_batch(next(batches), mesh), frozen)
                 step += 1
                 window.add(metrics)
-                stop = step == train.steps or stopped() or time.monotonic() > deadline
+                number = agreed(stopped() or _TIME_IS_UP * (time.monotonic() > deadline))
+                stop = step == train.steps or number > 0
                 if stop or step % train.log_every == 0:
                     values = window.close(step, train.batch)
                     log(step, values | annotate(values))
                     progress(step, f"loss {values['loss']:.4f}, {values['images_per_second']:.1f} images/s")
                 if stop or step % train.checkpoint_every == 0:
-                    checkpoint.save(manager, step, state, batches.get_state())
+                    checkpoint.save(manager, step, state, batches.get_state(), config)
                     if not stop:
                         saved(step, state)
                 # None at a stop: whoever asks a run to stop gives it seconds.
@@ -103,7 +134,7 @@ def train_denoiser(
                 if stop:
                     break
         manager.wait_until_finished()
-        return state, stopped()
+        return state, number if number > _TIME_IS_UP else 0
 
 
 class _Window:

@@ -2,10 +2,13 @@
 
 The run is that of `idfsr_jax.training.run`: the same configuration, step, loss, averages, checkpoints and model folder.
 Only where its batches come from differs.
+
+The faces lie whole on every device of the mesh; one process only.
 """
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Int
 
 from idfsr_jax.config import Config, DataConfig
@@ -21,6 +25,7 @@ from idfsr_jax.data.resident import ResidentFaces, draw_batch, epoch_records, re
 from idfsr_jax.errors import BadConfig
 from idfsr_jax.training.folder import claim_folder, landmark_net, previewer
 from idfsr_jax.training.loop import train_denoiser
+from idfsr_jax.training.mesh import batch_sharding, make_mesh, placed, replicated, spread
 from idfsr_jax.training.randomness import step_key
 from idfsr_jax.training.speed import flops_of_step, peak_flops
 from idfsr_jax.training.start import bring_landmark_net, initial_state, started_from
@@ -50,6 +55,7 @@ def resident_train_step(
     *,
     config: Config,
     optimizer: optax.GradientTransformation,
+    sharding: NamedSharding | None = None,
 ) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
     """`train_step` on a batch drawn inside the compiled program.
 
@@ -59,10 +65,11 @@ def resident_train_step(
       frozen: see `train_step`.
       config: static.
       optimizer: static.
+      sharding: how the drawn batch is to lie.
     """
     faces, share = drawn_from
     batch = examples_of_step(faces, config.data, config.train.seed, state.step, config.train.batch)
-    return train_step(state, batch, frozen, config=config, optimizer=optimizer, share=share)
+    return train_step(state, spread(batch, sharding), frozen, config=config, optimizer=optimizer, share=share)
 
 
 class ResidentBatches:
@@ -167,8 +174,10 @@ def train_packed(
     deadline = None
     if config.train.max_minutes > 0:
         deadline = began + max(60 * config.train.max_minutes - SAVING_SECONDS, 1.0)
+    mesh = make_mesh(config)
     faces, shown, encoder, center = load_faces(pack, config)
-    say(f"{faces.images.shape[0]} faces on {jax.devices()[0].device_kind} after {time.monotonic() - began:.0f} s.")
+    kind = jax.devices()[0].device_kind
+    say(f"{faces.images.shape[0]} faces on {mesh.size} x {kind} after {time.monotonic() - began:.0f} s.")
     start = None
     if start_from is not None:
         start, brought_net = load_travel(start_from, config, initial_state(config))
@@ -189,12 +198,13 @@ def train_packed(
     def travel(step: int, state: TrainState) -> None:
         save_travel(out / "travel", config, state, frozen.landmark_net, center, describe(step))
 
+    everywhere = placed(faces, replicated(mesh))
     state, signal_number = train_denoiser(
         config,
         frozen,
-        ResidentBatches(faces, cooling(deadline, cool_minutes) if deadline is not None else lambda: 1.0),
+        ResidentBatches(everywhere, cooling(deadline, cool_minutes) if deadline is not None else lambda: 1.0),
         previewer(out, config, frozen, shown),
-        step_function=resident_train_step,
+        step_function=partial(resident_train_step, sharding=batch_sharding(mesh)),
         start=start,
         deadline=deadline,
         saved=travel,
@@ -214,7 +224,7 @@ def speedometer(
     state = jax.eval_shape(lambda: initial_state(config))
     arguments = (state, (faces, jnp.ones(())), frozen)
     flops = flops_of_step(resident_train_step, arguments, config, make_optimizer(config.train)) / config.train.batch
-    peak = peak_flops(jax.devices()[0].device_kind)
+    peak = (peak_flops(jax.devices()[0].device_kind) or 0.0) * make_mesh(config).size
 
     def annotate(values: Mapping[str, float]) -> dict[str, float]:
         rate = flops * values["images_per_second"]

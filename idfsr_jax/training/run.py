@@ -2,14 +2,17 @@
 
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from idfsr_jax.config import Config
 from idfsr_jax.data.pipeline import load_index, training_examples
 from idfsr_jax.models.id_encoder import load_id_encoder
+from idfsr_jax.training.distributed import is_main, wait_for_all
 from idfsr_jax.training.folder import claim_folder, landmark_net, previewer
 from idfsr_jax.training.loop import train_denoiser
+from idfsr_jax.training.mesh import make_mesh, whole
 from idfsr_jax.training.start import bring_landmark_net, started_from
 from idfsr_jax.training.step import Frozen
 from idfsr_jax.weights import save_model
@@ -21,6 +24,9 @@ def train(config: Config) -> int:
     Writes there: `config.json`, `landmark_net.safetensors` and its sum, `checkpoints/`, `log.jsonl`, `tensorboard/`,
     `samples/`, and `model/`, which `Restorer.load` reads.
 
+    Of several processes (`distributed.start_processes`) each calls this; the folder and the data set must be ones that
+    all of them see.
+
     Returns:
       The number of the signal that stopped it, or 0.
 
@@ -31,7 +37,8 @@ def train(config: Config) -> int:
       InputError: the data set is missing or damaged, or the loss is not finite.
     """
     out, data, seed = Path(config.train.out), config.data, config.train.seed
-    # The data first: a folder must not be claimed by a run that cannot begin.
+    # Devices and data first: a folder must not be claimed by a run that cannot begin.
+    make_mesh(config)
     index = load_index(data.dataset, data.train_split)
     shown = next(iter(training_examples(data, 0, 8, data.val_split)))
     start = None
@@ -49,9 +56,12 @@ def train(config: Config) -> int:
         encoder=load_id_encoder() if config.train.identity_loss > 0 else None,
         center=jnp.asarray(center),
     )
-    batches = iter(training_examples(data, seed, config.train.batch, data.train_split))
+    place = {"shard": jax.process_index(), "shards": jax.process_count()}
+    batches = iter(training_examples(data, seed, config.train.batch, data.train_split, **place))
     state, signal_number = train_denoiser(config, frozen, batches, previewer(out, config, frozen, shown), start=start)
     steps = int(state.step)
-    facts = {"images_seen": steps * config.train.batch}
-    save_model(out / "model", config, state.ema, frozen.landmark_net, center, steps, facts=facts)
+    averaged, facts = whole(state.ema), {"images_seen": steps * config.train.batch}
+    if is_main():
+        save_model(out / "model", config, averaged, frozen.landmark_net, center, steps, facts=facts)
+    wait_for_all("the model is written")
     return signal_number

@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from idfsr_jax.training import checkpoint
 from idfsr_jax.training.folder import previewer
 from idfsr_jax.training.landmarks import train_landmark_net
 from idfsr_jax.training.loop import compiled_step
+from idfsr_jax.training.mesh import abstract_state, batch_sharding, born_sharded, make_mesh, placed, replicated
 from idfsr_jax.training.resident import LandmarkBatches, load_faces, resident_train_step
 from idfsr_jax.training.speed import flops_of, flops_of_step, peak_flops
 from idfsr_jax.training.start import initial_state
@@ -57,7 +59,7 @@ def smoke(
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, out=str(out)))
     device = jax.devices()[0]
     elapsed = lambda: f"[{time.monotonic() - began:4.0f} s]"  # noqa: E731
-    say(f"{elapsed()} JAX {jax.__version__} on {len(jax.devices())} x {device.device_kind}")
+    say(f"{elapsed()} JAX {jax.__version__} on {make_mesh(config).size} x {device.device_kind}")
 
     faces, shown, encoder, center = load_faces(pack, config)
     say(f"{elapsed()} {faces.images.shape[0]} faces of {faces.images.shape[1]} px, {faces.images.nbytes / 1e6:.0f} MB")
@@ -70,7 +72,7 @@ def smoke(
     forward, step = forward_flops(config, state.params), _step_flops(config, state, faces, frozen)
     count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     say(f"{count / 1e6:.2f} M parameters; {forward / 1e9:.1f} GFLOP forward, {step / 1e9:.1f} GFLOP a trained image")
-    peak = peak_flops(device.device_kind)
+    peak = (peak_flops(device.device_kind) or 0.0) * make_mesh(config).size
     if peak:
         rates = ", ".join(f"{share * peak / step:.0f} at {share:.0%}" for share in _EXPECTED_SHARES)
         say(f"expected images/s: {rates} of the peak of {peak / 1e12:.0f} TFLOP/s")
@@ -115,8 +117,11 @@ def _step_flops(config: Config, state: Any, faces: Any, frozen: Frozen) -> float
 def _measure(config: Config, faces: Any, frozen: Frozen, steps: int) -> tuple[Any, str]:
     """The state after some steps; images a second, seconds to compile, and the memory taken, in words."""
     # As the training loop has it, so that what is compiled here need not be compiled there.
-    function = compiled_step(config, resident_train_step)
-    state, drawn_from = initial_state(config), (faces, jnp.ones(()))
+    mesh, make = make_mesh(config), partial(initial_state, config)
+    like = abstract_state(make, mesh, config.devices)
+    function = compiled_step(config, partial(resident_train_step, sharding=batch_sharding(mesh)), like)
+    faces, frozen = placed((faces, frozen), replicated(mesh))
+    state, drawn_from = born_sharded(make, like), (faces, jnp.ones(()))
     began = time.monotonic()
     state, metrics = jax.block_until_ready(function(state, drawn_from, frozen))
     compiling = time.monotonic() - began

@@ -10,6 +10,7 @@ import numpy as np
 from idfsr_jax.config import Config
 from idfsr_jax.errors import BadConfig
 from idfsr_jax.models.denoiser import init_denoiser
+from idfsr_jax.training.distributed import wait_for_all
 from idfsr_jax.training.folder import save_landmark_net
 from idfsr_jax.training.randomness import step_key
 from idfsr_jax.training.state import TrainState, create_state, make_optimizer
@@ -43,3 +44,4 @@ def bring_landmark_net(out: Path, params: Any) -> None:
     """Puts LandmarkNet into a run's folder, unless it has one, so that none is trained."""
     if not (out / "landmark_net.sha256").exists():
         save_landmark_net(out, params)
+    wait_for_all("LandmarkNet is brought")

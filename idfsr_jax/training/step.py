@@ -18,6 +18,7 @@ from idfsr_jax.models.denoiser import Denoiser
 from idfsr_jax.models.id_encoder import identity_of, unit_identity
 from idfsr_jax.models.landmark_net import estimate_landmarks
 from idfsr_jax.pictures import to_float
+from idfsr_jax.training.mesh import microbatches
 from idfsr_jax.training.randomness import step_key
 from idfsr_jax.training.state import TrainState, apply_gradients, ema_decay
 
@@ -83,29 +84,89 @@ def identity_loss(
     return alpha * (1.0 - jnp.sum(estimated * truth, axis=-1))
 
 
-def loss_fn(
-    params: Any, batch: Mapping[str, Array], frozen: Frozen, config: Config, key: PRNGKeyArray
-) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """The training loss of one batch, with its parts."""
+@flax.struct.dataclass
+class Examples:
+    """All that the loss of a batch is computed from, every random number drawn; each array begins with the axis b.
+
+    Attributes:
+      x0: the targets in [-1, 1].
+      x_t: the same, noised.
+      noise: what they were noised with.
+      log_snr: noise level of each.
+      condition: of each.
+      descriptor: raw, of each target.
+      landmarks: of each target, unit coordinates.
+    """
+
+    x0: Float[Array, "b s s 3"]
+    x_t: Float[Array, "b s s 3"]
+    noise: Float[Array, "b s s 3"]
+    log_snr: Float[Array, " b"]
+    condition: Condition
+    descriptor: Float[Array, "b d"]
+    landmarks: Float[Array, "b 68 2"]
+
+
+def draw_examples(batch: Mapping[str, Array], frozen: Frozen, config: Config, key: PRNGKeyArray) -> Examples:
+    """Degrades and noises a batch.
+
+    Always the whole batch, in whatever parts its loss is computed: who is given which noise must not depend on them.
+    """
     condition_key, time_key, noise_key, drop_key = jax.random.split(key, 4)
     x0, condition = condition_of(batch, frozen, config, condition_key)
     condition = drop(condition, drop_key, config.diffusion.condition_dropout)
     log_snr = draw_log_snr(time_key, x0.shape[0], x0.shape[1], config.diffusion)
     noise = jax.random.normal(noise_key, x0.shape)
     x_t = q_sample(x0, noise, log_snr)
-    v = Denoiser(config.model).apply({"params": params}, x_t, log_snr, condition)
-    loss = v_loss(v, x0, noise, log_snr, config.diffusion.min_snr_gamma).mean()
+    return Examples(x0, x_t, noise, log_snr, condition, batch["target_embedding"], batch["target_landmarks"])
+
+
+def examples_loss(
+    params: Any, examples: Examples, frozen: Frozen, config: Config
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """The training loss of some examples, with its parts."""
+    x0, x_t, log_snr = examples.x0, examples.x_t, examples.log_snr
+    v = Denoiser(config.model).apply({"params": params}, x_t, log_snr, examples.condition)
+    loss = v_loss(v, x0, examples.noise, log_snr, config.diffusion.min_snr_gamma).mean()
     parts = {"v_loss": loss}
     if config.train.identity_loss > 0:
         # Evenly spread noise levels are ordered within the batch, so a stride takes a fair share of them.
-        every = max(1, round(1 / config.train.identity_loss_fraction))
-        part = lambda z: z[::every]  # noqa: E731
+        part = lambda z: z[:: config.train.identity_every]  # noqa: E731
         estimate = jnp.clip(x0_from_v(part(x_t), part(v), part(log_snr)), -1.0, 1.0)
-        truth = unit_identity(part(batch["target_embedding"]), frozen.center)
-        landmarks = part(batch["target_landmarks"])
+        truth = unit_identity(part(examples.descriptor), frozen.center)
+        landmarks = part(examples.landmarks)
         parts["identity_loss"] = identity_loss(estimate, truth, landmarks, frozen, part(log_snr)).mean()
         loss = loss + config.train.identity_loss * parts["identity_loss"]
     return loss, parts | {"loss": loss}
+
+
+def mean_gradients(
+    params: Any, examples: Examples, frozen: Frozen, config: Config
+) -> tuple[Any, dict[str, Float[Array, ""]]]:
+    """Gradients of the loss of all examples, and its parts, computed `train.accumulate` parts of them one by one.
+
+    Equal to those of all at once but for rounding, as every part has as many examples, and as many that bear the
+    identity loss.
+    """
+    count = config.train.accumulate
+    gradients_of = jax.grad(examples_loss, has_aux=True)
+    if count == 1:
+        return gradients_of(params, examples, frozen, config)
+
+    # Bare arrays: stacked, the parts have an axis more than the types of `Examples` say.
+    arrays, structure = jax.tree.flatten(examples)
+    parts = microbatches(arrays, count, config.train.identity_every if config.train.identity_loss > 0 else 1)
+
+    def gradients_of_part(part: list[Array]) -> tuple[Any, dict[str, Array]]:
+        return gradients_of(params, jax.tree.unflatten(structure, part), frozen, config)
+
+    def add(total: Any, part: list[Array]) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, gradients_of_part(part)), None
+
+    shapes = jax.eval_shape(lambda: gradients_of_part([array[0] for array in parts]))
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    total, _ = jax.lax.scan(add, zeros, parts)
+    return jax.tree.map(lambda leaf: leaf / count, total)
 
 
 def train_step(
@@ -122,7 +183,8 @@ def train_step(
     `share` shortens the step: AdamW's is proportional to the learning rate, whose schedule is the optimiser's.
     """
     key = step_key(config.train.seed, "train", state.step)
-    gradients, metrics = jax.grad(loss_fn, has_aux=True)(state.params, batch, frozen, config, key)
+    examples = draw_examples(batch, frozen, config, key)
+    gradients, metrics = mean_gradients(state.params, examples, frozen, config)
     decay = ema_decay(state.step, batch["target"].shape[0], config.train.ema_halflife_images)
     metrics["gradient_norm"] = optax.tree.norm(gradients)
     return apply_gradients(state, gradients, optimizer, decay, share), metrics

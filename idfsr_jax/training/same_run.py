@@ -1,0 +1,45 @@
+"""What a run may not change when it goes on."""
+
+import dataclasses
+import json
+import operator
+from pathlib import Path
+from typing import Any
+
+from idfsr_jax.config import Config, from_dict
+from idfsr_jax.errors import BadConfig
+
+
+def difference(before: Config, now: Config) -> tuple[str, Any, Any] | None:
+    """The first field in which two configurations are of different runs: its dotted name and both values.
+
+    Not among those fields is what only says how long a run is, on what machines it runs, and how often it tells.
+    """
+    for name in _fixed_fields(now):
+        old, new = (operator.attrgetter(name)(each) for each in (before, now))
+        if old != new:
+            return name, old, new
+    return None
+
+
+def _fixed_fields(config: Config) -> list[str]:
+    sections = ("data", "model", "diffusion", "landmarks")
+    parts = [(section, getattr(config, section)) for section in sections]
+    fields = [f"{section}.{field.name}" for section, part in parts for field in dataclasses.fields(part)]
+    return [*fields, "train.start_from", "train.seed", "train.batch"]
+
+
+def read_config(path: str | Path, recorded: bytes | dict[str, Any]) -> Config:
+    """The config that a run left behind; a field that it did not know yet has its default.
+
+    Args:
+      path: where it comes from, for the complaint.
+      recorded: it, as JSON or read from JSON.
+
+    Raises:
+      BadConfig: it is damaged.
+    """
+    try:
+        return from_dict(Config, json.loads(recorded) if isinstance(recorded, bytes) else recorded)
+    except (BadConfig, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadConfig(f"{path}: is damaged, so that the run cannot be told; choose another train.out.") from error

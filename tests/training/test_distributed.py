@@ -1,0 +1,255 @@
+"""Several real processes over loopback, through the real command; and how they are told where the others are."""
+
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from idfsr_jax.data.identity_faces import IdentityFaces
+from idfsr_jax.data.parts import FaceRecord
+from idfsr_jax.training.distributed import NoCluster, connection, largest_of_all, spare_threads, start_processes
+from idfsr_jax.weights import load_model
+
+ROOT = Path(__file__).parents[2]
+STEPS = 8
+CONFIG = """
+from idfsr_jax.config import *
+
+config = Config(
+    name="spread",
+    data=DataConfig(dataset={dataset!r}, size=16, scales=(4, 8), scale_weights=(1.0, 1.0)),
+    model=ModelConfig(channels=(8,), blocks=(1,), attention_at=1, embedding=16, identity_tokens=1),
+    landmarks=LandmarkConfig(size=16, channels=(4,), steps=1, batch=2, low_resolution_widths=(2, 4)),
+    train=TrainConfig(out={out!r}, steps={steps}, batch=8, warmup_steps=1, log_every=1, checkpoint_every=4,
+                      keep_checkpoints=9, samples_every=100000),
+    devices=DeviceConfig(fsdp_least=64),
+    sample=SampleConfig(steps=1),
+)
+"""
+
+
+def test_explicit_addresses_are_read():
+    assert connection("node7:1234,2,8", {}) == {
+        "coordinator_address": "node7:1234",
+        "num_processes": 8,
+        "process_id": 2,
+        "cluster_detection_method": "deactivate",
+    }
+    assert connection("[::1]:1234,0,1", {})["coordinator_address"] == "[::1]:1234"
+    assert connection("auto", {}) == {}
+
+
+def test_launchers_are_told_apart():
+    assert connection("slurm", {"SLURM_PROCID": "0"}) == {"cluster_detection_method": "slurm"}
+    ranks = {"OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_LOCAL_RANK": "1"}
+    four = ranks | {"OMPI_MCA_orte_hnp_uri": "1314521088.0;tcp://10.0.0.1:4242"}
+    assert connection("mpi", four) == {"cluster_detection_method": "ompi"}
+    five = connection("mpi", ranks | {"JAX_COORDINATOR_ADDRESS": "node0:1234"})
+    assert (five["coordinator_address"], five["num_processes"], five["process_id"]) == ("node0:1234", 4, 3)
+    assert five["local_device_ids"] == 1
+    with pytest.raises(NoCluster, match="set JAX_COORDINATOR_ADDRESS=HOST:PORT"):
+        connection("mpi", ranks)
+
+
+@pytest.mark.parametrize(
+    ("where", "sentence"),
+    [
+        ("pmi", "--distributed pmi: cannot be understood; give auto, slurm, mpi, or HOST:PORT,INDEX,COUNT"),
+        ("node7,0,2", "--distributed node7,0,2: cannot be understood"),
+        ("node7:1234,0", "--distributed node7:1234,0: cannot be understood"),
+        ("node7:1234,2,2", "--distributed node7:1234,2,2: cannot be; give auto"),
+        ("node7:99999,0,2", "--distributed node7:99999,0,2: cannot be; give auto"),
+        ("slurm", "--distributed slurm: SLURM_PROCID is not set; start the processes with srun."),
+        ("mpi", "--distributed mpi: OMPI_COMM_WORLD_RANK is not set; start the processes with Open MPI's mpirun."),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_sentence(where, sentence):
+    with pytest.raises(NoCluster, match=re.escape(sentence)):
+        connection(where, {})
+
+
+def test_no_cluster_is_a_sentence(tmp_path):
+    config = tmp_path / "mine.py"
+    config.write_text(
+        f"from idfsr_jax.config import *\nconfig = Config(train=TrainConfig(out={str(tmp_path / 'o')!r}))"
+    )
+    launched = ("SLURM_", "OMPI_", "KUBERNETES_", "JAX_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(launched)}
+    command = [sys.executable, "-m", "idfsr_jax.cli", "train", str(config), "--distributed", "auto"]
+    done = subprocess.run(
+        command,
+        env=environment | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    hint = "start it with srun or mpirun, or give HOST:PORT,INDEX,COUNT."
+    assert (done.returncode, done.stderr) == (2, f"idfsr: --distributed auto: no cluster was found here; {hint}\n")
+
+
+def test_devices_of_one_process_never_have_all_threads_waiting(monkeypatch):
+    monkeypatch.setenv("NPROC", "2")
+    spare_threads(1)
+    assert os.environ["NPROC"] == "2"
+    spare_threads(8)
+    assert int(os.environ["NPROC"]) > 8
+    monkeypatch.setenv("NPROC", "64")
+    spare_threads(8)
+    assert os.environ["NPROC"] == "64"
+
+
+def test_one_process_alone_starts_nothing():
+    start_processes("")
+    assert not jax.distributed.is_initialized()
+
+
+def test_alone_one_agrees_at_once():
+    agreed = largest_of_all()
+    assert [agreed(number) for number in (0, 15, 0)] == [0, 15, 0]
+
+
+def _record(photo: str, landmarks: np.ndarray) -> FaceRecord:
+    """A picture of noise, a function of its name."""
+    digest = hashlib.sha256(photo.encode())
+    rng = np.random.default_rng(list(digest.digest()))
+    file = io.BytesIO()
+    Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(file, "JPEG")
+    descriptor = rng.normal(size=128).astype(np.float32)
+    return FaceRecord(photo, file.getvalue(), landmarks, descriptor, digest.hexdigest())
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def _cache(tmp_path: Path) -> dict[str, str]:
+    """Compiled code is kept beside, and not among, that of the tests: these processes have other devices."""
+    kept = jax.config.jax_compilation_cache_dir
+    folder = Path(kept).with_name(f"{Path(kept).name}-train") if kept else tmp_path / "xla"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return {
+        "JAX_COMPILATION_CACHE_DIR": str(folder),
+        "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**28),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+
+
+def _slurm(port: int, index: int, count: int) -> dict[str, str]:
+    """What Slurm would tell a process; JAX makes the port of the job's number."""
+    return {"SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "127.0.0.1", "SLURM_NTASKS": str(count),
+            "SLURM_PROCID": str(index), "SLURM_LOCALID": "0", "JAX_COORDINATOR_PORT": str(port)}  # fmt: skip
+
+
+@pytest.fixture
+def start(tmp_path, face_crop):
+    """A function that starts `idfsr train` in some processes, of two devices each, as a user or Slurm would."""
+    photos = {"train": [f"{person}/{n}.jpg" for person in "ABCD" for n in range(3)], "val": ["E/0.jpg", "E/1.jpg"]}
+    records = {
+        split: (lambda names=names: ((name[0], _record(name, face_crop.landmarks)) for name in names))
+        for split, names in photos.items()
+    }
+    IdentityFaces(data_dir=tmp_path / "data", records=records, encoder="test").download_and_prepare()
+    started: list[subprocess.Popen] = []
+    config, common = tmp_path / "spread.py", {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"} | _cache(tmp_path)
+    config.write_text(CONFIG.format(dataset=str(tmp_path / "data"), out=str(tmp_path / "run"), steps=STEPS))
+
+    def processes(out: Path, count: int, *options: str, slurm: bool = False) -> list[subprocess.Popen]:
+        port = _free_port()
+        for index in range(count):
+            own = {"JAX_NUM_CPU_DEVICES": "2" if count > 1 else "1"} | (_slurm(port, index, count) if slurm else {})
+            where = [] if count == 1 else ["--distributed", "slurm" if slurm else f"127.0.0.1:{port},{index},{count}"]
+            command = [sys.executable, "-m", "idfsr_jax.cli", "train", str(config), "--train.out", str(out)]
+            environment = os.environ | common | own
+            started.append(
+                subprocess.Popen([*command, *where, *options], env=environment, stderr=subprocess.PIPE, text=True)
+            )
+        return started[-count:]
+
+    yield processes
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def _log(out: Path) -> list[dict]:
+    path = out / "log.jsonl"
+    # The last line may be being written.
+    return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")] if path.exists() else []
+
+
+def _wait_until(ready: Callable[[], bool], processes: list[subprocess.Popen]) -> None:
+    deadline = time.monotonic() + 400
+    while not ready():
+        for process in processes:
+            assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def _finish(processes: list[subprocess.Popen]) -> list[int]:
+    said = [process.communicate(timeout=400)[1] for process in processes]
+    assert all("Traceback" not in text for text in said), said
+    return [process.returncode for process in processes]
+
+
+def _differences(one: Path, other: Path) -> tuple[float, float]:
+    """Largest difference of the losses of any step, and of any parameter of the models."""
+    ours, theirs = ({line["step"]: line["loss"] for line in _log(out)} for out in (one, other))
+    assert set(ours) == set(theirs) == set(range(1, STEPS + 1))
+    assert len(set(ours.values())) > STEPS // 2
+    params = [jax.tree.leaves(load_model(out / "model").denoiser) for out in (one, other)]
+    loss = max(abs(ours[step] - theirs[step]) for step in ours)
+    return loss, max(float(np.abs(a - b).max()) for a, b in zip(*params, strict=True))
+
+
+@pytest.mark.timeout(1800)
+def test_two_processes_train_as_one_does_and_stop_and_go_on_together(start, tmp_path):
+    alone, pair, later = tmp_path / "alone", tmp_path / "pair", tmp_path / "later"
+    assert _finish(start(alone, 1)) == [0]
+
+    # Both share the state between their devices, and the signal reaches only the one that writes nothing.
+    processes = start(pair, 2, "--devices.fsdp", "4")
+    # Signals are heard from here on, and the first step is being compiled.
+    _wait_until((pair / "log.jsonl").exists, processes)
+    time.sleep(0.3)
+    processes[1].send_signal(signal.SIGTERM)
+    assert _finish(processes) == [128 + signal.SIGTERM] * 2
+    stopped = len(_log(pair))
+    assert 0 < stopped < STEPS
+    assert (pair / "checkpoints" / str(stopped)).is_dir()
+    assert json.loads((pair / "model" / "model.json").read_text())["steps"] == stopped
+    shutil.copytree(pair, later)
+
+    # On they go as two, told so by Slurm, with a copy of the state on each device; and in a copy of the folder as one.
+    assert _finish(start(pair, 2, slurm=True)) == [0, 0]
+    assert _finish(start(later, 1)) == [0]
+    for out in (pair, later):
+        assert [line["step"] for line in _log(out)] == list(range(1, STEPS + 1))
+        loss, params = _differences(out, alone)
+        assert loss <= 2e-6 and params <= 1e-6, (out, loss, params)  # the log has six digits
+    assert [path.name for path in (pair / "samples").iterdir()] == [f"{STEPS:07d}.png"]
+
+
+@pytest.mark.timeout(900)
+def test_a_mistake_is_said_by_all_and_leaves_nobody_waiting(start, tmp_path):
+    processes = start(tmp_path / "run", 2, "--devices.data", "3", "--train.batch", "12")
+    said = [process.communicate(timeout=300)[1] for process in processes]
+    assert [process.returncode for process in processes] == [2, 2], said
+    assert all("devices.data=3: 2 processes have 4 devices and must use all of them; give 0." in text for text in said)
+    assert not (tmp_path / "run").exists()
