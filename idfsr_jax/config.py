@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from idfsr_jax.errors import BadConfig
 
+ARCFACE_PREFIX = "arcface:"
+
 
 @dataclass(frozen=True)
 class ReferenceMixture:
@@ -68,7 +70,11 @@ class ModelConfig:
     head_width: int = 32
     embedding: int = 256
     """Width of the modulation vector made of log-SNR, scale and identity."""
+    encoder: str = "dlib"
+    """The face recogniser that identities come from: `dlib`, or `arcface:PATH` of an IResNet as .onnx or .safetensors.
+    The data set must be prepared with the same (`idfsr prepare --encoder`)."""
     identity_dim: int = 128
+    """Length of its descriptors: 128 for dlib, 512 for ArcFace."""
     identity_tokens: int = 4
     mask: Literal["full", "tone", "none"] = "full"
     """`full` hides the LR face (the paper); `tone` keeps its coarsest light; `none` is an ablation."""
@@ -189,7 +195,8 @@ class EvaluateConfig:
     ablations: tuple[str, ...] = ()
     """Further models, as NAME=FOLDER (`no_mask=runs/no_mask/model`)."""
     judges: tuple[str, ...] = ("dlib",)
-    """Who judges identity: `dlib`, or the path of a face recogniser in ONNX (ArcFace, AdaFace)."""
+    """Who judges identity: `dlib`, `encoder` for the model's own encoder whichever it is, or the path of a face
+    recogniser in ONNX (ArcFace, AdaFace)."""
     scales: tuple[int, ...] = ()
     """Of the protocol's scales these only; all if empty."""
     degradations: tuple[str, ...] = ()

@@ -29,6 +29,7 @@ from idfsr_jax.evaluation.report import Results, write_report
 from idfsr_jax.evaluation.statistics import real_pairs, set_distances
 from idfsr_jax.evaluation.study import Case, Study, cases_of, load_study
 from idfsr_jax.evaluation.units import Unit, measured_unit
+from idfsr_jax.models.id_encoder import require_encoder
 from idfsr_jax.pictures import to_float
 from idfsr_jax.restorer import Restorer
 
@@ -52,9 +53,13 @@ def evaluate(config: Config) -> dict[str, Any]:
     main = restorers[""]
     protocol = protocol_of(config)
     study = load_study(protocol, config.data.dataset, main.config.data.size, main.config.data.scales)
+    remedy = "prepare it with the model's encoder (`idfsr prepare --encoder`)"
+    require_encoder(study.index.encoder, main.model.encoder, config.data.dataset, remedy)
     for name, restorer in restorers.items():
         if restorer.config.data.size != study.size:
             raise BadConfig(f"{name}: makes {restorer.config.data.size} px and the others {study.size}; leave it out.")
+        if restorer.model.encoder != main.model.encoder:
+            raise BadConfig(f"{name}: has another ID encoder than the evaluated model; leave it out.")
     judges = [real_vectors(judge, study, options.batch) for judge in
               load_judges(options.judges, main.encoder, main.model.center)]  # fmt: skip
     ablations = {name: restorer.config for name, restorer in restorers.items() if name}
