@@ -91,6 +91,34 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
+class AutoencoderConfig:
+    """An image autoencoder whose latents are diffused; names and defaults are those of diffusers' `AutoencoderKL`."""
+
+    in_channels: int = 3
+    out_channels: int = 3
+    block_out_channels: tuple[int, ...] = (64,)
+    """Width of each resolution, finest first; each next one has half the side."""
+    layers_per_block: int = 1
+    """Residual blocks of the encoder at each resolution; the decoder has one more."""
+    latent_channels: int = 4
+    norm_num_groups: int = 32
+    sample_size: int = 32
+    """Side of the pictures that it was trained on, pixels."""
+    scaling_factor: float = 0.18215
+    """Latents are multiplied by it before they are diffused, for unit variance."""
+    shift_factor: float | None = None
+    """Subtracted before that."""
+    latents_mean: tuple[float, ...] | None = None
+    """Of each channel, in place of `shift_factor`."""
+    latents_std: tuple[float, ...] | None = None
+    """Of each channel, to be divided by as well."""
+    force_upcast: bool = True
+    use_quant_conv: bool = True
+    use_post_quant_conv: bool = True
+    mid_block_add_attention: bool = True
+
+
+@dataclass(frozen=True)
 class DiffusionConfig:
     """Noise schedule and loss weighting."""
 

@@ -162,7 +162,7 @@ def require_encoder(found: str, wanted: str, what: str, remedy: str) -> None:
 
 
 def require_kind(name: str, dimension: int, config: ModelConfig, what: str) -> None:
-    """As `require_encoder`, as far as can be told without the encoder's file, which a pack brings itself.
+    """Checks what can be told of embeddings without the encoder's file, which a pack brings itself.
 
     Args:
       name: of the encoder that made the embeddings.
@@ -176,7 +176,7 @@ def require_kind(name: str, dimension: int, config: ModelConfig, what: str) -> N
     if (name == DLIB_NAME) != (config.encoder == "dlib") or dimension != config.identity_dim:
         raise BadConfig(
             f"{what}: holds {dimension} numbers a face of the encoder {name}, which model.encoder, {config.encoder!r}, "
-            f"and model.identity_dim, {config.identity_dim}, do not fit; change them or pack another data set."
+            f"and model.identity_dim, {config.identity_dim}, do not fit; change them or the data set."
         )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from idfsr_jax.config import Config
 from idfsr_jax.data.pipeline import load_index, training_examples
-from idfsr_jax.models.id_encoder import encoder_name, encoder_of, require_encoder
+from idfsr_jax.models.id_encoder import encoder_name, encoder_of, require_encoder, require_kind
 from idfsr_jax.training.folder import claim_folder, landmark_net, previewer
 from idfsr_jax.training.loop import train_denoiser
 from idfsr_jax.training.start import bring_landmark_net, started_from
@@ -35,11 +35,11 @@ def train(config: Config) -> int:
     index = load_index(data.dataset, data.train_split)
     remedy = f"prepare it with `idfsr prepare --encoder {config.model.encoder}`, or change model.encoder"
     require_encoder(index.encoder, encoder_name(config.model.encoder), data.dataset, remedy)
-    encoder = encoder_of(config.model)
+    require_kind(index.encoder, index.embeddings.shape[1], config.model, data.dataset)
     shown = next(iter(training_examples(data, 0, 8, data.val_split)))
     start = None
     if config.train.start_from:
-        start, landmark_params = started_from(config, encoder.name)
+        start, landmark_params = started_from(config, index.encoder)
     claim_folder(out, config)
     if start is not None:
         bring_landmark_net(out, landmark_params)
@@ -49,12 +49,12 @@ def train(config: Config) -> int:
         landmark_net=landmark_net(
             out, config, lambda: iter(training_examples(data, seed, config.landmarks.batch, data.train_split))
         ),
-        encoder=encoder if config.train.identity_loss > 0 else None,
+        encoder=encoder_of(config.model) if config.train.identity_loss > 0 else None,
         center=jnp.asarray(center),
     )
     batches = iter(training_examples(data, seed, config.train.batch, data.train_split))
     state, signal_number = train_denoiser(config, frozen, batches, previewer(out, config, frozen, shown), start=start)
     steps = int(state.step)
     facts = {"images_seen": steps * config.train.batch}
-    save_model(out / "model", config, state.ema, frozen.landmark_net, center, steps, facts=facts, encoder=encoder.name)
+    save_model(out / "model", config, state.ema, frozen.landmark_net, center, steps, facts=facts, encoder=index.encoder)
     return signal_number

@@ -27,7 +27,7 @@ def points_of(shape):
 def test_transform_is_the_least_squares_similarity(photograph):
     landmarks = points_of(photograph[1]).astype(np.float64)
     used = [*range(27, 55), *range(60, 65)]
-    reference = skimage.transform.SimilarityTransform.from_estimate(chip._TEMPLATE, landmarks[used])
+    reference = skimage.transform.SimilarityTransform.from_estimate(chip.DLIB_CHIP.positions, landmarks[used])
     np.testing.assert_allclose(chip.chip_transform(landmarks), reference.params[:2], atol=1e-9)
 
 

@@ -20,15 +20,11 @@ def encoder():
     return IdEncoder(params, "arcface-random", network)
 
 
-@pytest.mark.parametrize(("side", "worst"), [(128, 1.01), (256, 40)])
-def test_chips_equal_those_cut_on_the_host(face_crop, side, worst):
-    """Of crops that must be reduced first nearly: another filter does it, which shows at edges."""
-    image = resize_crop(face_crop.image, side)
+def test_chips_equal_those_cut_on_the_host(face_crop):
+    image = resize_crop(face_crop.image, 128)
     ours = np.asarray(face_chips(to_float(image)[None], jnp.asarray(face_crop.landmarks[None]), ARCFACE_CHIP))[0]
-    host = cut_chip(image, face_crop.landmarks * side, ARCFACE_CHIP).astype(np.float32)
-    inside = np.s_[20:100, 20:92]
-    assert np.abs(ours - host)[inside].max() < worst
-    assert np.abs(ours - host)[inside].mean() < worst / 10
+    host = cut_chip(image, face_crop.landmarks * 128, ARCFACE_CHIP).astype(np.float32)
+    np.testing.assert_allclose(ours[20:100, 20:92], host[20:100, 20:92], atol=1.01)  # the host's are whole numbers
 
 
 def test_fine_crops_are_antialiased(face_crop):
@@ -50,7 +46,7 @@ def test_the_gradient_reaches_the_picture_and_equals_finite_differences(encoder,
         images = jnp.asarray(image[None] / 127.5 - 1.0)
         landmarks = jnp.asarray(points.astype(np.float64))
         gradients = jax.jit(jax.grad(value, argnums=(0, 1)))(images, landmarks)
-        rng, step = np.random.default_rng(1), 1e-6
+        rng, step = np.random.default_rng(1), 1e-8  # bilinear samples have a kink at every pixel
         for place, argument in enumerate((images, landmarks)):
             along = jnp.asarray(rng.normal(size=argument.shape))
             moved = [(images, landmarks) for _ in range(2)]
