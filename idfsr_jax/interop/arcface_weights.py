@@ -169,4 +169,6 @@ def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise BadWeights(f"{path}: cannot be read ({error.strerror}); give an ArcFace recogniser.") from error
+        raise BadWeights(
+            f"{path}: cannot be read ({error.strerror}); give an ArcFace recogniser, by --encoder if it moved."
+        ) from error

@@ -129,7 +129,9 @@ def _read_config(path: Path) -> AutoencoderConfig:
     if other:
         raise BadWeights(f"{path}: describes another network ({', '.join(sorted(other))}); give a plain AutoencoderKL.")
     fields = {field.name for field in dataclasses.fields(AutoencoderConfig)}
-    given = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in fields}
+    given: dict[str, Any] = {
+        name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in fields
+    }
     try:
         return AutoencoderConfig(**given)
     except TypeError as error:

@@ -15,9 +15,11 @@ SHAPE = (1, 8, 8, 4)
 STEPS = 10
 
 
-def model(module, x, level):
-    """Any smooth function that reacts to all of its input, in either library."""
-    return 0.8 * module.sin(1.3 * x + 0.1 * level)
+def network(module, x, level, prediction):
+    """Any smooth estimate of x0 that reacts to all of its input, as v or as epsilon, in either library."""
+    alpha, sigma = module.sqrt(1.0 / (1.0 + module.exp(-level))), module.sqrt(1.0 / (1.0 + module.exp(level)))
+    x0 = 0.8 * module.sin(1.3 * x + 0.1 * level)
+    return (x - alpha * x0) / sigma if prediction == "epsilon" else (alpha * x - x0) / sigma
 
 
 @pytest.mark.parametrize(("betas", "start", "end"), [("scaled_linear", 0.00085, 0.012), ("linear", 0.0001, 0.02)])
@@ -37,14 +39,15 @@ def test_timesteps_are_those_of_diffusers(spacing, offset, steps):
     np.testing.assert_array_equal(spaced_timesteps(spacing, steps, offset=offset), scheduler.timesteps.numpy())
 
 
-def their_run(scheduler, noise, levels):
+def their_run(scheduler, noise, levels, prediction):
     """What their network sees at every step, and the result; float64, so that the rounding is ours."""
     scheduler.alphas_cumprod = torch.from_numpy(1.0 / (1.0 + np.exp(-levels)))
     scheduler.set_timesteps(STEPS)
     x, seen = torch.from_numpy(noise).double(), []
     for t in scheduler.timesteps:
         seen.append(x.numpy().copy())
-        x = scheduler.step(model(torch, x, float(levels[int(t)])), t, x).prev_sample
+        output = network(torch, x, torch.tensor(levels[int(t)]), prediction)
+        x = scheduler.step(output, t, x).prev_sample
     return [*seen, x.numpy()], scheduler.timesteps.numpy()
 
 
@@ -60,12 +63,12 @@ def test_every_step_equals_diffusers(sampler, prediction, spacing):
     else:
         scheduler = DPMSolverMultistepScheduler(**options, solver_order=2, final_sigmas_type="zero")
     noise = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
-    expected, timesteps = their_run(scheduler, noise, levels)
+    expected, timesteps = their_run(scheduler, noise, levels, prediction)
     seen = []
 
     def denoise(x, level):
         jax.debug.callback(lambda value: seen.append(np.array(value)), x, ordered=True)
-        output = model(jnp, x, level[:, None, None, None])
+        output = network(jnp, x, level[:, None, None, None], prediction)
         return output if prediction == "v_prediction" else schedule.v_from_noise(x, output, level)
 
     at = jnp.asarray(levels[timesteps], jnp.float32)
