@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from idfsr_jax.face import read_image
-from idfsr_jax.models.id_encoder import DlibResNet, load_id_encoder
+from idfsr_jax.models.id_encoder import chip_descriptors, load_id_encoder
 
 
 def main() -> int:
@@ -48,12 +48,12 @@ def main() -> int:
     began = time.perf_counter()
     expected = np.array([recogniser.compute_face_descriptor(chip) for chip in chips])
     dlib_seconds = time.perf_counter() - began
-    parameters = load_id_encoder()
-    describe = jax.jit(lambda parameters, chips: DlibResNet().apply({"params": parameters}, chips))
+    encoder = load_id_encoder()
+    describe = jax.jit(chip_descriptors)
     batch = jnp.asarray(np.stack(chips), jnp.float32)
-    describe(parameters, batch).block_until_ready()  # type: ignore[union-attr]
+    describe(encoder, batch).block_until_ready()
     began = time.perf_counter()
-    ours = np.asarray(describe(parameters, batch))
+    ours = np.asarray(describe(encoder, batch))
     seconds = time.perf_counter() - began
 
     cosines = np.sum(ours * expected, 1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(expected, axis=1)

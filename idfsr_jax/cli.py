@@ -69,6 +69,7 @@ def _dispatch(arguments: list[str]) -> int:
     named: dict[str, Callable[..., int]] = {
         "prepare": commands.prepare,
         "pack": commands.pack,
+        "convert": commands.convert,
         "train": commands.train,
         "fit": commands.fit,
         "restore": commands.restore,

@@ -43,6 +43,7 @@ def prepare(
     splits: OptionalPath = None,
     workers: OptionalInt = None,
     rule: Literal["only", "central"] = "central",
+    encoder: str = "dlib",
 ) -> int:
     """Makes a data set of a folder of identities, and reports which photographs were refused and why.
 
@@ -54,6 +55,8 @@ def prepare(
       splits: Folder of train.txt, val.txt and test.txt with identity names, one a line. Without it all are in train.
       workers: Processes that read photographs; one for each core if not given, 0 for none but this one.
       rule: Which face counts where several are found: the central one, or none of them.
+      encoder: The face recogniser whose descriptors are stored: dlib, or arcface:PATH (see docs/encoders.md). Models
+        are trained with the same one.
     """
     photos = required(photos, "--photos", "the folder that holds one folder for each person")
     out = required(out, "--out", "the folder to write the data set to")
@@ -66,7 +69,7 @@ def prepare(
     require_writable(out)
     from idfsr_jax.data.prepare import prepare as prepare_photographs
 
-    prepare_photographs(photos, out, splits=splits, workers=workers, rule=rule).print()
+    prepare_photographs(photos, out, splits=splits, workers=workers, rule=rule, encoder=encoder).print()
     return 0
 
 
@@ -75,6 +78,7 @@ def pack(
     out: Required = None,
     side: int = 128,
     quality: int = 80,
+    encoder: str = "dlib",
 ) -> int:
     """Packs a prepared data set small, for training on another machine (`python -m idfsr_jax.training.packed`).
 
@@ -83,6 +87,7 @@ def pack(
       out: Folder to write to; about 38 MB for LFW at the default side and quality.
       side: Side of the packed crops, in pixels.
       quality: Quality of their compression (WebP), from 0 to 100.
+      encoder: The face recogniser that the data set was prepared with: dlib, or arcface:PATH.
     """
     data = required(data, "--data", "the folder that `idfsr prepare` wrote")
     out = required(out, "--out", "the folder to write the pack to")
@@ -103,7 +108,7 @@ def pack(
         def show(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        report = pack_dataset(data, out, side=side, quality=quality, progress=show)
+        report = pack_dataset(data, out, side=side, quality=quality, encoder=encoder, progress=show)
     _say(f"{out}: {report}")
     return 0
 
@@ -112,6 +117,7 @@ def fit(
     photos: RequiredSeveral = (),
     out: Required = None,
     weights: OptionalPath = None,
+    encoder: Annotated[str | None, tyro.conf.arg(metavar="arcface:PATH", help_behavior_hint="")] = None,
 ) -> int:
     """Fits an identity to 1 to 20 photographs of one person; the model itself stays as it is.
 
@@ -119,6 +125,7 @@ def fit(
       photos: Photographs of one person, or a folder of them.
       out: The identity file to write, a few kilobytes (me.safetensors).
       weights: Folder of a trained model; the one that ships with the package if not given.
+      encoder: Where the face recogniser lies that an ArcFace model was trained with, if not where it lay then.
     """
     pictures = photographs_of(photos, "photographs of the person")
     out = required(out, "--out", "the identity file to write, for example me.safetensors")
@@ -131,7 +138,7 @@ def fit(
     from idfsr_jax.restorer import Restorer
 
     use_compile_cache()
-    restorer = Restorer.load(weights)
+    restorer = Restorer.load(weights, encoder)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("fitting", total=restorer.config.fit.steps)
         person = restorer.fit(pictures, progress=lambda step, loss: bar.update(task, completed=step))
@@ -234,6 +241,27 @@ def restore(
     if failed and len(pictures) > 1:
         print(f"idfsr: {failed} of {len(pictures)} inputs could not be restored.", file=sys.stderr)
     return 2 if failed else 0
+
+
+def convert(weights: Required = None, out: Required = None) -> int:
+    """Makes a safetensors file of a PyTorch checkpoint of an ArcFace recogniser, which then can be an encoder.
+
+    The checkpoint is opened by PyTorch, which must be installed, and only if it holds nothing but tensors.
+
+    Args:
+      weights: The checkpoint (.pth), with the layers' names of insightface's arcface_torch.
+      out: Folder to write to.
+    """
+    weights = required(weights, "--weights", "a PyTorch checkpoint of an ArcFace recogniser, for example backbone.pth")
+    out = required(out, "--out", "the folder to write the safetensors file to")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; give a folder to write to.")
+    require_writable(out)
+    from idfsr_jax.interop.torch_weights import convert_checkpoint
+
+    path, digest = convert_checkpoint(weights, out)
+    _say(f"{path}: SHA-256 {digest}; use it as --encoder arcface:{path}")
+    return 0
 
 
 def train(config: tyro.conf.Positional[Path], distributed: Distributed = "") -> int:

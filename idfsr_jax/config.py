@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from idfsr_jax.errors import BadConfig
 
+ARCFACE_PREFIX = "arcface:"
+
 
 @dataclass(frozen=True)
 class ReferenceMixture:
@@ -68,7 +70,11 @@ class ModelConfig:
     head_width: int = 32
     embedding: int = 256
     """Width of the modulation vector made of log-SNR, scale and identity."""
+    encoder: str = "dlib"
+    """The face recogniser that identities come from: `dlib`, or `arcface:PATH` of an IResNet as .onnx or .safetensors.
+    The data set must be prepared with the same (`idfsr prepare --encoder`)."""
     identity_dim: int = 128
+    """Length of its descriptors: 128 for dlib, 512 for ArcFace."""
     identity_tokens: int = 4
     mask: Literal["full", "tone", "none"] = "full"
     """`full` hides the LR face (the paper); `tone` keeps its coarsest light; `none` is an ablation."""
@@ -82,6 +88,34 @@ class ModelConfig:
     `use_prior=False`."""
     use_prior: bool = True
     dtype: Literal["float32", "bfloat16"] = "float32"
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """An image autoencoder whose latents are diffused; names and defaults are those of diffusers' `AutoencoderKL`."""
+
+    in_channels: int = 3
+    out_channels: int = 3
+    block_out_channels: tuple[int, ...] = (64,)
+    """Width of each resolution, finest first; each next one has half the side."""
+    layers_per_block: int = 1
+    """Residual blocks of the encoder at each resolution; the decoder has one more."""
+    latent_channels: int = 4
+    norm_num_groups: int = 32
+    sample_size: int = 32
+    """Side of the pictures that it was trained on, pixels."""
+    scaling_factor: float = 0.18215
+    """Latents are multiplied by it before they are diffused, for unit variance."""
+    shift_factor: float | None = None
+    """Subtracted before that."""
+    latents_mean: tuple[float, ...] | None = None
+    """Of each channel, in place of `shift_factor`."""
+    latents_std: tuple[float, ...] | None = None
+    """Of each channel, to be divided by as well."""
+    force_upcast: bool = True
+    use_quant_conv: bool = True
+    use_post_quant_conv: bool = True
+    mid_block_add_attention: bool = True
 
 
 @dataclass(frozen=True)
@@ -208,7 +242,8 @@ class EvaluateConfig:
     ablations: tuple[str, ...] = ()
     """Further models, as NAME=FOLDER (`no_mask=runs/no_mask/model`)."""
     judges: tuple[str, ...] = ("dlib",)
-    """Who judges identity: `dlib`, or the path of a face recogniser in ONNX (ArcFace, AdaFace)."""
+    """Who judges identity: `dlib`, `encoder` for the model's own encoder whichever it is, or the path of a face
+    recogniser in ONNX (ArcFace, AdaFace)."""
     inception: str = ""
     """ONNX file of an Inception network for FID: [batch, 3, 299, 299] in [-1, 1] to its features."""
     scales: tuple[int, ...] = ()

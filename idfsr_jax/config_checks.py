@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from idfsr_jax.config import Config, load_config
+from idfsr_jax.config import ARCFACE_PREFIX, Config, load_config
 from idfsr_jax.errors import BadConfig
 
 _LEAST_ONE = {
@@ -98,8 +98,18 @@ def check_config(config: Config) -> None:
         _demand(bool(fields[name]) and min(fields[name]) >= 1, fields, name, "whole numbers of at least 1")
     _check_sizes(fields)
     _check_shares(config, fields)
+    _check_encoder(fields)
     low, high = fields["diffusion.log_snr_min"], fields["diffusion.log_snr_max"]
     _demand(-math.inf < low < high < math.inf, fields, "diffusion.log_snr_min", f"a number below log_snr_max, {high}")
+
+
+def _check_encoder(fields: dict[str, Any]) -> None:
+    encoder = fields["model.encoder"]
+    known = encoder == "dlib" or (encoder.startswith(ARCFACE_PREFIX) and encoder != ARCFACE_PREFIX)
+    _demand(known, fields, "model.encoder", f"'dlib' or '{ARCFACE_PREFIX}PATH'")
+    # An ArcFace's dimension is in its file, and checked when that is read.
+    sound = encoder != "dlib" or fields["model.identity_dim"] == 128
+    _demand(sound, fields, "model.identity_dim", "128, as model.encoder is 'dlib'")
 
 
 def _check_sizes(fields: dict[str, Any]) -> None:

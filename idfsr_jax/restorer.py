@@ -1,5 +1,6 @@
 """Restorer: load a model, fit a person, restore a picture. The only place where all parts meet at use time."""
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,7 +19,7 @@ from idfsr_jax.errors import InputError
 from idfsr_jax.face import FaceCrop, crop_face, resize_crop
 from idfsr_jax.identity import Identity
 from idfsr_jax.models.condition import Condition, make_condition, repeat
-from idfsr_jax.models.id_encoder import ENCODER_NAME, descriptors_of, load_id_encoder, unit_identity
+from idfsr_jax.models.id_encoder import IdEncoder, descriptors_of, encoder_of, require_encoder, unit_identity
 from idfsr_jax.models.landmark_net import estimate_landmarks
 from idfsr_jax.picture import LowResolutionFace, find_low_resolution_face
 from idfsr_jax.pictures import to_float, to_uint8
@@ -41,16 +42,33 @@ class Restorer:
     """
 
     model: Model
-    encoder: Any
+    encoder_choice: str | None = None
+    """The ID encoder, where it is not the one that the model's configuration names: "dlib" or "arcface:PATH"."""
 
     @classmethod
-    def load(cls, weights: str | Path | None = None) -> "Restorer":
+    def load(cls, weights: str | Path | None = None, encoder: str | None = None) -> "Restorer":
         """Loads a model folder, or the model that ships with the package.
+
+        Args:
+          weights: the folder.
+          encoder: "arcface:PATH" where an ArcFace model's recogniser lies elsewhere than it did in training.
 
         Raises:
           BadWeights: the folder holds no model, or a damaged one.
         """
-        return cls(load_model(None if weights is None else Path(weights)), load_id_encoder())
+        return cls(load_model(None if weights is None else Path(weights)), encoder)
+
+    @functools.cached_property
+    def encoder(self) -> IdEncoder:
+        """The ID encoder, which fitting needs and restoring does not.
+
+        Raises:
+          InputError: it is missing or damaged, or is not the one that the model was trained with.
+        """
+        encoder = encoder_of(self.config.model, self.encoder_choice)
+        remedy = "give the file that it was trained with by --encoder arcface:PATH"
+        require_encoder(self.model.encoder, encoder.name, "The model", remedy)
+        return encoder
 
     @property
     def config(self) -> Config:
@@ -111,7 +129,7 @@ class Restorer:
             progress,  # type: ignore[arg-type]
         )
         curve = np.asarray(losses, np.float32)
-        return Identity(fitted, np.asarray(start), curve, len(crops), ENCODER_NAME, model.digest)
+        return Identity(fitted, np.asarray(start), curve, len(crops), model.encoder, model.digest)
 
     def restore(
         self,
@@ -202,7 +220,7 @@ class Restorer:
         Raises:
           InputError: it was fitted with another model or another ID encoder.
         """
-        another = identity.model != self.model.digest or identity.encoder != ENCODER_NAME
+        another = identity.model != self.model.digest or identity.encoder != self.model.encoder
         if another or identity.embedding.shape != self.model.center.shape:
             raise InputError(f"{name}: was fitted with another model; fit it again with this one.")
 

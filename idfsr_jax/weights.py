@@ -17,6 +17,7 @@ from safetensors.numpy import save as save_safetensors
 from idfsr_jax.config import Config, from_dict
 from idfsr_jax.errors import BadWeights
 from idfsr_jax.files import read_summed_json, write_atomically, write_summed_json
+from idfsr_jax.models.id_encoder import DLIB_NAME
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Model:
       center: mean raw descriptor of the training people, [D].
       digest: SHA-256 over the sums of all its files, which names the model in identity files and pictures.
       steps: training steps.
+      encoder: name of the ID encoder that it was trained with.
     """
 
     config: Config
@@ -38,6 +40,7 @@ class Model:
     center: Float[np.ndarray, " d"]
     digest: str
     steps: int
+    encoder: str = DLIB_NAME
 
 
 def save_tree(path: Path, tree: Any, dtype: str = "float32") -> str:
@@ -139,6 +142,7 @@ def save_model(
     steps: int,
     dtype: str = "float32",
     facts: Mapping[str, Any] | None = None,
+    encoder: str = DLIB_NAME,
 ) -> None:
     """Writes a model folder; `model.json` last, so that an interrupted write never passes for a model.
 
@@ -151,12 +155,14 @@ def save_model(
       steps: training steps done.
       dtype: precision of the matrices on disk.
       facts: anything else to record (images seen, minutes).
+      encoder: name of the ID encoder that made the training identities.
     """
     sums = save_parts(folder, "denoiser", denoiser, dtype) | {
         "landmark_net.safetensors": save_tree(folder / "landmark_net.safetensors", landmark_net, dtype),
         "center.safetensors": save_tree(folder / "center.safetensors", {"center": center}),
     }
-    write_description(folder, {"config": asdict(config), "sha256": sums, "steps": steps, "facts": dict(facts or {})})
+    described = {"config": asdict(config), "encoder": encoder, "sha256": sums, "steps": steps}
+    write_description(folder, described | {"facts": dict(facts or {})})
 
 
 def write_description(folder: Path, description: Mapping[str, Any]) -> None:
@@ -164,7 +170,7 @@ def write_description(folder: Path, description: Mapping[str, Any]) -> None:
 
     Args:
       folder: of the model.
-      description: JSON-able: `config`, `sha256` (of each file), `steps`, `facts`.
+      description: JSON-able: `config`, `encoder`, `sha256` (of each file), `steps`, `facts`.
     """
     write_summed_json(folder / "model.json", description)
 
@@ -202,6 +208,7 @@ def load_model(folder: Path | None = None) -> Model:
     description = read_description(folder)
     try:
         sums, steps = dict(description["sha256"]), int(description["steps"])
+        encoder = str(description.get("encoder", DLIB_NAME))  # there once was no other
         config = from_dict(Config, description["config"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadWeights(
@@ -215,6 +222,7 @@ def load_model(folder: Path | None = None) -> Model:
         center=read("center")["center"],
         digest=hashlib.sha256("".join(sums[name] for name in sorted(sums)).encode()).hexdigest(),
         steps=steps,
+        encoder=encoder,
     )
 
 

@@ -162,3 +162,39 @@ def tiny_model(tmp_path_factory, tiny_config, tiny_weights):
     center = np.random.default_rng(1).normal(scale=0.01, size=128).astype(np.float32)
     save_model(folder, tiny_config, *tiny_weights, center, steps=3)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_arcface(tmp_path_factory) -> pathlib.Path:
+    """An ArcFace recogniser of random weights, four units and 16 numbers, as safetensors of insightface's names."""
+    from safetensors.numpy import save_file
+
+    rng = np.random.default_rng(0)
+    state: dict[str, np.ndarray] = {}
+
+    def weights(name: str, *shape: int) -> None:
+        state[f"{name}.weight"] = rng.normal(size=shape, scale=np.prod(shape[1:]) ** -0.5).astype(np.float32)
+
+    def norm(name: str, width: int) -> None:
+        for part, low in (("weight", 0.5), ("bias", -0.5), ("running_mean", -0.5), ("running_var", 0.5)):
+            state[f"{name}.{part}"] = rng.uniform(low, low + 1, width).astype(np.float32)
+
+    weights("conv1", 4, 3, 3, 3)
+    norm("bn1", 4)
+    state["prelu.weight"] = np.full(4, 0.1, np.float32)
+    for level, (inputs, width) in enumerate([(4, 4), (4, 4), (4, 8), (8, 8)], 1):
+        unit = f"layer{level}.0"
+        for place, (bn, channels) in enumerate([("bn1", inputs), ("bn2", width), ("bn3", width)]):
+            norm(f"{unit}.{bn}", channels)
+            if place < 2:
+                weights(f"{unit}.conv{place + 1}", width, inputs if place == 0 else width, 3, 3)
+        state[f"{unit}.prelu.weight"] = np.full(width, 0.2, np.float32)
+        weights(f"{unit}.downsample.0", width, inputs, 1, 1)
+        norm(f"{unit}.downsample.1", width)
+    norm("bn2", 8)
+    weights("fc", 16, 8 * 49)
+    state["fc.bias"] = np.zeros(16, np.float32)
+    norm("features", 16)
+    path = tmp_path_factory.mktemp("arcface") / "tiny.safetensors"
+    save_file(state, path)
+    return path

@@ -1,9 +1,12 @@
 """Every mistake in a config is refused by one sentence that names the field, before anything is loaded."""
 
 import dataclasses
+import io
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from idfsr_jax import cli
 from idfsr_jax.config import Config
@@ -21,6 +24,9 @@ MISTAKES = [
     ("model", "blocks", (1,), "model.blocks"),
     ("model", "channels", (64, 128, 100), "model.channels"),
     ("model", "prior_std", 0.0, "model.prior_std"),
+    ("model", "encoder", "arcface", "model.encoder is 'arcface'; give 'dlib' or 'arcface:PATH'"),
+    ("model", "encoder", "arcface:", "model.encoder"),
+    ("model", "identity_dim", 512, "model.identity_dim is 512; give 128, as model.encoder is 'dlib'"),
     ("diffusion", "log_snr_min", 20.0, "diffusion.log_snr_min"),
     ("diffusion", "log_snr_max", float("nan"), "diffusion.log_snr_min"),
     ("train", "steps", 0, "train.steps is 0; give a whole number of at least 1"),
@@ -106,3 +112,33 @@ def test_a_missing_data_set_leaves_the_run_folder_alone(tmp_path: Path, capsys):
     assert cli.main(["train", str(path)]) == 2
     assert "nowhere" in capsys.readouterr().err
     assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_embeddings_of_another_encoder_are_refused(tmp_path: Path, small_embeddings, tiny_arcface, capsys):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from idfsr_jax.config import *\n"
+        f"config = Config(data=DataConfig(dataset={str(small_embeddings)!r}), "
+        f"model=ModelConfig(encoder={'arcface:' + str(tiny_arcface)!r}, identity_dim=16), "
+        f"train=TrainConfig(out={str(tmp_path / 'run')!r}))"
+    )
+    assert cli.main(["train", str(path)]) == 2
+    complaint = capsys.readouterr().err
+    assert "holds embeddings of the encoder dlib-resnet-v1" in complaint and complaint.count("\n") == 1
+    assert f"idfsr prepare --encoder arcface:{tiny_arcface}" in complaint
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+@pytest.fixture
+def small_embeddings(tmp_path_factory):
+    """A data set of one face, described by dlib."""
+    from idfsr_jax.data.identity_faces import IdentityFaces
+    from idfsr_jax.data.parts import FaceRecord
+
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(file, "JPEG")
+    face = FaceRecord("A/1.jpg", file.getvalue(), np.zeros((68, 2), np.float32), np.ones(128, np.float32), "0")
+    folder = tmp_path_factory.mktemp("one")
+    records = {split: lambda: iter([("A", face)]) for split in ("train", "val")}
+    IdentityFaces(data_dir=folder, records=records, encoder="dlib-resnet-v1").download_and_prepare()
+    return folder

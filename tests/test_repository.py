@@ -133,8 +133,23 @@ def test_what_is_imported_is_required(path: Path):
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT / "idfsr_jax")))
 def test_nothing_unpickles_or_needs_another_framework(path: Path):
     found = {name.split(".")[0] for name in _imports(path)} & NEVER_IMPORTED
-    # One pickle is read: that of a package, by its SHA-256 and with nothing but arrays allowed in it.
-    assert found == ({"pickle"} if path.name == "lpips_weights.py" else set())
+    # One pickle is read: that of a package, by its SHA-256 and with nothing but arrays allowed in it. Another, on the
+    # user's demand, by PyTorch with nothing but tensors allowed in it; there PyTorch is optional.
+    allowed = {"lpips_weights.py": {"pickle"}, "torch_weights.py": {"torch"}}
+    assert found == allowed.get(path.name, set())
+
+
+def test_optional_packages_are_imported_inside_functions_only():
+    optional = {"diffusers", "onnx", "onnxruntime", "torch"}
+    for path in SOURCES:
+        top = [
+            node
+            for node in ast.parse(path.read_text(encoding="utf-8")).body
+            if isinstance(node, ast.Import | ast.ImportFrom)
+        ]
+        names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
+        names |= {node.module or "" for node in top if isinstance(node, ast.ImportFrom)}
+        assert {name.split(".")[0] for name in names} & optional == set(), path
 
 
 @functools.cache
@@ -170,7 +185,7 @@ def _readme_commands() -> list[str]:
 
 def test_readme_names_every_command_and_only_real_options(capsys: pytest.CaptureFixture[str]):
     listed = set(re.findall(r"•\s+(\w+)", _help_of([], capsys)))
-    assert listed == {"prepare", "pack", "train", "fit", "restore", "evaluate"}
+    assert listed == {"prepare", "pack", "convert", "train", "fit", "restore", "evaluate"}
     shown = [line.split() for line in _readme_commands() if line.startswith("idfsr ")]
     assert {words[1] for words in shown} == listed
     for words in shown:

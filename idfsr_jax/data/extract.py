@@ -12,7 +12,7 @@ from PIL import Image
 
 from idfsr_jax.errors import NoFace, SeveralFaces, UnreadableImage
 from idfsr_jax.face import align_face, choose_face, find_faces, read_image
-from idfsr_jax.face.chip import cut_chip
+from idfsr_jax.face.chip import ARCFACE_CHIP, DLIB_CHIP, cut_chip
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class ExtractSettings:
     min_side: int = 48
     """Least native side of a crop, pixels of the photograph."""
     jpeg_quality: int = 95
+    chip: Literal["dlib", "arcface"] = "dlib"
+    """Which recogniser's chips to cut."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Extracted:
     """The canonical crop at its native side, JPEG without chroma subsampling."""
     landmarks: Float[np.ndarray, "68 2"]
     """Float32, unit coordinates."""
-    chip: UInt8[np.ndarray, "150 150 3"]
+    chip: UInt8[np.ndarray, "c c 3"]
     """What the recogniser sees, cut from the photograph itself."""
     source_sha256: str
 
@@ -48,6 +50,8 @@ class Refusal:
     """One of few short phrases, to count by."""
     message: str
 
+
+CHIPS = {"dlib": DLIB_CHIP, "arcface": ARCFACE_CHIP}
 
 REASONS: tuple[tuple[type[Exception], str], ...] = (
     (UnreadableImage, "unreadable"),
@@ -76,7 +80,7 @@ def extract(path: Path, name: str, settings: ExtractSettings) -> Extracted | Ref
         return Extracted(
             jpeg=encode_jpeg(crop.image, settings.jpeg_quality),
             landmarks=np.asarray(crop.landmarks, np.float32),
-            chip=cut_chip(image, face.landmarks),
+            chip=cut_chip(image, face.landmarks, CHIPS[settings.chip]),
             source_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         )
     except Exception as error:  # One bad file, whatever is bad about it, never stops the rest.

@@ -92,6 +92,7 @@ def pack(
     side: int,
     quality: int = DEFAULT_QUALITY,
     splits: Sequence[str] = ("train", "val"),
+    encoder: str = "dlib",
     workers: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> PackReport:
@@ -103,14 +104,20 @@ def pack(
       side: of the packed crops, pixels.
       quality: of WebP, 0 to 100.
       splits: names; descriptors of the last one's crops show what packing does to the encoder.
+      encoder: "dlib", or "arcface:PATH": the one that the data set was prepared with.
       workers: encoding threads; one for each core if None.
       progress: called with (crops done, crops in all) now and then.
 
     Raises:
-      InputError: there is no such data set or split.
+      InputError: there is no such data set or split, or it was prepared with another encoder.
       BadWeights: the encoder's weights are missing.
     """
+    from idfsr_jax.models.id_encoder import load_id_encoder, require_encoder
+
     indices = {split: load_index(dataset, split) for split in splits}
+    recogniser = load_id_encoder(encoder)
+    for index in indices.values():
+        require_encoder(index.encoder, recogniser.name, str(dataset), "give the one that it was prepared with")
     (out / _MANIFEST).unlink(missing_ok=True)
     total, done = sum(len(index) for index in indices.values()), 0
     sums: dict[str, str] = {}
@@ -131,14 +138,15 @@ def pack(
                 if done % 100 == 0 or done == total:
                     progress(done, total)
         sums[split], sizes[split] = _save(out / f"{split}.safetensors", _split_arrays(index, files))
-    encoder, cosine = _packed_encoder(FaceImages(dataset, splits[-1]), indices[splits[-1]], side)
-    sums[_ENCODER], sizes[_ENCODER] = _save(out / f"{_ENCODER}.safetensors", encoder)
+    packed, cosine = _packed_encoder(recogniser, FaceImages(dataset, splits[-1]), indices[splits[-1]], side)
+    sums[_ENCODER], sizes[_ENCODER] = _save(out / f"{_ENCODER}.safetensors", packed)
     manifest = {
         "format": FORMAT,
         "side": side,
         "quality": quality,
         "splits": {split: len(index) for split, index in indices.items()},
-        "encoder": indices[splits[0]].encoder,
+        "encoder": recogniser.name,
+        "network": _network_fields(recogniser),
         "sha256": sums,
     }
     write_summed_json(out / _MANIFEST, manifest)
@@ -177,12 +185,21 @@ def load_split(folder: Path, split: str) -> PackedSplit:
 
 
 def load_encoder(folder: Path) -> Any:
-    """The ID encoder's parameters, float32.
+    """The ID encoder, an `idfsr_jax.models.id_encoder.IdEncoder`, float32.
 
     Raises:
       InputError: there is no pack, or it is damaged.
     """
-    return unpack_tree(_load(folder, _ENCODER, read_manifest(folder)))
+    from idfsr_jax.models.dlib_resnet import DlibResNet
+    from idfsr_jax.models.id_encoder import IdEncoder
+    from idfsr_jax.models.iresnet import IResNet
+
+    manifest = read_manifest(folder)
+    params, fields = unpack_tree(_load(folder, _ENCODER, manifest)), manifest.get("network")
+    if not fields:
+        return IdEncoder(params, manifest["encoder"], DlibResNet())
+    blocks = tuple((width, stride) for width, stride in fields["blocks"])
+    return IdEncoder(params, manifest["encoder"], IResNet(**{**fields, "blocks": blocks}))
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -238,20 +255,30 @@ def _split_arrays(index: Index, files: Sequence[bytes]) -> dict[str, np.ndarray]
     }
 
 
-def _packed_encoder(images: FaceImages, index: Index, side: int) -> tuple[dict[str, np.ndarray], float]:
+def _network_fields(encoder: Any) -> dict[str, Any] | None:
+    """What an IResNet is built of; None for dlib's network, of which there is one only."""
+    from idfsr_jax.models.iresnet import IResNet
+
+    network = encoder.network
+    if not isinstance(network, IResNet):
+        return None
+    return {name: getattr(network, name) for name in ("blocks", "dimension", "mean", "deviation")}
+
+
+def _packed_encoder(encoder: Any, images: FaceImages, index: Index, side: int) -> tuple[dict[str, np.ndarray], float]:
     """The encoder as it is packed, and its least cosine with the encoder as it is."""
     import jax
 
-    from idfsr_jax.models.id_encoder import identity_of, load_id_encoder
+    from idfsr_jax.models.id_encoder import identity_of
     from idfsr_jax.pictures import to_float
 
-    params = load_id_encoder()
-    packed = pack_tree(params)
+    packed = pack_tree(encoder.params)
     shown = min(64, len(index))
     crops = to_float(np.stack([resize_crop(images.read(record), side) for record in range(shown)]))
     rest = (crops, index.landmarks[:shown], index.mean_descriptor())
     # Compiled with the pictures as arguments: constants would be folded, slowly.
-    exact, rounded = (np.asarray(jax.jit(identity_of)(tree, *rest)) for tree in (params, unpack_tree(packed)))
+    coarse = encoder.replace(params=unpack_tree(packed))
+    exact, rounded = (np.asarray(jax.jit(identity_of)(each, *rest)) for each in (encoder, coarse))
     cosines = np.sum(exact * rounded, axis=1)
     return packed, float(cosines.min())
 

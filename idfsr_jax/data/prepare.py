@@ -25,13 +25,13 @@ from idfsr_jax.data.parts import FaceRecord, part_digest, read_part, write_part
 from idfsr_jax.data.report import Report, SplitCount, read_report, write_report
 from idfsr_jax.data.workers import extract_all, usable_cores
 from idfsr_jax.errors import InputError
-from idfsr_jax.models.id_encoder import ENCODER_NAME, DlibResNet, load_id_encoder
+from idfsr_jax.models.id_encoder import DLIB_NAME, IdEncoder, chip_descriptors, load_id_encoder
 
 _PHOTOGRAPHS_A_PART = 64
 _FORMAT = 1
 """Raised whenever the same photographs would make another data set."""
 
-Describe = Callable[[UInt8[np.ndarray, "b 150 150 3"]], Float32[np.ndarray, "b 128"]]
+Describe = Callable[[UInt8[np.ndarray, "b c c 3"]], Float32[np.ndarray, "b d"]]
 
 
 def prepare(
@@ -43,6 +43,7 @@ def prepare(
     max_side: int = 512,
     min_side: int = 48,
     rule: Literal["only", "central"] = "central",
+    encoder: str = "dlib",
     progress: bool = True,
 ) -> Report:
     """Cuts out, measures and stores every face of a folder of identities (`Name/*.jpg`).
@@ -60,6 +61,7 @@ def prepare(
       max_side: upper bound of a crop's side, pixels.
       min_side: crops with a smaller native side are refused, pixels.
       rule: which face counts where several are found: the one in the middle, or none of them.
+      encoder: "dlib", or "arcface:PATH": whose descriptors to store; a model must be trained with the same.
       progress: whether to show a bar.
 
     Returns:
@@ -67,6 +69,7 @@ def prepare(
 
     Raises:
       InputError: the folders are not as described, a split keeps no photograph, or `out` holds another data set.
+      BadWeights: the encoder is missing or damaged.
     """
     began = time.monotonic()
     photos, out = Path(photos).absolute(), Path(out).absolute()
@@ -77,12 +80,15 @@ def prepare(
     if out.resolve().is_relative_to(photos.resolve()):
         raise InputError(f"{out}: lies in the folder of photographs, {photos}; give another folder to write to.")
     listing = list_photographs(photos, Path(splits).absolute() if splits is not None else None)
-    settings = ExtractSettings(rule=rule, max_side=max_side, min_side=min_side)
+    recogniser = load_id_encoder(encoder)
+    chip: Literal["dlib", "arcface"] = "dlib" if recogniser.name == DLIB_NAME else "arcface"
+    settings = ExtractSettings(rule=rule, max_side=max_side, min_side=min_side, chip=chip)
     chunks = [
         listing.photographs[start : start + _PHOTOGRAPHS_A_PART]
         for start in range(0, len(listing.photographs), _PHOTOGRAPHS_A_PART)
     ]
-    described = {"format": _FORMAT, "encoder": ENCODER_NAME, **dataclasses.asdict(settings)}
+    described = {"format": _FORMAT, "encoder": recogniser.name, **dataclasses.asdict(settings)}
+    del described["chip"]  # follows from the encoder
     digests = [part_digest(chunk, described) for chunk in chunks]
     fingerprint = _fingerprint(digests, listing.photographs)
     parts = out / "parts"
@@ -94,7 +100,7 @@ def prepare(
         return done
 
     paths = [parts / f"{digest}.npz" for digest in digests]
-    read = _fill_parts(chunks, paths, settings, usable_cores() if workers is None else workers, progress)
+    read = _fill_parts(chunks, paths, settings, recogniser, usable_cores() if workers is None else workers, progress)
     seconds = time.monotonic() - began
     faces, refusals = _join(paths)
     split_of = {photograph.name: photograph.split for photograph in listing.photographs}
@@ -104,11 +110,11 @@ def prepare(
     for split, members in kept.items():
         if not members:
             raise InputError(f"{photos}: no photograph of the split {split} can be used; see {_refused(refusals)}.")
-    dataset = _build(out, kept, identity_of)
+    dataset = _build(out, kept, identity_of, recogniser)
     report = Report(
         dataset=dataset.relative_to(out).as_posix(),
         fingerprint=fingerprint,
-        encoder=ENCODER_NAME,
+        encoder=recogniser.name,
         photographs=len(listing.photographs),
         kept=len(faces),
         splits={split: _count([identity_of[photo] for photo, _ in members]) for split, members in kept.items()},
@@ -129,18 +135,17 @@ def _fingerprint(digests: Sequence[str], photographs: Sequence[Photograph]) -> s
     return hashlib.sha256(json.dumps([list(digests), splits]).encode()).hexdigest()
 
 
-def _describer() -> Describe:
+def _describer(encoder: IdEncoder) -> Describe:
     """The recogniser at one fixed batch size, so that it compiles once and a face's neighbours change nothing."""
-    variables = {"params": load_id_encoder()}
 
     @jax.jit
-    def describe(variables: dict, chips: UInt8[jax.Array, "b 150 150 3"]) -> Float32[jax.Array, "b 128"]:
-        return DlibResNet().apply(variables, chips.astype(jnp.float32))
+    def describe(encoder: IdEncoder, chips: UInt8[jax.Array, "b c c 3"]) -> Float32[jax.Array, "b d"]:
+        return chip_descriptors(encoder, chips.astype(jnp.float32))
 
-    def padded(chips: UInt8[np.ndarray, "b 150 150 3"]) -> Float32[np.ndarray, "b 128"]:
+    def padded(chips: UInt8[np.ndarray, "b c c 3"]) -> Float32[np.ndarray, "b d"]:
         batch = np.zeros((_PHOTOGRAPHS_A_PART, *chips.shape[1:]), np.uint8)
         batch[: len(chips)] = chips
-        return np.asarray(describe(variables, batch))[: len(chips)]
+        return np.asarray(describe(encoder, batch))[: len(chips)]
 
     return padded
 
@@ -149,6 +154,7 @@ def _fill_parts(
     chunks: Sequence[Sequence[Photograph]],
     paths: Sequence[Path],
     settings: ExtractSettings,
+    encoder: IdEncoder,
     workers: int,
     show: bool,
 ) -> int:
@@ -157,7 +163,7 @@ def _fill_parts(
     wanted = [photograph for chunk, _ in missing for photograph in chunk]
     if not wanted:
         return 0
-    describe = _describer()
+    describe = _describer(encoder)
     total = sum(len(chunk) for chunk in chunks)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), disable=not show) as bar:
@@ -216,7 +222,7 @@ def _refused(refusals: Sequence[Refusal]) -> str:
     return refusals[0].message.rstrip(".") if refusals else "the folder"
 
 
-def _build(out: Path, kept: dict[str, list[tuple[str, Path]]], identity_of: dict[str, str]) -> Path:
+def _build(out: Path, kept: dict[str, list[tuple[str, Path]]], identity_of: dict[str, str], encoder: IdEncoder) -> Path:
     """Writes the data set from the parts; what an earlier, broken run left of one is removed."""
     shutil.rmtree(out / "identity_faces", ignore_errors=True)
 
@@ -232,7 +238,12 @@ def _build(out: Path, kept: dict[str, list[tuple[str, Path]]], identity_of: dict
 
         return records
 
-    builder = IdentityFaces(data_dir=out, records={split: records_of(split) for split in kept}, encoder=ENCODER_NAME)
+    builder = IdentityFaces(
+        data_dir=out,
+        records={split: records_of(split) for split in kept},
+        encoder=encoder.name,
+        embedding_size=encoder.dimension,
+    )
     tfds.disable_progress_bar()
     try:
         # TFDS announces its work on standard output; the report says it better.

@@ -7,7 +7,6 @@ those of the true photograph, so that no failed detection drops a picture from t
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,17 +15,16 @@ from jaxtyping import Float
 
 from idfsr_jax.errors import InputError
 from idfsr_jax.evaluation.onnx_network import open_network
-from idfsr_jax.models.id_encoder import ENCODER_NAME, identity_of
+from idfsr_jax.face.chip import ARCFACE_POSITIONS
+from idfsr_jax.interop.arcface_weights import arcface_name
+from idfsr_jax.models.id_encoder import DLIB_NAME, IdEncoder, identity_of
 from idfsr_jax.models.resample import sample_bilinear
 from idfsr_jax.models.warp import similarity_transform
 
 Embed = Callable[[Float[np.ndarray, "b s s 3"], Float[np.ndarray, "b 68 2"]], Float[np.ndarray, "b d"]]
 
 ARCFACE_SIDE = 112
-ARCFACE_TEMPLATE = (
-    np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]])
-    / ARCFACE_SIDE
-).astype(np.float32)
+ARCFACE_TEMPLATE = (ARCFACE_POSITIONS / ARCFACE_SIDE).astype(np.float32)
 """Eyes, nose tip and mouth corners in the 112 px chip that ArcFace, AdaFace and their kin are trained on, as shares
 of its side (Deng et al. 2019)."""
 
@@ -51,38 +49,46 @@ class Judge:
         return f"{self.name} (same network as the condition)" if self.same_as_condition else self.name
 
 
-def load_judges(names: Sequence[str], encoder: Any, center: Float[np.ndarray, " d"]) -> list[Judge]:
+def load_judges(names: Sequence[str], encoder: IdEncoder, center: Float[np.ndarray, " d"]) -> list[Judge]:
     """The judges of a config.
 
     Args:
-      names: "dlib", or the paths of ONNX recognisers.
-      encoder: parameters of the ID encoder.
+      names: "encoder" for the model's own ID encoder, which "dlib" means as well where that is dlib's; or the paths of
+        ONNX recognisers.
+      encoder: the model's.
       center: of the model that is evaluated.
 
     Raises:
       InputError: there is no such judge, two have one name, or onnxruntime is missing.
     """
-    judges = [dlib_judge(encoder, center) if name == "dlib" else onnx_judge(name) for name in names]
+    if "dlib" in names and encoder.name != DLIB_NAME:
+        raise InputError(
+            f"evaluate.judges={list(names)}: the model's encoder is {encoder.name}, whose centre is not dlib's; "
+            "give `encoder` for it, or the paths of recognisers in ONNX."
+        )
+    own = lambda name: name in ("dlib", "encoder")  # noqa: E731
+    judges = [encoder_judge(encoder, center) if own(name) else onnx_judge(name, encoder) for name in names]
     if not judges or len({judge.name for judge in judges}) < len(judges):
         raise InputError(f"evaluate.judges={list(names)}: give one or more judges of different names.")
     return judges
 
 
-def dlib_judge(encoder: Any, center: Float[np.ndarray, " d"]) -> Judge:
+def encoder_judge(encoder: IdEncoder, center: Float[np.ndarray, " d"]) -> Judge:
     """The encoder whose descriptor is the condition."""
     identify = jax.jit(identity_of)
     center = jnp.asarray(center)  # type: ignore[assignment]
     embed = lambda images, landmarks: np.asarray(  # noqa: E731
         identify(encoder, jnp.asarray(images), jnp.asarray(landmarks), center)
     )
-    return Judge(ENCODER_NAME, embed, same_as_condition=True)
+    return Judge(encoder.name, embed, same_as_condition=True)
 
 
-def onnx_judge(path: str | Path) -> Judge:
+def onnx_judge(path: str | Path, encoder: IdEncoder | None = None) -> Judge:
     """A face recogniser in an ONNX file that takes 112 px RGB chips in [-1, 1], as ArcFace's and AdaFace's do.
 
     Args:
       path: the file; its name without the ending is the judge's name.
+      encoder: the model's, which the judge may be.
 
     Raises:
       InputError: the file is missing or not such a network, or onnxruntime is not installed.
@@ -93,7 +99,9 @@ def onnx_judge(path: str | Path) -> Judge:
         vectors = run(np.asarray(_arcface_chips(jnp.asarray(images), jnp.asarray(landmarks))).transpose(0, 3, 1, 2))
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
-    return Judge(Path(path).stem, embed)
+    return Judge(
+        Path(path).stem, embed, same_as_condition=encoder is not None and arcface_name(Path(path)) == encoder.name
+    )
 
 
 def arcface_chips(

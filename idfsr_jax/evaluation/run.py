@@ -28,6 +28,7 @@ from idfsr_jax.evaluation.sets import distances_of_sets, inception
 from idfsr_jax.evaluation.statistics import real_pairs
 from idfsr_jax.evaluation.study import Case, cases_of, load_study
 from idfsr_jax.evaluation.units import Unit, measured_unit
+from idfsr_jax.models.id_encoder import require_encoder
 from idfsr_jax.restorer import Restorer
 
 
@@ -50,9 +51,13 @@ def evaluate(config: Config) -> dict[str, Any]:
     main = restorers[""]
     protocol = protocol_of(config)
     study = load_study(protocol, config.data.dataset, main.config.data.size, main.config.data.scales)
+    remedy = "prepare it with the model's encoder (`idfsr prepare --encoder`)"
+    require_encoder(study.index.encoder, main.model.encoder, config.data.dataset, remedy)
     for name, restorer in restorers.items():
         if restorer.config.data.size != study.size:
             raise BadConfig(f"{name}: makes {restorer.config.data.size} px and the others {study.size}; leave it out.")
+        if restorer.model.encoder != main.model.encoder:
+            raise BadConfig(f"{name}: has another ID encoder than the evaluated model; leave it out.")
     judges = load_judges(options.judges, main.encoder, main.model.center)
     # Findings, curves and pictures are by the first, who should not be the network that the model is conditioned on.
     real = [real_vectors(judge, study, options.batch) for judge in sorted(judges, key=lambda j: j.same_as_condition)]

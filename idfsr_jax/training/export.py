@@ -19,7 +19,15 @@ def export(model: Path, out: Path, dtype: Literal["float32", "bfloat16"] = "bflo
     loaded = load_model(model)
     facts = read_description(model).get("facts", {})
     save_model(
-        out, loaded.config, loaded.denoiser, loaded.landmark_net, loaded.center, loaded.steps, dtype=dtype, facts=facts
+        out,
+        loaded.config,
+        loaded.denoiser,
+        loaded.landmark_net,
+        loaded.center,
+        loaded.steps,
+        dtype=dtype,
+        facts=facts,
+        encoder=loaded.encoder,
     )
 
 

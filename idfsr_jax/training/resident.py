@@ -23,6 +23,7 @@ from idfsr_jax.config import Config, DataConfig
 from idfsr_jax.data.pack import load_encoder, load_split, read_manifest
 from idfsr_jax.data.resident import ResidentFaces, draw_batch, epoch_records, resident_faces
 from idfsr_jax.errors import BadConfig
+from idfsr_jax.models.id_encoder import IdEncoder, require_kind
 from idfsr_jax.training.folder import claim_folder, landmark_net, previewer
 from idfsr_jax.training.loop import train_denoiser
 from idfsr_jax.training.mesh import batch_sharding, make_mesh, placed, replicated, spread
@@ -125,7 +126,9 @@ def cooling(deadline: float, minutes: float) -> Callable[[], float]:
     return lambda: float(min(1.0, max(0.01, (deadline - time.monotonic()) / (60 * minutes))))
 
 
-def load_faces(pack: Path, config: Config) -> tuple[ResidentFaces, dict[str, Array], Any, Float[np.ndarray, "d"]]:
+def load_faces(
+    pack: Path, config: Config
+) -> tuple[ResidentFaces, dict[str, Array], IdEncoder | None, Float[np.ndarray, "d"]]:
     """Reads a pack: the training faces, a batch of val to look at, the encoder or None, and the identity centre.
 
     Raises:
@@ -134,6 +137,7 @@ def load_faces(pack: Path, config: Config) -> tuple[ResidentFaces, dict[str, Arr
     if config.train.steps * config.train.batch >= 2**31:
         raise BadConfig(f"train.steps={config.train.steps}: with this batch, more than 2^31 images; give fewer.")
     train = load_split(pack, config.data.train_split)
+    require_kind(train.index.encoder, train.index.embeddings.shape[1], config.model, str(pack))
     faces = resident_faces(train, config.data.size)
     shown_from = resident_faces(load_split(pack, config.data.val_split), config.data.size)
     first = jnp.zeros((), jnp.int32)
@@ -178,11 +182,13 @@ def train_packed(
     faces, shown, encoder, center = load_faces(pack, config)
     kind = jax.devices()[0].device_kind
     say(f"{faces.images.shape[0]} faces on {mesh.size} x {kind} after {time.monotonic() - began:.0f} s.")
+    manifest = read_manifest(pack)
+    encoder_named = manifest["encoder"]
     start = None
     if start_from is not None:
         start, brought_net = load_travel(start_from, config, initial_state(config))
     elif config.train.start_from:
-        start, brought_net = started_from(config)
+        start, brought_net = started_from(config, encoder_named)
     claim_folder(out, config)
     if start is not None:
         bring_landmark_net(out, brought_net)
@@ -190,13 +196,13 @@ def train_packed(
     frozen = Frozen(net, encoder, jnp.asarray(center))
     say(f"LandmarkNet ready after {time.monotonic() - began:.0f} s.")
 
-    facts: dict[str, Any] = {"pack": read_manifest(pack)["self_sha256"]}
+    facts: dict[str, Any] = {"pack": manifest["self_sha256"]}
 
     def describe(step: int) -> dict[str, Any]:
         return facts | {"images_seen": step * config.train.batch, "minutes": round((time.monotonic() - began) / 60, 2)}
 
     def travel(step: int, state: TrainState) -> None:
-        save_travel(out / "travel", config, state, frozen.landmark_net, center, describe(step))
+        save_travel(out / "travel", config, state, frozen.landmark_net, center, describe(step), encoder_named)
 
     everywhere = placed(faces, replicated(mesh))
     state, signal_number = train_denoiser(
@@ -212,7 +218,16 @@ def train_packed(
     )
     steps = int(state.step)
     travel(steps, state)
-    save_model(out / "model", config, state.ema, frozen.landmark_net, center, steps, facts=describe(steps))
+    save_model(
+        out / "model",
+        config,
+        state.ema,
+        frozen.landmark_net,
+        center,
+        steps,
+        facts=describe(steps),
+        encoder=encoder_named,
+    )
     say(f"Step {steps} after {(time.monotonic() - began) / 60:.1f} minutes.")
     return signal_number
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from idfsr_jax.config import Config
 from idfsr_jax.data.pipeline import load_index, training_examples
-from idfsr_jax.models.id_encoder import load_id_encoder
+from idfsr_jax.models.id_encoder import encoder_name, encoder_of, require_encoder, require_kind
 from idfsr_jax.training.distributed import is_main, wait_for_all
 from idfsr_jax.training.folder import claim_folder, landmark_net, previewer
 from idfsr_jax.training.loop import train_denoiser
@@ -40,10 +40,13 @@ def train(config: Config) -> int:
     # Devices and data first: a folder must not be claimed by a run that cannot begin.
     make_mesh(config)
     index = load_index(data.dataset, data.train_split)
+    remedy = f"prepare it with `idfsr prepare --encoder {config.model.encoder}`, or change model.encoder"
+    require_encoder(index.encoder, encoder_name(config.model.encoder), data.dataset, remedy)
+    require_kind(index.encoder, index.embeddings.shape[1], config.model, data.dataset)
     shown = next(iter(training_examples(data, 0, 8, data.val_split)))
     start = None
     if config.train.start_from:
-        start, landmark_params = started_from(config)
+        start, landmark_params = started_from(config, index.encoder)
     claim_folder(out, config)
     if start is not None:
         bring_landmark_net(out, landmark_params)
@@ -53,7 +56,7 @@ def train(config: Config) -> int:
         landmark_net=landmark_net(
             out, config, lambda: iter(training_examples(data, seed, config.landmarks.batch, data.train_split))
         ),
-        encoder=load_id_encoder() if config.train.identity_loss > 0 else None,
+        encoder=encoder_of(config.model) if config.train.identity_loss > 0 else None,
         center=jnp.asarray(center),
     )
     place = {"shard": jax.process_index(), "shards": jax.process_count()}
@@ -62,6 +65,8 @@ def train(config: Config) -> int:
     steps = int(state.step)
     averaged, facts = whole(state.ema), {"images_seen": steps * config.train.batch}
     if is_main():
-        save_model(out / "model", config, averaged, frozen.landmark_net, center, steps, facts=facts)
+        save_model(
+            out / "model", config, averaged, frozen.landmark_net, center, steps, facts=facts, encoder=index.encoder
+        )
     wait_for_all("the model is written")
     return signal_number

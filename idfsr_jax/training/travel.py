@@ -22,6 +22,7 @@ from jaxtyping import Float
 
 from idfsr_jax.config import Config
 from idfsr_jax.errors import BadConfig, BadWeights
+from idfsr_jax.models.id_encoder import DLIB_NAME
 from idfsr_jax.training.state import TrainState
 from idfsr_jax.weights import load_model, load_tree, read_description, save_model, save_tree
 
@@ -35,6 +36,7 @@ def save_travel(
     landmark_net: Any,
     center: Float[np.ndarray, " d"],
     facts: Mapping[str, Any],
+    encoder: str = DLIB_NAME,
 ) -> None:
     """Writes the folder anew; at every moment it, or `FOLDER.old`, is whole.
 
@@ -45,13 +47,15 @@ def save_travel(
       landmark_net: parameters of LandmarkNet.
       center: mean raw descriptor of the training people.
       facts: to be recorded.
+      encoder: name of the ID encoder.
     """
     fresh, old = (folder.with_name(f"{folder.name}.{name}") for name in ("new", "old"))
     shutil.rmtree(fresh, ignore_errors=True)
     moments = factored(optax.tree.get(state.opt_state, "nu"))
     digest = save_tree(fresh / _RESUME, moments)
     facts = {**facts, "resume_sha256": digest}
-    save_model(fresh, config, state.ema, landmark_net, center, int(state.step), dtype="bfloat16", facts=facts)
+    steps = int(state.step)
+    save_model(fresh, config, state.ema, landmark_net, center, steps, dtype="bfloat16", facts=facts, encoder=encoder)
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         os.rename(folder, old)

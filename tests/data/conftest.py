@@ -34,7 +34,7 @@ def _records(people: dict[str, int], start: int = 0) -> list[tuple[str, FaceReco
 def _build(folder: Path, splits: dict[str, list[tuple[str, FaceRecord]]]) -> Path:
     """Writes records as `prepare` does."""
     records = {split: (lambda members=members: iter(members)) for split, members in splits.items()}
-    IdentityFaces(data_dir=folder, records=records, encoder="test-encoder").download_and_prepare()
+    IdentityFaces(data_dir=folder, records=records, encoder="dlib-resnet-v1").download_and_prepare()
     return folder
 
 

@@ -12,7 +12,7 @@ from idfsr_jax.data.index import FaceImages, load_index
 
 def test_round_trip_in_order(small_dataset, train_records):
     index, images = load_index(small_dataset, "train"), FaceImages(small_dataset, "train")
-    assert index.encoder == "test-encoder"
+    assert index.encoder == "dlib-resnet-v1"
     assert len(index) == len(images) == len(train_records) == 11
     for position, (identity, record) in enumerate(train_records):
         assert index.people[index.person[position]] == identity

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -17,9 +18,12 @@ from rich.console import Console
 
 from idfsr_jax.data import prepare as prepare_module
 from idfsr_jax.data.index import FaceImages, load_index
+from idfsr_jax.data.pack import load_encoder, pack
 from idfsr_jax.data.prepare import prepare
-from idfsr_jax.errors import InputError
+from idfsr_jax.errors import BadConfig, InputError
 from idfsr_jax.face import choose_face, find_faces, read_image
+from idfsr_jax.face.chip import ARCFACE_CHIP, cut_chip
+from idfsr_jax.models.id_encoder import chip_descriptors, load_id_encoder
 
 KEPT = ["Ann/1.jpg", "Ann/2.jpg", "Ann/3.png", "Bea/1.jpg", "Bea/2.jpg", "Cid/1.jpg"]
 
@@ -70,6 +74,26 @@ def test_descriptors_are_dlibs(prepared, photographs):
     theirs = np.array(recogniser.compute_face_descriptor(image, shape))
     # dlib's own points are whole pixels; another person would be 0.6 away or more.
     assert np.linalg.norm(index.embeddings[1] - theirs) < 0.12
+
+
+def test_descriptors_are_the_chosen_encoders(photographs, tiny_arcface, prepared, tmp_path):
+    choice = f"arcface:{tiny_arcface}"
+    report = prepare(photographs, tmp_path / "out", workers=0, min_side=64, encoder=choice, progress=False)
+    encoder, index = load_id_encoder(choice), load_index(tmp_path / "out", "train")
+    assert report.encoder == index.encoder == encoder.name and index.photos == tuple(KEPT)
+    image = read_image(photographs / index.photos[1])
+    face = choose_face(find_faces(image), image, "photo", rule="central")
+    chip = cut_chip(image, face.landmarks, ARCFACE_CHIP)
+    expected = chip_descriptors(encoder, jnp.asarray(chip[None], jnp.float32))[0]
+    np.testing.assert_allclose(index.embeddings[1], expected, atol=1e-4)
+    # dlib's data set of the same photographs is another one.
+    assert prepared[0].fingerprint != report.fingerprint
+    with pytest.raises(BadConfig, match=r"dlib-resnet-v1.*give the one that it was prepared with"):
+        pack(prepared[1], tmp_path / "pack", side=32, splits=("train",), encoder=choice)
+    packed = pack(tmp_path / "out", tmp_path / "pack", side=32, splits=("train",), encoder=choice)
+    assert packed.encoder_cosine_least > 0.99
+    found = load_encoder(tmp_path / "pack")
+    assert (found.name, found.network) == (encoder.name, encoder.network)
 
 
 def test_landmarks_lie_on_the_stored_picture(prepared):

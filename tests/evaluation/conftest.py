@@ -34,7 +34,9 @@ def faces_dataset(tmp_path_factory: pytest.TempPathFactory, face_crop) -> Path:
             digest = hashlib.sha256(photo.encode()).hexdigest()
             records.append((name, FaceRecord(photo, file.getvalue(), landmarks, embedding, digest)))
     folder = tmp_path_factory.mktemp("faces")
-    IdentityFaces(data_dir=folder, records={"val": lambda: iter(records)}, encoder="test").download_and_prepare()
+    IdentityFaces(
+        data_dir=folder, records={"val": lambda: iter(records)}, encoder="dlib-resnet-v1"
+    ).download_and_prepare()
     return folder
 
 

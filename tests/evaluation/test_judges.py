@@ -6,8 +6,8 @@ import onnx
 import pytest
 
 from idfsr_jax.errors import InputError
-from idfsr_jax.evaluation.judges import ARCFACE_TEMPLATE, arcface_chips, dlib_judge, load_judges, onnx_judge
-from idfsr_jax.models.id_encoder import descriptors_of
+from idfsr_jax.evaluation.judges import ARCFACE_TEMPLATE, arcface_chips, encoder_judge, load_judges, onnx_judge
+from idfsr_jax.models.id_encoder import descriptors_of, load_id_encoder
 
 
 def coordinates(side: int) -> np.ndarray:
@@ -40,14 +40,14 @@ def test_the_arcface_chip_carries_the_template_onto_the_face():
         np.testing.assert_allclose(seen, point, atol=1e-3)
 
 
-def test_dlib_judges_by_centred_descriptors(restorer, face_crop):
+def test_encoder_judges_by_centred_descriptors(restorer, face_crop):
     from idfsr_jax.face import resize_crop
     from idfsr_jax.pictures import to_float
 
     images = np.asarray(to_float(resize_crop(face_crop.image, 64)))[None]
     landmarks = face_crop.landmarks[None]
     center = np.random.default_rng(0).normal(scale=0.05, size=128).astype(np.float32)
-    judge = dlib_judge(restorer.encoder, center)
+    judge = encoder_judge(restorer.encoder, center)
     raw = np.asarray(descriptors_of(restorer.encoder, jnp.asarray(images), jnp.asarray(landmarks))) - center
     np.testing.assert_allclose(judge.embed(images, landmarks), raw / np.linalg.norm(raw), atol=1e-5)
     assert judge.title.endswith("(same network as the condition)")
@@ -92,7 +92,7 @@ def test_bad_judges_are_refused(tmp_path):
     with pytest.raises(InputError, match="not \\[batch, 3, 112, 112\\]"):
         onnx_judge(tmp_path / "other.onnx")
     with pytest.raises(InputError, match="different names"):
-        load_judges([], None, np.zeros(128, np.float32))
+        load_judges([], load_id_encoder(), np.zeros(128, np.float32))
 
 
 def test_without_onnxruntime_one_sentence_says_so(tmp_path, monkeypatch):

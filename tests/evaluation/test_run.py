@@ -96,9 +96,9 @@ def test_bad_ablations_are_refused(evaluation_config):
 
 
 def test_the_truth_measures_as_perfect(study, restorer):
-    from idfsr_jax.evaluation.judges import dlib_judge
+    from idfsr_jax.evaluation.judges import encoder_judge
 
-    judge = real_vectors(dlib_judge(restorer.encoder, restorer.model.center), study, 4)
+    judge = real_vectors(encoder_judge(restorer.encoder, restorer.model.center), study, 4)
     assert judge.vectors.shape == (9, 128)
     cases = cases_of(study.protocol, 8, "classical")
     truth = np.asarray(to_float(study.images[study.records([case.photo for case in cases])]))

@@ -8,6 +8,7 @@ import face_recognition_models
 import numpy as np
 import pytest
 import skimage
+import skimage.transform
 
 from idfsr_jax.face import chip
 
@@ -26,7 +27,7 @@ def points_of(shape):
 def test_transform_is_the_least_squares_similarity(photograph):
     landmarks = points_of(photograph[1]).astype(np.float64)
     used = [*range(27, 55), *range(60, 65)]
-    reference = skimage.transform.SimilarityTransform.from_estimate(chip._TEMPLATE, landmarks[used])
+    reference = skimage.transform.SimilarityTransform.from_estimate(chip.DLIB_CHIP.positions, landmarks[used])
     np.testing.assert_allclose(chip.chip_transform(landmarks), reference.params[:2], atol=1e-9)
 
 
@@ -68,3 +69,17 @@ def test_chip_of_a_fine_photograph_is_not_aliased(photograph):
 def test_importing_it_loads_no_jax():
     code = "import sys, idfsr_jax.face.chip; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_arcface_chip_is_insightfaces():
+    """scikit-image estimates the similarity from landmarks to template, as insightface has it, whole pixels centred."""
+    rng = np.random.default_rng(0)
+    landmarks = rng.uniform(20, 200, (68, 2))
+    points = np.stack([landmarks[36:42].mean(0), landmarks[42:48].mean(0), *landmarks[[30, 48, 54]]])
+    points += 3 * rng.normal(size=(5, 2))  # no similarity fits exactly
+    expected = skimage.transform.SimilarityTransform.from_estimate(points - 0.5, chip.ARCFACE_POSITIONS)
+    for group, point in zip(chip.ARCFACE_CHIP.groups, points, strict=True):
+        landmarks[group] += point - landmarks[group].mean(0)
+    matrix = np.vstack([chip.chip_transform(landmarks, chip.ARCFACE_CHIP), [0, 0, 1]])
+    half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+    np.testing.assert_allclose(np.linalg.inv(matrix), half @ expected.params @ np.linalg.inv(half), atol=1e-9)

@@ -51,9 +51,7 @@ def test_descriptors_equal_dlibs_on_the_same_chips(recogniser, photograph):
     chips = [chip, chip[:, ::-1], np.roll(chip, (7, -11), (0, 1)), (0.4 * chip).astype(np.uint8), 255 - chip]
     chips.append(np.random.default_rng(0).integers(0, 256, (150, 150, 3), np.uint8))
     chips = np.ascontiguousarray(np.stack(chips))
-    ours = id_encoder.DlibResNet().apply(
-        {"params": id_encoder.load_id_encoder()}, jnp.asarray(chips.astype(np.float32))
-    )
+    ours = id_encoder.chip_descriptors(id_encoder.load_id_encoder(), jnp.asarray(chips.astype(np.float32)))
     dlibs = np.array([recogniser.compute_face_descriptor(c) for c in chips])
     np.testing.assert_allclose(ours, dlibs, atol=5e-6)
     # The pictures do differ for the recogniser, so the comparison says something.

@@ -35,7 +35,7 @@ def small_pack(tmp_path_factory, face_crop) -> Path:
         for split, names in photos.items()
     }
     folder = tmp_path_factory.mktemp("faces")
-    IdentityFaces(data_dir=folder / "data", records=records, encoder="test").download_and_prepare()
+    IdentityFaces(data_dir=folder / "data", records=records, encoder="dlib-resnet-v1").download_and_prepare()
     pack(folder / "data", folder / "pack", side=32)
     return folder / "pack"
 

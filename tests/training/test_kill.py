@@ -65,7 +65,7 @@ def start(tmp_path, face_crop):
         split: (lambda names=names: ((name[0], _record(name, face_crop.landmarks)) for name in names))
         for split, names in photos.items()
     }
-    IdentityFaces(data_dir=tmp_path / "data", records=records, encoder="test").download_and_prepare()
+    IdentityFaces(data_dir=tmp_path / "data", records=records, encoder="dlib-resnet-v1").download_and_prepare()
     config = tmp_path / "killed.py"
     config.write_text(CONFIG.format(dataset=str(tmp_path / "data"), steps=STEPS))
     places = {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", **_cache(tmp_path)}

@@ -1,0 +1,86 @@
+"""ArcFace's IResNet in Flax: any depth, weights from outside (`interop/arcface_onnx.py`, `interop/torch_weights.py`).
+
+Deng et al. 2019, "ArcFace: Additive Angular Margin Loss for Deep Face Recognition", with the residual unit of Duta et
+al. 2020, "Improved Residual Networks" (normalise, convolve, PReLU, convolve), as insightface has it.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+UNITS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3), 100: (3, 13, 30, 3)}
+"""Residual units at each resolution, by the network's usual name."""
+WIDTHS = (64, 128, 256, 512)
+
+_PADDING = ((1, 1), (1, 1))  # PyTorch's; Flax's "SAME" pads strided convolutions on the far side only
+
+
+def iresnet_blocks(units: tuple[int, ...], widths: tuple[int, ...] = WIDTHS) -> tuple[tuple[int, int], ...]:
+    """Width and stride of each residual unit of insightface's networks, which halve the resolution four times.
+
+    Args:
+      units: how many at each resolution; `UNITS` has the usual ones.
+      widths: their channels.
+    """
+    return tuple(
+        (width, 2 if place == 0 else 1) for count, width in zip(units, widths, strict=True) for place in range(count)
+    )
+
+
+class IResNet(nn.Module):
+    """Stem, residual units, and a linear map of all that is left to an embedding.
+
+    Frozen batch norms are folded into the convolution before them, and those around the last layer into it. What
+    remains is one before each unit, which padding keeps from being folded into the convolution behind it.
+
+    Attributes:
+      blocks: width and stride of each unit.
+      dimension: of the embedding.
+      mean: subtracted from chips.
+      deviation: that chips are then divided by.
+    """
+
+    blocks: tuple[tuple[int, int], ...] = iresnet_blocks(UNITS[50])
+    dimension: int = 512
+    mean: float = 127.5
+    deviation: float = 127.5
+
+    @nn.compact
+    def __call__(self, chips: Float[Array, "b 112 112 3"]) -> Float[Array, "b d"]:
+        """Raw embeddings of chips; ArcFace compares their directions.
+
+        Args:
+          chips: RGB from 0 to 255, as `face_chips` or `cut_chip` cut them by `ARCFACE_CHIP`.
+        """
+        x = (chips - self.mean) / self.deviation
+        x = nn.Conv(self.blocks[0][0], (3, 3), padding=_PADDING, name="stem")(x)
+        x = _PReLU(name="stem_activation")(x)
+        for index, (width, stride) in enumerate(self.blocks):
+            x = _Unit(width, stride, name=f"block_{index}")(x)
+        return nn.Dense(self.dimension, name="embed")(x.reshape(x.shape[0], -1))
+
+
+class _Unit(nn.Module):
+    width: int
+    stride: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
+        channels, strides = x.shape[-1], (self.stride, self.stride)
+        scale = self.param("scale", nn.initializers.ones, (channels,))
+        shift = self.param("shift", nn.initializers.zeros, (channels,))
+        y = nn.Conv(self.width, (3, 3), padding=_PADDING, name="conv_1")(x * scale + shift)
+        y = _PReLU(name="activation")(y)
+        y = nn.Conv(self.width, (3, 3), strides=strides, padding=_PADDING, name="conv_2")(y)
+        if self.stride > 1 or self.width != channels:
+            x = nn.Conv(self.width, (1, 1), strides=strides, padding="VALID", name="shortcut")(x)
+        return x + y
+
+
+class _PReLU(nn.Module):
+    """A leaky ReLU with a slope of its own for each channel (He et al. 2015)."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        slope = self.param("slope", nn.initializers.constant(0.25), (x.shape[-1],))
+        return jnp.where(x >= 0, x, slope * x)
