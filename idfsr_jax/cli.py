@@ -61,6 +61,7 @@ def _dispatch(arguments: list[str]) -> int:
         "pack": commands.pack,
         "train": commands.train,
         "fit": commands.fit,
+        "identity": commands.identity,
         "restore": commands.restore,
         "evaluate": commands.evaluate,
     }

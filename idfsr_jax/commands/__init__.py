@@ -1,0 +1,23 @@
+"""The commands of `idfsr`, a function each: its signature is its command line.
+
+JAX and all that needs it is imported inside the commands, so that help and complaints about arguments come at once.
+"""
+
+from idfsr_jax.commands.data import pack, prepare
+from idfsr_jax.commands.identity import fit, identity
+from idfsr_jax.commands.options import complain
+from idfsr_jax.commands.restore import restore
+from idfsr_jax.commands.training import evaluate, run_evaluation, run_training, train
+
+__all__ = [
+    "complain",
+    "evaluate",
+    "fit",
+    "identity",
+    "pack",
+    "prepare",
+    "restore",
+    "run_evaluation",
+    "run_training",
+    "train",
+]
