@@ -1,4 +1,4 @@
-"""Albums: folders in, folders out; what was done already is left alone, and what came of every picture is written down."""
+"""Albums: folders in, folders out; what was done already is left alone, and what came of each is written down."""
 
 import hashlib
 import json
@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from idfsr_jax.arguments import PHOTO_ENDINGS, distinct_names, pictures_of
 from idfsr_jax.errors import InputError
-from idfsr_jax.face import read_metadata
 from idfsr_jax.files import write_atomically
 
 REQUEST = "idfsr:request"
@@ -90,6 +89,8 @@ def sums_of(paths: Sequence[Path]) -> list[str]:
 
 def is_done(written: Sequence[Path], request: str) -> bool:
     """Whether all that a request writes is there and was made for it."""
+    from idfsr_jax.face import read_metadata  # Here, since `idfsr --help` need not wait for what it imports.
+
     for path in written:
         try:
             if read_metadata(path).get(REQUEST) != request:

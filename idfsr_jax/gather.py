@@ -66,9 +66,15 @@ class Gathering:
         return [photograph.crop for photograph in self.used]
 
     @property
-    def weights(self) -> Float[np.ndarray, " k"]:
-        """How much each of those used counts, at most 1."""
-        return np.array([photograph.origin.weight for photograph in self.used])
+    def origins(self) -> tuple[Origin, ...]:
+        """What the identity file says of those used."""
+        return tuple(photograph.origin for photograph in self.used)
+
+    @property
+    def weights(self) -> Float[np.ndarray, " k"] | None:
+        """How much each of those used counts, at most 1; None if they count alike."""
+        weights = np.array([photograph.origin.weight for photograph in self.used])
+        return None if np.ptp(weights) == 0 else weights
 
     def warnings(self) -> list[str]:
         """What is doubtful about those used, a sentence each."""
@@ -80,8 +86,8 @@ class Gathering:
         if count > 1 and self.agreement < AGREEING:
             least = min(self.used, key=lambda photograph: photograph.origin.likeness)
             said.append(
-                f"the photographs disagree (mean cosine {self.agreement:.2f}; 19 of 20 people have {AGREEING} or more); "
-                f"look whether {least.path.name} shows the same person."
+                f"the photographs disagree (mean cosine {self.agreement:.2f}; 19 of 20 people have {AGREEING} or "
+                f"more); look whether {least.path.name} shows the same person."
             )
         return said
 
@@ -89,7 +95,8 @@ class Gathering:
         """The summary, line by line."""
         width = max(len(photograph.path.name) for photograph in self.used)
         lines = [
-            f"  {photograph.path.name:{width}}  detail {photograph.detail:3.0f} px, counts {photograph.origin.weight:.2f}"
+            f"  {photograph.path.name:{width}}  detail {photograph.detail:3.0f} px, "
+            + f"counts {photograph.origin.weight:.2f}"
             + ("" if np.isnan(photograph.origin.likeness) else f", like the others {photograph.origin.likeness:.2f}")
             for photograph in self.used
         ]
@@ -181,7 +188,7 @@ def _read_all(
         else:
             found[digest] = path, crop
     crops = [crop for _, crop in found.values()]
-    identities = identities_of(crops) if crops else []
+    identities: Sequence[Float[np.ndarray, " d"]] = list(identities_of(crops)) if crops else []
     photographs = []
     for (digest, (path, crop)), identity in zip(found.items(), identities, strict=True):
         detail = detail_side(crop.image, crop_side(crop.transform))

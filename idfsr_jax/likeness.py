@@ -100,7 +100,7 @@ def mean_direction(
     return (mean / np.maximum(np.linalg.norm(mean), 1e-12)).astype(identities.dtype)
 
 
-def face_probabilities(likenesses: Sequence[float], sides: Sequence[float]) -> Float[np.ndarray, " n"]:
+def face_probabilities(likenesses: Sequence[float], sides: Sequence[int]) -> Float[np.ndarray, " n"]:
     """How probable it is of each of several faces that it is the person's, if the person is among them.
 
     softmax(b_i (c_i - h_i)): c the cosine of face and references, b and h the steepness and the halfway cosine at the
@@ -133,21 +133,21 @@ result reduced to the input's size, in grey levels. It says little: of restorati
 photographs 14, 17 and 23% lie beyond it."""
 
 
-def is_unlike(likeness: float, side: float) -> bool:
+def is_unlike(likeness: float, side: int) -> bool:
     """Whether a face is less like the references than 19 of 20 faces of the same person are.
 
     Args:
       likeness: cosine of face and references, seen at the same resolution.
       side: of the face's crop, in pixels.
     """
-    return likeness < np.interp(side, list(_LEAST_LIKENESS), list(_LEAST_LIKENESS.values()))
+    return likeness < float(np.interp(side, list(_LEAST_LIKENESS), list(_LEAST_LIKENESS.values())))
 
 
-def is_far(distance: float, side: float) -> bool:
+def is_far(distance: float, side: int) -> bool:
     """Whether a result, reduced again, is farther from the input than 19 of 20 with the right identity are.
 
     Args:
       distance: root mean square over the face, in grey levels.
       side: of the LR crop, in pixels.
     """
-    return distance > np.interp(side, list(_MOST_DISTANCE), list(_MOST_DISTANCE.values()))
+    return distance > float(np.interp(side, list(_MOST_DISTANCE), list(_MOST_DISTANCE.values())))

@@ -29,9 +29,9 @@ _BOX_DROP = 0.12
 _EYES_TO_MOUTH = 1.06
 """From the eyes' midpoint to the mouth's, over the distance of the eyes: dlib's mean face."""
 _STRAIGHTENED = 40
-"""Side of the crop, in pixels, below which LandmarkNet improves on dlib's predictor: on 57 photographs of LFW's val split,
-reduced so that the crop was 16, 24, 32, 48 and 64 px, its corners lay 0.051, 0.037, 0.029, 0.028 and 0.021 sides from
-their place by dlib alone and 0.032, 0.033, 0.026, 0.032 and 0.024 after LandmarkNet (0.042 from a box alone)."""
+"""Side of the crop, in pixels, below which LandmarkNet improves on dlib's predictor: on 57 photographs of LFW's val
+split, reduced so that the crop was 16, 24, 32, 48 and 64 px, its corners lay 0.051, 0.037, 0.029, 0.028 and 0.021 sides
+from their place by dlib alone and 0.032, 0.033, 0.026, 0.032 and 0.024 after LandmarkNet (0.042 from a box alone)."""
 
 
 @dataclass(frozen=True)
@@ -160,8 +160,8 @@ def choose_place(
     choice = Choice(tuple(places), int(np.argmax(probabilities)), tuple(float(value) for value in probabilities))
     if not is_told(probabilities):
         raise UndecidedFaces(
-            f"{name}: shows {len(places)} faces, and the identity does not tell which is meant (the likeliest is number "
-            f"{choice.chosen + 1} from the left, probability {probabilities.max():.2f}); give --face N.",
+            f"{name}: shows {len(places)} faces, and the identity does not tell which is meant (the likeliest is "
+            f"number {choice.chosen + 1} from the left, probability {probabilities.max():.2f}); give --face N.",
             image,
             choice,
         )

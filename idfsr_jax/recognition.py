@@ -36,7 +36,7 @@ def photograph_descriptors(encoder: Any, crops: Sequence[FaceCrop]) -> Float[np.
     return np.asarray(rows)
 
 
-def seen_side(side: float) -> int:
+def seen_side(side: float | int) -> int:
     """The resolution at which a face of a crop of `side` px is compared: there are few, so that few are compiled."""
     return max(each for each in _SEEN_SIDES if each <= max(side, _SEEN_SIDES[0]))
 
@@ -50,7 +50,7 @@ def small_identity(
 ) -> Float[np.ndarray, " d"]:
     """The unit identity that the encoder sees in a small crop, enlarged, with landmarks by LandmarkNet."""
     size = config.landmarks.size
-    shown = image if image.shape[0] <= size else _reduce(image, size)
+    shown = image if image.shape[0] <= size else reduce_crop(image, size)
     landmarks = locate(landmark_net, bicubic_upsample(to_float(shown[None]), size), config.landmarks)
     large = Image.fromarray(image).resize((_ENCODER_SIDE, _ENCODER_SIDE), Image.Resampling.BICUBIC)
     descriptor = describe(encoder, to_float(np.asarray(large)[None]), landmarks)
@@ -81,11 +81,12 @@ def likeness_at(
     """
     side = image.shape[0]
     see = lambda small: small_identity(small, encoder, landmark_net, center, config)  # noqa: E731
-    reduced = [_reduce(crop.image, side) for crop in references[:_MOST_REFERENCES]]
+    reduced = [reduce_crop(crop.image, side) for crop in references[:_MOST_REFERENCES]]
     person = mean_direction(np.stack([see(small) for small in reduced]))
     return float(see(image) @ person)
 
 
-def _reduce(image: UInt8[np.ndarray, "n n 3"], side: int) -> UInt8[np.ndarray, "m m 3"]:
+def reduce_crop(image: UInt8[np.ndarray, "n n 3"], side: int) -> UInt8[np.ndarray, "m m 3"]:
+    """A crop made small, by the area of pixels, whatever its own side."""
     fine = Image.fromarray(resize_crop(image, _FINE_SIDE))
     return np.array(fine.resize((side, side), Image.Resampling.BOX))

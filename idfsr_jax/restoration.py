@@ -21,6 +21,7 @@ from idfsr_jax.spread import spread_picture
 
 _MAX_ENLARGED_SIDE = 8192
 _MAX_SIDE = 16_384
+_WASTED = 1.8
 
 Enlarger = Callable[[np.ndarray, tuple[int, int]], np.ndarray]
 """A photograph, uint8 RGB, and the (width, height) to bring it to."""
@@ -106,26 +107,32 @@ class Restoration:
         return blend_face(photo, crop, placed, mask, enlarged=max(1.0, enlarge), seed=seed)
 
     def doubts(self) -> list[str]:
-        """Whether the input contradicts the identity, a sentence for each sign of it.
+        """Whether the input contradicts the identity, or is better than the result: a sentence for each sign of it.
 
         The face is compared with the photographs made as small, and the first sample, reduced to the input's size, with
         the input. Either says so wrongly once in twenty, and a stranger often passes: see `likeness.is_unlike` and
         `likeness.is_far`. A sample that was made to agree with the input says nothing.
         """
         said = []
+        native, used = self.face.native.shape[0], self.face.y.shape[0]
+        if native > _WASTED * used:
+            said.append(
+                f"the face's crop is {native} px wide and the model looks at {used} px of them; the photograph may "
+                "show the face as well as the result does."
+            )
         side = seen_side(self.face.native.shape[0])
         small = np.array(Image.fromarray(self.face.native).resize((side, side), Image.Resampling.BOX))
         likeness = self.likeness(small)
         if is_unlike(likeness, side):
             said.append(
-                f"the small face is unlike the photographs (cosine {likeness:.2f} at {side} px, where 19 of 20 faces of "
-                "a person have more); it may be somebody else, or hidden, or turned away."
+                f"the small face is unlike the photographs (cosine {likeness:.2f} at {side} px, where 19 of 20 faces "
+                "of a person have more); it may be somebody else, or hidden, or turned away."
             )
         distance = self.distance()
         if not self.consistent and is_far(distance, self.face.y.shape[0]):
             said.append(
-                f"the result contradicts the input: reduced again, its face is {distance:.0f} grey levels away from it; "
-                "--consistency 1 holds it to the input."
+                f"the result contradicts the input: reduced again, its face is {distance:.0f} grey levels away from "
+                "it; --consistency 1 holds it to the input."
             )
         return said
 

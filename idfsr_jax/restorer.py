@@ -18,7 +18,7 @@ from idfsr_jax.data.pairs import nearest_in_pose
 from idfsr_jax.errors import InputError
 from idfsr_jax.face import FaceCrop, read_crops, resize_crop
 from idfsr_jax.gather import MAX_PHOTOGRAPHS, Gathering, choose_references, gather_photographs
-from idfsr_jax.identity import Identity, Origin
+from idfsr_jax.identity import Identity
 from idfsr_jax.likeness import agreement
 from idfsr_jax.models.condition import Condition, make_condition, repeat
 from idfsr_jax.models.id_encoder import ENCODER_NAME, load_id_encoder, unit_identity
@@ -28,7 +28,7 @@ from idfsr_jax.places import choose_place
 from idfsr_jax.provenance import provenance
 from idfsr_jax.recognition import likeness_at, locate, photograph_descriptors
 from idfsr_jax.restoration import Restoration
-from idfsr_jax.sampling import restore_crops
+from idfsr_jax.sampling import restore_crops, with_sampling
 from idfsr_jax.training.fit import Album, fit_identity, mean_identity
 from idfsr_jax.training.step import Frozen
 from idfsr_jax.weights import Model, load_model
@@ -111,35 +111,19 @@ class Restorer:
         Raises:
           InputError: too few or too many photographs, or one of them cannot be used; the sentence names it.
         """
-        weights = None
-        origins: tuple[Origin, ...] = ()
-        if isinstance(photos, Gathering):
-            weights, origins, photos = photos.weights, tuple(each.origin for each in photos.used), photos.crops
-        if not 1 <= len(photos) <= MAX_PHOTOGRAPHS:
-            raise InputError(f"{len(photos)} photographs were given to fit; give 1 to {MAX_PHOTOGRAPHS} of one person.")
-        album = self.album(read_crops(photos))
+        gathered = photos if isinstance(photos, Gathering) else None
+        given: Sequence[Any] = photos.crops if isinstance(photos, Gathering) else photos
+        weights = gathered.weights if gathered else None
+        if not 1 <= len(given) <= MAX_PHOTOGRAPHS:
+            raise InputError(f"{len(given)} photographs were given to fit; give 1 to {MAX_PHOTOGRAPHS} of one person.")
+        album = self.album(read_crops(given))
         start = mean_identity(album.identities, weights)
         settings = replace(self.config, fit=config or self.config.fit)
-        model = self.model
-        fitted, losses = fit_identity(
-            start,
-            album,
-            model.denoiser,
-            self.frozen,
-            settings,
-            progress,  # type: ignore[arg-type]
-            weights,
-        )
-        return Identity(
-            fitted,
-            np.asarray(start),
-            np.asarray(losses, np.float32),
-            len(photos),
-            ENCODER_NAME,
-            model.digest,
-            origins,
-            agreement(np.asarray(album.identities)) if len(photos) > 1 else math.nan,
-        )
+        fitted, losses = fit_identity(start, album, self.model.denoiser, self.frozen, settings, progress, weights)
+        curve, origins = np.asarray(losses, np.float32), gathered.origins if gathered else ()
+        agreed = agreement(np.asarray(album.identities)) if len(given) > 1 else math.nan
+        facts = (len(given), ENCODER_NAME, self.model.digest, origins, agreed)
+        return Identity(fitted, np.asarray(start), curve, *facts)
 
     def restore(
         self,
@@ -180,7 +164,7 @@ class Restorer:
           UndecidedFaces: several faces, and none stands out.
           InputError: a picture cannot be used, or the identity belongs to another model.
         """
-        config = self._sampling_config(steps, guidance)
+        config = with_sampling(self.config, steps, guidance)
         strength = config.sample.consistency if consistency is None else consistency
         self._check(identity, photos, variants, strength)
         crops = read_crops(photos)
@@ -262,7 +246,3 @@ class Restorer:
             raise InputError(
                 f"variants={variants}, consistency={consistency}: give 1 or more, and a number from 0 to 1."
             )
-
-    def _sampling_config(self, steps: int | None, guidance: float | None) -> Config:
-        given = {name: value for name, value in (("steps", steps), ("guidance", guidance)) if value is not None}
-        return replace(self.config, sample=replace(self.config.sample, **given))

@@ -65,6 +65,8 @@ def identity(
       action: What to do with it; `show` is all there is.
       file: The file that `idfsr fit` wrote.
     """
+    if not file.is_file():
+        raise InputError(f"{file}: no such identity file; `idfsr fit --photos DIR --out {file}` makes one.")
     from idfsr_jax.identity import Identity
     from idfsr_jax.interop.dlib_weights import DLIB_RESNET_SHA256
     from idfsr_jax.likeness import AGREEING, TYPICAL_AGREEMENT, reliability

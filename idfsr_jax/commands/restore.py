@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from idfsr_jax.album import Outcome, album_of, sums_of, summary_rows, write_summary
+from idfsr_jax.album import Outcome, album_of, summary_rows, sums_of, write_summary
 from idfsr_jax.arguments import (
     MAX_SEED,
     MAX_STEPS,
@@ -77,8 +77,8 @@ def restore(
       enlarge: Enlargement of the whole photograph; so large that the face keeps all of its pixels if not given.
       steps: Sampling steps; as the model was trained for if not given.
       seed: Seed of the noise; the same seed gives the same picture.
-      variants: How many restorations to draw of each input; of several, their mean and a map of how much they differ are
-        written too.
+      variants: How many restorations to draw of each input; of several, their mean and a map of how much they differ
+        are written too.
       consistency: From 0 (the paper) to 1 (the result, reduced again, is the input but for clipping); as the model
         was made for if not given.
       label: Print a small visible mark into every picture with a synthesised face.

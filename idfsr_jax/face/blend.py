@@ -10,6 +10,8 @@ from idfsr_jax.face.window import to_bytes
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 _COARSE = 48
 _MOST_CORRECTION = 48.0
+_LIGHT = 0.12
+"""Standard deviation of the mean that light is, as a share of the crop's side: about a fifth of the face."""
 _MONOCHROME = 4.0
 """Colours within so many grey levels of a tint of their lightness are no colours."""
 
@@ -25,8 +27,9 @@ def blend_face(
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Pastes a canonical crop into the photo as `paste_face` does, and hides that it came from elsewhere.
 
-    In a photograph without colours (black and white, sepia) the crop takes its tint. Where the mask fades, the crop's
-    colours may differ from the photo's; that difference is spread smoothly over the crop and taken off (seamless
+    In a photograph without colours (black and white, sepia) the crop takes its tint. The light on a small face is
+    known, though its features are not; so the crop's differences to the photo, averaged over a fifth of the face, are
+    taken off. What remains of them where the mask fades is spread smoothly over the crop and taken off too (seamless
     cloning: Perez et al. 2003, "Poisson Image Editing"; here by inverse squared distances instead of an equation).
     Then the grain that the photo has and the crop lacks is added.
 
@@ -109,32 +112,55 @@ def _grain(
 def _correction(
     face: Float32[np.ndarray, "h w 3"], old: Float32[np.ndarray, "h w 3"], weight: Float32[np.ndarray, "h w 1"]
 ) -> Float32[np.ndarray, "h w 3"]:
-    """What takes the crop's colours to the photo's along the rim of the mask, continued smoothly across it."""
+    """What gives the crop the photo's light, and takes it to the photo's very colours along the rim of the mask."""
     height, width = old.shape[:2]
     factor = min(1.0, _COARSE / max(height, width))
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     difference = _resized(old - face, size=size)
-    level = _resized(weight, size=size)[..., 0]
+    level = _resized(weight, size=size).clip(0.0, 1.0)
+    light = _smoothed(difference, level)
+    correction = (light + _from_rim(difference - light, level[..., 0])).clip(-_MOST_CORRECTION, _MOST_CORRECTION)
+    return _resized(correction.astype(np.float32), size=(width, height), kind=Image.Resampling.BICUBIC)
+
+
+def _smoothed(
+    difference: Float32[np.ndarray, "h w 3"], level: Float32[np.ndarray, "h w 1"]
+) -> Float32[np.ndarray, "h w 3"]:
+    """Gaussian means, within the mask, so wide that no feature of a face is left."""
+    rows, columns = (_gaussian(length, _LIGHT * max(level.shape)) for length in level.shape[:2])
+    blur = lambda values: np.einsum("ij,jkc,lk->ilc", rows, values, columns)  # noqa: E731
+    return (blur(difference * level) / np.maximum(blur(level), 1e-3)).astype(np.float32)
+
+
+def _gaussian(length: int, deviation: float) -> Float[np.ndarray, "n n"]:
+    place = np.arange(length)
+    return np.exp(-0.5 * ((place[:, None] - place[None, :]) / deviation) ** 2) / (deviation * np.sqrt(2 * np.pi))
+
+
+def _from_rim(
+    difference: Float32[np.ndarray, "h w 3"], level: Float32[np.ndarray, "h w"]
+) -> Float32[np.ndarray, "h w 3"]:
+    """A difference along the rim of the mask, continued smoothly: means by inverse squared distance."""
     rim = (level > 0.02) & (level < 0.5)
     if not rim.any():
-        return np.zeros_like(old)
+        return np.zeros_like(difference)
     row, column = np.indices(level.shape)
     at = np.stack([row[rim], column[rim]], -1).astype(np.float32)
     grid = np.stack([row.ravel(), column.ravel()], -1).astype(np.float32)
     nearness = 1.0 / (((grid[:, None] - at[None]) ** 2).sum(-1) + 1.0)
     spread = (nearness @ difference[rim]) / nearness.sum(1, keepdims=True)
-    spread = spread.clip(-_MOST_CORRECTION, _MOST_CORRECTION).reshape(*level.shape, 3).astype(np.float32)
-    return _resized(spread, size=(width, height), kind=Image.Resampling.BICUBIC)
+    return spread.reshape(difference.shape).astype(np.float32)
 
 
 def _tinted_like(face: Float32[np.ndarray, "h w 3"], old: Float32[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w 3"]:
     """The crop in the tint of a photograph that has no other colours; else as it is."""
     grey = (old @ _GREY).ravel()
     design = np.stack([grey, np.ones_like(grey)], -1)
-    slope, residual = np.linalg.lstsq(design, old.reshape(-1, 3), rcond=None)[:2]
-    if residual.size == 0 or np.sqrt(residual.max() / grey.size) > _MONOCHROME:
+    tint: np.ndarray = np.linalg.lstsq(design, old.reshape(-1, 3), rcond=None)[0]
+    apart = np.sqrt(np.mean((design @ tint - old.reshape(-1, 3)) ** 2, axis=0))
+    if apart.max() > _MONOCHROME:
         return face
-    return ((face @ _GREY)[..., None] * slope[0] + slope[1]).astype(np.float32)
+    return ((face @ _GREY)[..., None] * tint[0] + tint[1]).astype(np.float32)
 
 
 def _resized(

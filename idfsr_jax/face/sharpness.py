@@ -36,15 +36,15 @@ def detail_side(crop: UInt8[np.ndarray, "n n 3"], native: float | None = None) -
         losses.append(float(np.sqrt(np.mean((np.asarray(small)[middle, middle] - values) ** 2))) / contrast)
     # Losses fall with the side but for noise; np.interp wants its abscissae ascending.
     falling = np.minimum.accumulate([*losses, 0.0])[::-1]
-    side = float(np.exp(np.interp(_LOST, falling, np.log([*_SIDES, _SIDE])[::-1])))
-    return side if native is None else min(side, float(native))
+    found = float(np.exp(np.interp(_LOST, falling, np.log([*_SIDES, _SIDE])[::-1])))
+    return found if native is None else min(found, float(native))
 
 
 def sharpness_weight(side: float) -> float:
     """How much a photograph of this `detail_side` counts in an identity; 1 from 64 px on.
 
     (side / 64)^1.4, which follows the best weights of noisy unit vectors, a / (1 - a^2), a being the cosine of a
-    photograph's identity to the person. On the val split of LFW, reduced to 8, 12, 16, 24, 32 and 64 px, photographs had
-    0.09, 0.24, 0.37, 0.55, 0.70 and 0.85 (`python -m benchmarks.likeness`).
+    photograph's identity to the person. On the val split of LFW, reduced to 8, 12, 16, 24, 32 and 64 px, photographs
+    had 0.09, 0.24, 0.37, 0.55, 0.70 and 0.85 (`python -m benchmarks.likeness`).
     """
     return min(1.0, max(side, 1.0) / _FULL) ** _POWER
