@@ -30,7 +30,8 @@ def provenance(model: Model, identity: Identity, seed: int, config: Config, cons
 def mark(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
     """The picture with a small word in its lower right corner, white on black, that says that it is synthesised.
 
-    It is a fiftieth of the picture's shorter side high, but legible; where a picture is too narrow, it is shortened.
+    It is a fiftieth of the picture's shorter side high, but legible; where it would take more than half of the width, it
+    is shortened.
     """
     height, width = image.shape[:2]
     picture = Image.fromarray(image)
@@ -38,7 +39,7 @@ def mark(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
     font = ImageFont.load_default(max(8, round(min(height, width) / 50)))
     for text in (LABEL, "synth.", "AI"):
         left, top, right, bottom = draw.textbbox((0, 0), text, font)
-        if right - left + 2 <= width:
+        if right - left + 2 <= width / 2:
             break
     box_width, box_height = round(right - left) + 3, round(bottom - top) + 3
     draw.rectangle((width - box_width, height - box_height, width, height), "black")

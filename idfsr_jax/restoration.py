@@ -22,6 +22,7 @@ from idfsr_jax.spread import spread_picture
 _MAX_ENLARGED_SIDE = 8192
 _MAX_SIDE = 16_384
 _WASTED = 1.8
+_COLOURLESS = 8
 
 Enlarger = Callable[[np.ndarray, tuple[int, int]], np.ndarray]
 """A photograph, uint8 RGB, and the (width, height) to bring it to."""
@@ -142,7 +143,10 @@ class Restoration:
         reduced = np.asarray(Image.fromarray(self.images[0]).resize((n, n), Image.Resampling.BOX))
         mask = Image.fromarray(np.asarray(self.condition.mask[0, ..., 0])).resize((n, n), Image.Resampling.BOX)
         weight = np.asarray(mask, np.float64)
-        square = np.mean((reduced.astype(np.float64) - self.face.y) ** 2, axis=-1)
+        difference = reduced.astype(np.float64) - self.face.y
+        if np.ptp(self.face.y, axis=-1).max() <= _COLOURLESS:
+            difference = difference.mean(axis=-1, keepdims=True)  # The person's colours contradict no grey picture.
+        square = np.mean(difference**2, axis=-1)
         return float(np.sqrt(np.sum(weight * square) / max(np.sum(weight), 1e-9)))
 
     def notes(self) -> list[str]:
