@@ -1,7 +1,7 @@
 """Where the faces of a photograph lie: found, or given by a box or two eyes; and which of them is meant."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -94,8 +94,8 @@ def places_of(
 ) -> list[Place]:
     """The faces of a photograph, from left to right; or the one that box or eyes say.
 
-    What lies in a box is straightened by LandmarkNet, and so is a face that was found but is too small for dlib's
-    predictor. Eyes are taken as they are.
+    What lies in a box is straightened by LandmarkNet, and so is a face too small for dlib's predictor, or for a hand
+    that points at its eyes.
 
     Raises:
       NoFace: none was found.
@@ -104,13 +104,15 @@ def places_of(
     if box is not None:
         return [Place(box, straighten(image, _transform_of_box(image, box, name), config, landmark_net))]
     if eyes is not None:
-        return [_place_of_eyes(image, eyes, name)]
-    places = []
-    for face in find_every_face(image):
-        transform = ffhq_transform(face.landmarks)
-        if crop_side(transform) < _STRAIGHTENED:
-            transform = straighten(image, transform, config, landmark_net)
-        places.append(Place(face.box, transform))
+        found = [_place_of_eyes(image, eyes, name)]
+    else:
+        found = [Place(face.box, ffhq_transform(face.landmarks)) for face in find_every_face(image)]
+    places = [
+        replace(place, transform=straighten(image, place.transform, config, landmark_net))
+        if crop_side(place.transform) < _STRAIGHTENED
+        else place
+        for place in found
+    ]
     if not places:
         raise NoFace(f"{name}: no face was found; give its place by --box x,y,width,height or --eyes x1,y1,x2,y2.")
     return places

@@ -30,8 +30,8 @@ def provenance(model: Model, identity: Identity, seed: int, config: Config, cons
 def mark(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
     """The picture with a small word in its lower right corner, white on black, that says that it is synthesised.
 
-    It is a fiftieth of the picture's shorter side high, but legible; where it would take more than half of the width, it
-    is shortened.
+    It is a fiftieth of the picture's shorter side high, but legible; where it would take more than half of the width,
+    it is shortened.
     """
     height, width = image.shape[:2]
     picture = Image.fromarray(image)

@@ -21,7 +21,7 @@ from idfsr_jax.spread import spread_picture
 
 _MAX_ENLARGED_SIDE = 8192
 _MAX_SIDE = 16_384
-_WASTED = 1.8
+_WASTED = 2.5
 _COLOURLESS = 8
 
 Enlarger = Callable[[np.ndarray, tuple[int, int]], np.ndarray]

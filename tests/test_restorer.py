@@ -180,7 +180,7 @@ def test_a_face_is_most_like_its_own_photographs(restorer, face_crop, crops):
     """With the real encoder: the same face at 24 px, and one that is upside down."""
     small = np.array(Image.fromarray(face_crop.image).resize((24, 24), Image.Resampling.BOX))
     assert restorer.likeness(small, crops) > 0.8
-    assert restorer.likeness(small[::-1].copy(), crops) < restorer.likeness(small, crops) - 0.1
+    assert restorer.likeness(small[::-1].copy(), crops) < restorer.likeness(small, crops) - 0.05
 
 
 def test_a_gathering_says_where_the_identity_came_from(restorer, place):
