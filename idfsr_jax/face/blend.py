@@ -144,9 +144,8 @@ def _from_rim(
     rim = (level > 0.02) & (level < 0.5)
     if not rim.any():
         return np.zeros_like(difference)
-    row, column = np.indices(level.shape)
-    at = np.stack([row[rim], column[rim]], -1).astype(np.float32)
-    grid = np.stack([row.ravel(), column.ravel()], -1).astype(np.float32)
+    grid = np.argwhere(np.ones_like(rim)).astype(np.float32)
+    at = np.argwhere(rim).astype(np.float32)
     nearness = 1.0 / (((grid[:, None] - at[None]) ** 2).sum(-1) + 1.0)
     spread = (nearness @ difference[rim]) / nearness.sum(1, keepdims=True)
     return spread.reshape(difference.shape).astype(np.float32)
