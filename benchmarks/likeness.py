@@ -121,7 +121,8 @@ def print_small(restorer: Restorer, crops: list[list[FaceCrop]], native: np.ndar
                 probabilities = face_probabilities([float(value) for value in column], [side] * 4)
                 told.append(is_told(probabilities))
                 right.append(np.argmax(probabilities) == 0)
-        print(f"of four, told {np.mean(told):.2f}, of these right {np.mean(np.array(right)[told]):.3f}")
+        correct = sum(was_right and was_told for was_right, was_told in zip(right, told, strict=True))
+        print(f"of four, told {np.mean(told):.2f}, of these right {correct / max(sum(told), 1):.3f}")
 
 
 def print_restorations(restorer: Restorer, crops: list[list[FaceCrop]], units: np.ndarray) -> None:
