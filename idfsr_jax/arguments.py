@@ -4,6 +4,7 @@ Every complaint is an `InputError`, one sentence that names the option or the fi
 nothing is written: a command that is refused leaves no trace.
 """
 
+import math
 import os
 import tempfile
 from collections.abc import Sequence
@@ -12,13 +13,14 @@ from pathlib import Path
 from idfsr_jax.errors import InputError
 
 Box = tuple[int, int, int, int]
+Eyes = tuple[float, float, float, float]
 
 MAX_STEPS = 1000
 MAX_SEED = 2**32 - 1
 MAX_VARIANTS = 64
 """All variants of a picture are sampled together, so they share the memory."""
 
-_PHOTO_ENDINGS = frozenset(
+PHOTO_ENDINGS = frozenset(
     {".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
 _WRITTEN_ENDINGS = frozenset({".jpeg", ".jpg", ".png"})
@@ -68,6 +70,21 @@ def parse_box(text: str) -> Box:
     return x, y, width, height
 
 
+def parse_eyes(text: str) -> Eyes:
+    """Reads `x1,y1,x2,y2`.
+
+    Raises:
+      InputError: the text is not four finite numbers.
+    """
+    try:
+        x1, y1, x2, y2 = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(f"--eyes {text}: give four numbers x1,y1,x2,y2, in pixels.") from error
+    if not all(math.isfinite(value) for value in (x1, y1, x2, y2)):
+        raise InputError(f"--eyes {text}: give four numbers x1,y1,x2,y2, in pixels.")
+    return x1, y1, x2, y2
+
+
 def photographs_of(given: Sequence[Path], what: str) -> list[Path]:
     """The files among what `--photos` was given, and those in its folders.
 
@@ -101,7 +118,7 @@ def pictures_of(path: Path, what: str = "picture") -> list[Path]:
         entries = sorted(path.iterdir())
     except OSError as error:
         raise InputError(f"{path}: cannot be listed ({error.strerror}); choose another folder.") from error
-    pictures = [entry for entry in entries if entry.suffix.lower() in _PHOTO_ENDINGS and entry.is_file()]
+    pictures = [entry for entry in entries if entry.suffix.lower() in PHOTO_ENDINGS and entry.is_file()]
     pictures = [entry for entry in pictures if not entry.name.startswith(".")]
     if not pictures:
         people = any(entry.is_dir() for entry in entries)
@@ -111,7 +128,7 @@ def pictures_of(path: Path, what: str = "picture") -> list[Path]:
 
 
 def output_paths(inputs: Sequence[Path], out: Path) -> list[Path]:
-    """Where the result of each input goes.
+    """Where the result of each of some files goes.
 
     Args:
       inputs: at least one.
@@ -124,21 +141,38 @@ def output_paths(inputs: Sequence[Path], out: Path) -> list[Path]:
         if out.suffix.lower() not in _WRITTEN_ENDINGS:
             raise InputError(f"{out}: give a name that ends in .png or .jpg, or a folder that exists.")
         return [out]
+    require_folder(out)
+    return [out / name for name in distinct_names([Path(source.name) for source in inputs])]
+
+
+def distinct_names(names: Sequence[Path]) -> list[Path]:
+    """The names of the results of inputs of these names: PNG, and no two the same."""
+    results: list[Path] = []
+    for name in names:
+        result, number = name.with_suffix(".png"), 1
+        while result in results:
+            number += 1
+            result = name.with_name(f"{name.stem}.{number}.png")
+        results.append(result)
+    return results
+
+
+def require_folder(out: Path) -> None:
+    """Checks that a folder is there or can be made.
+
+    Raises:
+      InputError: a file is in its place.
+    """
     if _exists(out) and not out.is_dir():
         raise InputError(f"{out}: is a file; give a folder for the results of several inputs.")
-    paths: list[Path] = []
-    for source in inputs:
-        path, number = out / f"{source.stem}.png", 1
-        while path in paths:
-            number += 1
-            path = out / f"{source.stem}.{number}.png"
-        paths.append(path)
-    return paths
 
 
 def variant_paths(paths: Sequence[Path], variants: int) -> list[Path]:
-    """The files that further variants are written to, beside the first of each: name-2, name-3, ..."""
-    return [path.with_stem(f"{path.stem}-{number}") for path in paths for number in range(2, variants + 1)]
+    """What is written beside the first of each where there are several: name-2, name-3, ..., name-mean, name-spread."""
+    if variants < 2:
+        return []
+    parts = [*range(2, variants + 1), "mean", "spread"]
+    return [path.with_stem(f"{path.stem}-{part}") for path in paths for part in parts]
 
 
 def require_distinct(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:

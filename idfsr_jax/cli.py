@@ -72,6 +72,7 @@ def _dispatch(arguments: list[str]) -> int:
         "convert": commands.convert,
         "train": commands.train,
         "fit": commands.fit,
+        "identity": commands.identity,
         "restore": commands.restore,
         "evaluate": commands.evaluate,
     }

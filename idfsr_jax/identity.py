@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,23 @@ _FORMAT = "idfsr-identity-1"
 
 
 @dataclass(frozen=True)
+class Origin:
+    """A photograph that an identity was fitted to.
+
+    Attributes:
+      name: of its file, without the folder.
+      sha256: of the file, its first 16 digits.
+      weight: how much it counted, at most 1; blurred ones count less.
+      likeness: cosine to the mean of the others, NaN where there were none.
+    """
+
+    name: str
+    sha256: str
+    weight: float
+    likeness: float
+
+
+@dataclass(frozen=True)
 class Identity:
     """A person, to one model.
 
@@ -28,6 +46,8 @@ class Identity:
       photographs: how many it was fitted to.
       encoder: name of the ID encoder.
       model: SHA-256 of the denoiser's weights that it was fitted with.
+      origins: the photographs; empty where they are not known.
+      agreement: mean cosine of all pairs of photographs; NaN where it is not known.
     """
 
     embedding: Float[np.ndarray, " d"]
@@ -36,12 +56,20 @@ class Identity:
     photographs: int
     encoder: str
     model: str
+    origins: tuple[Origin, ...] = ()
+    agreement: float = math.nan
 
     @property
     def digest(self) -> str:
         """SHA-256 of the vectors and of all that is said about them; names the identity in pictures made with it."""
-        facts = json.dumps([self.photographs, self.encoder, self.model])
-        return _digest(facts, self.embedding, self.start, self.losses)
+        facts: list[object] = [self.photographs, self.encoder, self.model]
+        # What came later is left out where it is absent, so that older files keep their digest.
+        if self.origins or not math.isnan(self.agreement):
+            facts += [self._origins_json(), repr(self.agreement)]
+        return _digest(json.dumps(facts), self.embedding, self.start, self.losses)
+
+    def _origins_json(self) -> str:
+        return json.dumps([[each.name, each.sha256, repr(each.weight), repr(each.likeness)] for each in self.origins])
 
     def save(self, path: str | Path) -> None:
         """Writes the identity as safetensors, whole or not at all.
@@ -58,6 +86,8 @@ class Identity:
             "photographs": str(self.photographs),
             "encoder": self.encoder,
             "model": self.model,
+            "origins": self._origins_json(),
+            "agreement": repr(self.agreement),
         }
         data = save_safetensors(arrays, metadata)
         try:
@@ -87,11 +117,19 @@ class Identity:
         if shapes[0] != shapes[1] or len(shapes[0]) != 1 or any(value.dtype != np.float32 for value in arrays.values()):
             raise BadWeights(f"{path}: holds no identity vector; fit it again.")
         photographs = metadata.get("photographs", "")
+        try:
+            rows = json.loads(metadata.get("origins", "[]"))
+            origins = tuple(Origin(str(row[0]), str(row[1]), float(row[2]), float(row[3])) for row in rows)
+            agreement = float(metadata.get("agreement", "nan"))
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
+            raise BadWeights(f"{path}: is damaged; fit it again.") from error
         identity = cls(
             **arrays,
             photographs=int(photographs) if photographs.isdecimal() else 0,
             encoder=metadata.get("encoder", ""),
             model=metadata.get("model", ""),
+            origins=origins,
+            agreement=agreement,
         )
         if identity.digest != metadata.get("sha256"):
             raise BadWeights(f"{path}: its SHA-256 sum is not the recorded one, so it is damaged; fit it again.")

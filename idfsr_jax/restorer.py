@@ -1,6 +1,7 @@
 """Restorer: load a model, fit a person, restore a picture. The only place where all parts meet at use time."""
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,22 +17,22 @@ from idfsr_jax.config import Config, FitConfig
 from idfsr_jax.data.degrade import bicubic_upsample
 from idfsr_jax.data.pairs import nearest_in_pose
 from idfsr_jax.errors import InputError
-from idfsr_jax.face import FaceCrop, crop_face, resize_crop
+from idfsr_jax.face import FaceCrop, read_crops, resize_crop
+from idfsr_jax.gather import MAX_PHOTOGRAPHS, Gathering, choose_references, gather_photographs
 from idfsr_jax.identity import Identity
+from idfsr_jax.likeness import agreement
 from idfsr_jax.models.condition import Condition, make_condition, repeat
-from idfsr_jax.models.id_encoder import IdEncoder, descriptors_of, encoder_of, require_encoder, unit_identity
-from idfsr_jax.models.landmark_net import estimate_landmarks
+from idfsr_jax.models.id_encoder import IdEncoder, encoder_of, require_encoder, unit_identity
 from idfsr_jax.picture import LowResolutionFace, find_low_resolution_face
 from idfsr_jax.pictures import to_float, to_uint8
+from idfsr_jax.places import choose_place
+from idfsr_jax.provenance import provenance
+from idfsr_jax.recognition import likeness_at, locate, photograph_descriptors
 from idfsr_jax.restoration import Restoration
-from idfsr_jax.sampling import restore_crops
+from idfsr_jax.sampling import restore_crops, with_sampling
 from idfsr_jax.training.fit import Album, fit_identity, mean_identity
 from idfsr_jax.training.step import Frozen
 from idfsr_jax.weights import Model, load_model
-
-_ENCODER_SIDE = 256
-_estimate_landmarks = jax.jit(estimate_landmarks, static_argnames="config")
-MAX_PHOTOGRAPHS = 20
 
 
 @dataclass(frozen=True)
@@ -82,23 +83,37 @@ class Restorer:
 
     def descriptors(self, crops: Sequence[FaceCrop]) -> Float[np.ndarray, "k d"]:
         """Raw descriptors of photographs, as `idfsr prepare` computes them."""
-        images = to_float(np.stack([resize_crop(crop.image, _ENCODER_SIDE) for crop in crops]))
-        landmarks = np.stack([crop.landmarks for crop in crops])
-        # One at a time: a single compiled shape, whatever the number of photographs.
-        describe = jax.jit(descriptors_of)
-        rows = [describe(self.encoder, images[i : i + 1], landmarks[i : i + 1])[0] for i in range(len(crops))]
-        return np.asarray(rows)
+        return photograph_descriptors(self.encoder, crops)
+
+    def identities(self, crops: Sequence[FaceCrop]) -> Float[np.ndarray, "k d"]:
+        """Unit identities of photographs."""
+        return np.asarray(unit_identity(jnp.asarray(self.descriptors(crops)), jnp.asarray(self.model.center)))
+
+    def gather(self, photos: Sequence[str | Path], *, keep_all: bool = False) -> Gathering:
+        """Looks through photographs that should show one person; see `gather.gather_photographs`.
+
+        Raises:
+          InputError: none can be used, or two people are shown equally often.
+        """
+        return gather_photographs([Path(photo) for photo in photos], self.identities, keep_all=keep_all)
 
     def album(self, crops: Sequence[FaceCrop]) -> Album:
         """The photographs at the model's side, with their identities."""
         images = to_float(np.stack([resize_crop(crop.image, self.config.data.size) for crop in crops]))
         landmarks = jnp.asarray(np.stack([crop.landmarks for crop in crops]))
-        identities = unit_identity(jnp.asarray(self.descriptors(crops)), jnp.asarray(self.model.center))
-        return Album(images, landmarks, identities)
+        return Album(images, landmarks, jnp.asarray(self.identities(crops)))
+
+    def references(self, photos: Sequence[str | Path], identity: Identity) -> tuple[list[FaceCrop], list[str]]:
+        """The photographs of a folder that can stand beside a restoration, and a sentence for each that cannot.
+
+        Raises:
+          InputError: none can be used.
+        """
+        return choose_references(self.gather(photos, keep_all=True), identity)
 
     def fit(
         self,
-        photos: Sequence[str | Path | FaceCrop],
+        photos: Sequence[str | Path | FaceCrop] | Gathering,
         *,
         config: FitConfig | None = None,
         progress: Callable[[int, float], None] = lambda step, loss: None,
@@ -106,30 +121,27 @@ class Restorer:
         """Fits the identity of one person; the model's weights do not change.
 
         Args:
-          photos: 1 to 20 photographs with one face each, as files or as crops.
+          photos: 1 to 20 photographs with one face each, as files or as crops, all of them used; or what `gather`
+            kept of a folder, where sharp ones count more.
           config: how to fit; the model's own choice by default.
           progress: called with (step, loss) after every step.
 
         Raises:
           InputError: too few or too many photographs, or one of them cannot be used; the sentence names it.
         """
-        if not 1 <= len(photos) <= MAX_PHOTOGRAPHS:
-            raise InputError(f"{len(photos)} photographs were given to fit; give 1 to {MAX_PHOTOGRAPHS} of one person.")
-        crops = read_crops(photos)
-        album = self.album(crops)
-        start = mean_identity(album.identities)
+        gathered = photos if isinstance(photos, Gathering) else None
+        given: Sequence[Any] = photos.crops if isinstance(photos, Gathering) else photos
+        weights = gathered.weights if gathered else None
+        if not 1 <= len(given) <= MAX_PHOTOGRAPHS:
+            raise InputError(f"{len(given)} photographs were given to fit; give 1 to {MAX_PHOTOGRAPHS} of one person.")
+        album = self.album(read_crops(given))
+        start = mean_identity(album.identities, weights)
         settings = replace(self.config, fit=config or self.config.fit)
-        model = self.model
-        fitted, losses = fit_identity(
-            start,
-            album,
-            model.denoiser,
-            self.frozen,
-            settings,
-            progress,  # type: ignore[arg-type]
-        )
-        curve = np.asarray(losses, np.float32)
-        return Identity(fitted, np.asarray(start), curve, len(crops), model.encoder, model.digest)
+        fitted, losses = fit_identity(start, album, self.model.denoiser, self.frozen, settings, progress, weights)
+        curve, origins = np.asarray(losses, np.float32), gathered.origins if gathered else ()
+        agreed = agreement(np.asarray(album.identities)) if len(given) > 1 else math.nan
+        facts = (len(given), self.model.encoder, self.model.digest, origins, agreed)
+        return Identity(fitted, np.asarray(start), curve, *facts)
 
     def restore(
         self,
@@ -138,6 +150,8 @@ class Restorer:
         photos: Sequence[str | Path | FaceCrop],
         *,
         box: tuple[int, int, int, int] | None = None,
+        eyes: tuple[float, float, float, float] | None = None,
+        face: int | None = None,
         scale: int | None = None,
         steps: int | None = None,
         seed: int = 0,
@@ -149,10 +163,12 @@ class Restorer:
         """Restores the small face in a picture.
 
         Args:
-          picture: an aligned LR crop (square, 4 to 64 px), or a photograph with a small face; a file or uint8 RGB.
+          picture: an aligned LR crop (square, 4 to 64 px), or a photograph with small faces; a file or uint8 RGB.
           identity: of `fit`, or of a file.
           photos: photographs of the person; the one nearest in pose becomes the style reference.
           box: x, y, width, height of the face in a photograph, if it is not to be looked for.
+          eyes: x, y of one eye's centre, then of the other's, likewise.
+          face: which of several faces, counted from the left from 1; by default the one most like the photographs.
           scale: down-sampling factor s; by default the one that fits the face's size best.
           steps: sampling steps.
           seed: of the noise; the same seed gives the same picture.
@@ -163,16 +179,26 @@ class Restorer:
           truth: the true crop where it is known, for the sheet.
 
         Raises:
+          UndecidedFaces: several faces, and none stands out.
           InputError: a picture cannot be used, or the identity belongs to another model.
         """
-        config = self._sampling_config(steps, guidance)
+        config = with_sampling(self.config, steps, guidance)
         strength = config.sample.consistency if consistency is None else consistency
         self._check(identity, photos, variants, strength)
-        face = find_low_resolution_face(picture, config, self.model.landmark_net, box=box, scale=scale)
         crops = read_crops(photos)
-        condition, reference = self.condition(face, identity.embedding, crops)
+        likeness = lambda small: self.likeness(small, crops)  # noqa: E731
+        found = find_low_resolution_face(
+            picture,
+            config,
+            self.model.landmark_net,
+            box=box,
+            eyes=eyes,
+            scale=scale,
+            choose=partial(choose_place, number=face, likeness=likeness),
+        )
+        condition, reference = self.condition(found, identity.embedding, crops)
         key = jax.random.key(seed)
-        y = to_float(face.y[None])
+        y = to_float(found.y[None])
         sample = partial(
             restore_crops,
             config=config,
@@ -182,14 +208,20 @@ class Restorer:
         fitted = sample(self.model.denoiser, repeat(condition, variants), key)
         start = condition.replace(identity=jnp.asarray(identity.start)[None])  # type: ignore[attr-defined]
         return Restoration(
-            face=face,
+            face=found,
             images=[to_uint8(image) for image in fitted],
             condition=condition,
             reference=reference.image,
             unfitted=lambda: to_uint8(sample(self.model.denoiser, repeat(start, variants), key)[0]),
-            metadata=_provenance(self.model, identity, seed, config, strength),
+            metadata=provenance(self.model, identity, seed, config, strength),
+            likeness=likeness,
+            consistent=strength > 0,
             truth=truth,
         )
+
+    def likeness(self, small: UInt8[np.ndarray, "n n 3"], crops: Sequence[FaceCrop]) -> float:
+        """The cosine between a small face (a crop of `recognition.seen_side`) and photographs made as small."""
+        return likeness_at(small, crops, self.encoder, self.model.landmark_net, self.model.center, self.config)
 
     def condition(
         self, face: LowResolutionFace, embedding: Float[np.ndarray, " d"], crops: Sequence[FaceCrop]
@@ -201,7 +233,7 @@ class Restorer:
         size = self.config.data.size
         y = to_float(face.y[None])
         y_up = bicubic_upsample(y, size)
-        landmarks = _estimate_landmarks(self.model.landmark_net, y_up, self.config.landmarks)
+        landmarks = locate(self.model.landmark_net, y_up, self.config.landmarks)
         reference = crops[nearest_in_pose(np.asarray(landmarks[0]), np.stack([crop.landmarks for crop in crops]))]
         condition = make_condition(
             y_up,
@@ -232,36 +264,3 @@ class Restorer:
             raise InputError(
                 f"variants={variants}, consistency={consistency}: give 1 or more, and a number from 0 to 1."
             )
-
-    def _sampling_config(self, steps: int | None, guidance: float | None) -> Config:
-        sample = self.config.sample
-        sample = replace(
-            sample,
-            steps=sample.steps if steps is None else steps,
-            guidance=sample.guidance if guidance is None else guidance,
-        )
-        return replace(self.config, sample=sample)
-
-
-def read_crops(photos: Sequence[str | Path | FaceCrop]) -> list[FaceCrop]:
-    """Crops of photographs with one face each; crops pass through.
-
-    Raises:
-      InputError: a photograph cannot be read, or has no face or several.
-    """
-    return [photo if isinstance(photo, FaceCrop) else crop_face(photo, rule="only") for photo in photos]
-
-
-def _provenance(model: Model, identity: Identity, seed: int, config: Config, consistency: float) -> dict[str, str]:
-    """What every written picture says about itself."""
-    return {
-        "Software": "idfsr-jax",
-        "Description": "The face in this picture is synthesised from reference photographs by idfsr-jax; "
-        "it is no evidence.",
-        "idfsr:model": model.digest,
-        "idfsr:identity": identity.digest,
-        "idfsr:seed": str(seed),
-        "idfsr:sampler": f"{config.sample.sampler}, {config.sample.steps} steps, "
-        f"guidance {config.sample.guidance:g}, temperature {config.sample.temperature:g}",
-        "idfsr:consistency": f"{consistency:g}",
-    }

@@ -1,6 +1,7 @@
 """From a condition to a picture: the denoiser inside a sampler, one compiled call."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -45,3 +46,14 @@ def restore_crops(
         project = data_consistency(low_resolution, size, consistency)  # type: ignore[arg-type]
     noise = config.sample.temperature * jax.random.normal(jax.random.fold_in(key, 0), shape)
     return sample(denoise, key, shape, config.sample, config.diffusion, size, project=project, noise=noise)
+
+
+def with_sampling(config: Config, steps: int | None, guidance: float | None) -> Config:
+    """The configuration with other sampling steps and guidance, where they are given."""
+    sample = config.sample
+    sample = replace(
+        sample,
+        steps=sample.steps if steps is None else steps,
+        guidance=sample.guidance if guidance is None else guidance,
+    )
+    return replace(config, sample=sample)

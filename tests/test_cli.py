@@ -1,6 +1,7 @@
 """The command line: arguments are checked before work starts, mistakes end in one sentence and exit code 2."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 import types
@@ -16,8 +17,11 @@ from idfsr_jax import cli
 from idfsr_jax.arguments import output_paths
 from idfsr_jax.config import Config
 from idfsr_jax.errors import InputError, NoFace
+from idfsr_jax.face import read_image, read_metadata, write_image
+from idfsr_jax.places import Choice, Place, UndecidedFaces
 
 ROOT = Path(__file__).parent.parent
+GREY = np.full((8, 8, 3), 99, np.uint8)
 
 
 @dataclasses.dataclass
@@ -27,12 +31,36 @@ class FakeRestoration:
     images: list[np.ndarray]
     metadata: ClassVar[dict[str, str]] = {"made-by": "test"}
 
-    def save(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(self.images[0]).save(path)
+    said: ClassVar[tuple[str, ...]] = ()
 
-    def sheet(self) -> np.ndarray:
-        return np.concatenate(self.images, axis=1)
+    def save(self, path: Path, *, enlarge: float | None, label: bool, metadata: dict[str, str]) -> None:
+        write_image(path, self.images[0], {**self.metadata, **metadata, "enlarge": str(enlarge), "label": str(label)})
+
+    def save_spread(self, path: Path, *, enlarge: float | None, label: bool, metadata: dict[str, str]) -> None:
+        for part in ("mean", "spread"):
+            write_image(path.with_stem(f"{path.stem}-{part}"), self.images[0], {**self.metadata, **metadata})
+        for number in range(2, len(self.images) + 1):
+            write_image(path.with_stem(f"{path.stem}-{number}"), self.images[0], {**self.metadata, **metadata})
+
+    def save_sheet(self, path: Path, *, label: bool, metadata: dict[str, str]) -> None:
+        write_image(path, np.concatenate(self.images, axis=1), {**self.metadata, **metadata})
+
+    def notes(self) -> list[str]:
+        return list(self.said)
+
+
+class FakeGathering(list):
+    """Stands for the photographs that are used: all."""
+
+    @property
+    def used(self) -> list[Path]:
+        return list(self)
+
+    def lines(self) -> list[str]:
+        return [f"used, {len(self)}:"]
+
+    def warnings(self) -> list[str]:
+        return ["only one photograph remains."] if len(self) == 1 else []
 
 
 class FakeIdentity:
@@ -63,6 +91,12 @@ class FakeRestorer:
         if name.stem == "other":
             raise InputError(f"{name}: was fitted with another model; fit it again with this one.")
 
+    def gather(self, photos: list[Path], *, keep_all: bool) -> FakeGathering:
+        return FakeGathering(photos)
+
+    def references(self, photos: list[Path], identity: FakeIdentity) -> tuple[list[Path], list[str]]:
+        return list(photos), []
+
     def fit(self, photos: list[Path], *, progress: Callable[[int, float], None]) -> FakeIdentity:
         self.calls.append(("fit", list(photos)))
         progress(1, 0.5)
@@ -70,6 +104,13 @@ class FakeRestorer:
 
     def restore(self, picture: Path, identity: FakeIdentity, photos: list[Path], **options: Any) -> FakeRestoration:
         self.calls.append(("restore", picture, list(photos), options))
+        if picture.stem == "bug":
+            raise ZeroDivisionError("a fault of ours")
+        if picture.stem == "several":
+            place = Place((1, 1, 4, 4), np.eye(3))
+            raise UndecidedFaces(
+                f"{picture}: shows 2 faces; give --face N.", GREY, Choice((place, place), 1, (0.4, 0.6))
+            )
         if picture.stem == "bad":
             raise NoFace(f"{picture}: no face was found; give its place with --box.")
         return FakeRestoration([np.zeros((8, 8, 3), np.uint8)] * options["variants"])
@@ -79,7 +120,7 @@ class FakeRestorer:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Puts the fakes in place of the restorer; returns the list of what it was asked for."""
     module = types.ModuleType("idfsr_jax.restorer")
-    module.Restorer, module.read_crops = FakeRestorer, list  # type: ignore[attr-defined]
+    module.Restorer = FakeRestorer  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "idfsr_jax.restorer", module)
     module = types.ModuleType("idfsr_jax.identity")
     module.Identity = FakeIdentity  # type: ignore[attr-defined]
@@ -94,6 +135,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     picture = Image.fromarray(np.full((8, 8, 3), 99, np.uint8))
     Path("me").mkdir()
+    Path("empty").mkdir()
     for name in ("me/b.jpg", "me/a.png", "tiny.png", "bad.png"):
         picture.save(name)
     Path("me/notes.txt").write_text("no picture")
@@ -171,6 +213,21 @@ def test_arguments_that_cannot_be_parsed_exit_with_2(arguments: list[str], capsy
         (["restore", "tiny.png", *RESTORE, "o.png", "--box", "1,2,3"], "--box 1,2,3"),
         (["restore", "tiny.png", *RESTORE, "o.png", "--box", "1,2,0,4"], "width and height must be positive"),
         (["restore", "tiny.png", "bad.png", *RESTORE, "o", "--box", "1,2,3,4"], "--box belongs to one photograph"),
+        (["restore", "me", *RESTORE, "o", "--face", "2"], "--face belongs to one photograph"),
+        (["restore", "tiny.png", *RESTORE, "o.png", "--eyes", "1,2,x,4"], "--eyes 1,2,x,4"),
+        (["restore", "tiny.png", *RESTORE, "o.png", "--eyes", "1,2,nan,4"], "--eyes 1,2,nan,4"),
+        (["restore", "tiny.png", *RESTORE, "o.png", "--eyes", "1,2,3,4", "--face", "1"], "both say which face"),
+        (["restore", "tiny.png", *RESTORE, "o.png", "--face", "0"], "--face 0"),
+        (["restore", "tiny.png", *RESTORE, "o.png", "--enlarge", "0"], "--enlarge 0"),
+        (["restore", "tiny.png", *RESTORE, "o.png", "--enlarge", "inf"], "--enlarge inf"),
+        (
+            ["restore", "tiny.png", *RESTORE, "a.png", "--variants", "2", "--sheet", "a-mean.png"],
+            "a-mean.png: would be",
+        ),
+        (["restore", "me", *RESTORE, "tiny.png"], "tiny.png: is a file"),
+        (["restore", "me", *RESTORE, "o", "--sheet", "tiny.png"], "tiny.png: is a file"),
+        (["restore", "empty", *RESTORE, "o"], "empty: holds no pictures"),
+        (["identity", "show", "nobody.safetensors"], "nobody"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_loaded(
@@ -211,6 +268,86 @@ def test_one_bad_input_does_not_stop_the_rest(folder: Path, calls: list[Any], ca
     assert captured.err.startswith("idfsr: bad.png: no face was found")
     assert "1 of 2 inputs" in captured.err
     assert captured.out == f"tiny.png -> {Path('o/tiny.png')}\n"
+
+
+def test_which_face_is_handed_over(folder: Path, calls: list[Any]):
+    for option, value, expected in [("--eyes", "1,2,3.5,4", (1.0, 2.0, 3.5, 4.0)), ("--face", "2", 2)]:
+        assert cli.main(["restore", "tiny.png", *RESTORE, "o.png", option, value, "--enlarge", "1.5", "--label"]) == 0
+        assert calls[-1][3][option.removeprefix("--")] == expected
+    metadata = read_metadata(folder / "o.png")
+    assert (metadata["enlarge"], metadata["label"]) == ("1.5", "True")
+
+
+def test_where_the_face_is_not_told_an_overview_is_written(
+    folder: Path, calls: list[Any], capsys: pytest.CaptureFixture[str]
+):
+    (folder / "tiny.png").rename(folder / "several.png")
+    assert "o-faces.png" in _complaint(["restore", "several.png", *RESTORE, "o.png"], capsys)
+    assert not (folder / "o.png").exists()
+    assert max(read_image(folder / "o-faces.png").shape) == 1600
+    assert "nothing in it is synthesised" in read_metadata(folder / "o-faces.png")["Description"]
+
+
+@pytest.fixture
+def album(folder: Path) -> Path:
+    """A folder of two good pictures, one in a subfolder, one bad, one that meets a bug, and something else."""
+    (folder / "album/deep").mkdir(parents=True)
+    for name in ("a.png", "deep/a.png", "bad.png", "bug.png"):
+        Image.fromarray(GREY).save(folder / "album" / name)
+    (folder / "album/notes.txt").write_text("no picture")
+    return folder / "album"
+
+
+def test_an_album_keeps_its_folders_and_says_what_came_of_every_picture(
+    album: Path, calls: list[Any], capsys: pytest.CaptureFixture[str]
+):
+    assert cli.main(["restore", "album", *RESTORE, "album/out", "--sheet", "sheets"]) == 2
+    assert read_image(album / "out/a.png").shape == read_image(album / "out/deep/a.png").shape == (8, 8, 3)
+    assert Path("sheets/deep/a.png").is_file()
+    summary = json.loads((album / "out/summary.json").read_text())
+    assert [entry["output"] for entry in summary["restored"]] == ["album/out/a.png", "album/out/deep/a.png"]
+    assert [entry["input"] for entry in summary["failed"]] == ["album/bad.png", "album/bug.png"]
+    assert "no face" in summary["failed"][0]["why"] and "ZeroDivisionError" in summary["failed"][1]["why"]
+    printed = capsys.readouterr().out
+    assert "restored" in printed and "no face" in printed
+
+
+def test_an_album_goes_on_where_it_was(album: Path, calls: list[Any], capsys: pytest.CaptureFixture[str]):
+    (album / "bad.png").unlink()
+    (album / "bug.png").unlink()
+
+    def restored(*options: str) -> list[str]:
+        del calls[:]
+        assert cli.main(["restore", "album", *RESTORE, "album/out", *options]) == 0
+        return [str(call[1].relative_to("album")) for call in calls if call[0] == "restore"]
+
+    assert restored() == ["a.png", "deep/a.png"]
+    assert restored() == []
+    assert len(json.loads((album / "out/summary.json").read_text())["skipped"]) == 2
+    (album / "out/a.png").unlink()
+    assert restored() == ["a.png"]
+    Image.fromarray(GREY + 1).save(album / "deep/a.png")
+    assert restored() == ["deep/a.png"]
+    assert restored("--seed", "1") == ["a.png", "deep/a.png"]
+    assert restored("--seed", "1", "--variants", "2") == ["a.png", "deep/a.png"]
+    assert restored("--seed", "1", "--variants", "2") == []
+    (album / "out/deep/a-spread.png").unlink()
+    assert restored("--seed", "1", "--variants", "2") == ["deep/a.png"]
+    Path("me.safetensors").rename("you.safetensors")
+    Path("me.safetensors").write_text("identity")
+    assert restored("--seed", "1", "--variants", "2") == []
+    Image.fromarray(GREY - 9).save("me/a.png")
+    assert restored("--seed", "1", "--variants", "2") == ["a.png", "deep/a.png"]
+
+
+def test_notes_and_warnings_go_to_standard_error(
+    folder: Path, calls: list[Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(FakeRestoration, "said", ("the small face is unlike the photographs.",))
+    assert cli.main(["restore", "tiny.png", *RESTORE, "o.png"]) == 0
+    assert capsys.readouterr().err == "idfsr: note: tiny.png: the small face is unlike the photographs.\n"
+    assert cli.main(["fit", "--photos", "tiny.png", "--out", "x.safetensors"]) == 0
+    assert "warning: only one photograph" in capsys.readouterr().err
 
 
 def test_results_of_equal_names_do_not_overwrite_each_other():

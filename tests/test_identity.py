@@ -1,4 +1,6 @@
 import contextlib
+import hashlib
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -6,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from idfsr_jax.errors import BadWeights, InputError
-from idfsr_jax.identity import Identity
+from idfsr_jax.identity import Identity, Origin
 
 
 @pytest.fixture
@@ -38,6 +40,34 @@ def test_an_identity_comes_back_as_it_was_saved(identity, tmp_path):
     back = Identity.load(tmp_path / "deep" / "me.safetensors")
     assert_same(back, identity)
     assert back.digest == identity.digest
+
+
+def test_where_an_identity_came_from_comes_back(identity, tmp_path):
+    origins = (Origin("Zoë 1.jpg", "ab" * 8, 0.123456789, 0.75), Origin("two.png", "cd" * 8, 1.0, float("nan")))
+    known = replace(identity, origins=origins, agreement=0.7)
+    known.save(tmp_path / "me.safetensors")
+    back = Identity.load(tmp_path / "me.safetensors")
+    assert repr(back.origins) == repr(origins) and back.agreement == 0.7
+    assert back.digest == known.digest != identity.digest
+
+
+@pytest.mark.parametrize("key", [b"Zo", b"0.7", b"0.5", b"abab"])
+def test_a_change_of_where_it_came_from_is_noticed(identity, tmp_path, key):
+    path = tmp_path / "me.safetensors"
+    replace(identity, origins=(Origin("Zoe.jpg", "ab" * 8, 0.5, 0.6),), agreement=0.7).save(path)
+    data = path.read_bytes()
+    assert key in data
+    path.write_bytes(data.replace(key, key[:-1] + bytes([key[-1] + 1]), 1))
+    complaint(path)
+
+
+def test_an_older_file_keeps_its_digest(identity):
+    """The digest of a file without origins is that of the first version of the format."""
+    facts = json.dumps([identity.photographs, identity.encoder, identity.model])
+    digest = hashlib.sha256(facts.encode())
+    for vector in (identity.embedding, identity.start, identity.losses):
+        digest.update(vector.astype("<f4").tobytes())
+    assert identity.digest == digest.hexdigest()
 
 
 def test_the_file_takes_a_few_kilobytes(identity, tmp_path):

@@ -30,13 +30,21 @@ PARTS = [
     "compile_cache",
     "interop",
     "face",
+    "album",
     "diffusion",
     "models",
     "data",
     "sampling",
     "weights",
+    "likeness",
     "identity",
+    "gather",
+    "recognition",
+    "places",
     "picture",
+    "provenance",
+    "overview",
+    "spread",
     "training",
     "restoration",
     "restorer",
@@ -185,7 +193,7 @@ def _readme_commands() -> list[str]:
 
 def test_readme_names_every_command_and_only_real_options(capsys: pytest.CaptureFixture[str]):
     listed = set(re.findall(r"•\s+(\w+)", _help_of([], capsys)))
-    assert listed == {"prepare", "pack", "convert", "train", "fit", "restore", "evaluate"}
+    assert listed == {"prepare", "pack", "convert", "train", "fit", "identity", "restore", "evaluate"}
     shown = [line.split() for line in _readme_commands() if line.startswith("idfsr ")]
     assert {words[1] for words in shown} == listed
     for words in shown:

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from idfsr_jax.cli import main
 from idfsr_jax.data.degrade import area_downsample
 from idfsr_jax.errors import BadWeights, InputError
-from idfsr_jax.face import read_image, read_metadata
+from idfsr_jax.face import apply_transform, crop_side, read_image, read_metadata
 from idfsr_jax.identity import Identity
 from idfsr_jax.interop.arcface_weights import read_arcface
 from idfsr_jax.models.denoiser import init_denoiser
@@ -113,6 +113,89 @@ def test_a_face_in_a_photograph_is_put_back_into_it(restorer, identity, crops, _
     plain = np.array(Image.fromarray(photo).resize(picture.shape[1::-1], Image.Resampling.LANCZOS))
     changed = np.any(picture != plain, axis=2)
     assert changed.any() and not changed[-10:].any()
+
+
+def test_the_photograph_is_enlarged_as_asked_and_by_whom_one_likes(restorer, identity, crops, _astronaut):
+    photo = np.array(Image.fromarray(_astronaut).resize((64, 64), Image.Resampling.BOX))
+    photo = np.pad(photo, ((0, 16), (0, 16), (0, 0)), mode="edge")
+    restored = restorer.restore(photo, identity, crops, box=(23, 6, 10, 10))
+    assert restored.picture(enlarge=1.0).shape == photo.shape
+    assert restored.picture(enlarge=2.5).shape == (200, 200, 3)
+    black = restored.picture(enlarge=2.0, background=lambda image, size: np.zeros((*size[::-1], 3), np.uint8))
+    assert not black[-20:].any() and black.shape == (160, 160, 3)
+    with pytest.raises(InputError, match="background came back"):
+        restored.picture(enlarge=2.0, background=lambda image, size: image)
+    with pytest.raises(InputError, match="16384"):
+        restored.picture(enlarge=1000.0)
+
+
+def test_two_eyes_say_which_face(restorer, identity, crops, face_crop, _astronaut):
+    photo = np.array(Image.fromarray(_astronaut).resize((64, 64), Image.Resampling.BOX))
+    points = apply_transform(face_crop.transform, face_crop.landmarks) / 8
+    eyes = (*map(float, points[36:42].mean(0)), *map(float, points[42:48].mean(0)))
+    restored = restorer.restore(np.pad(photo, ((0, 16), (0, 16), (0, 0))), identity, crops, eyes=eyes)
+    assert crop_side(restored.face.transform) == pytest.approx(crop_side(face_crop.transform) / 8, rel=0.15)
+    assert restored.face.native.shape[0] == pytest.approx(crop_side(restored.face.transform), abs=1)
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+@pytest.mark.parametrize("label", [False, True])
+def test_every_file_that_is_written_says_so_and_shows_it_if_asked(
+    restorer, small, identity, crops, tmp_path, ending, label
+):
+    restored = restorer.restore(small, identity, crops, variants=2, seed=5)
+    paths = restored.save(tmp_path / f"a.{ending}", label=label, metadata={"more": "to say"})
+    paths += restored.save_spread(tmp_path / f"a.{ending}", label=label, metadata={"more": "to say"})
+    restored.save_sheet(tmp_path / f"sheet.{ending}", label=label, metadata={"more": "to say"})
+    assert [path.stem for path in paths] == ["a", "a-2", "a-mean", "a-spread"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [path.name for path in paths] + [f"sheet.{ending}"]
+    )
+    for path in tmp_path.iterdir():
+        metadata = read_metadata(path)
+        assert "synthesised" in metadata["Description"] and metadata["more"] == "to say"
+        assert metadata["idfsr:model"] == restorer.model.digest and metadata["idfsr:identity"] == identity.digest
+        assert metadata["idfsr:seed"] == "5"
+    corner = read_image(paths[0])[-6:, -8:].astype(int)
+    plain = restored.images[0][-6:, -8:].astype(int)
+    assert (np.abs(corner - plain).mean() > 20) == label
+
+
+def test_the_mean_is_that_of_the_samples(restorer, small, identity, crops):
+    restored = restorer.restore(small, identity, crops, variants=3)
+    expected = np.mean(np.stack(restored.images).astype(float), axis=0)
+    assert np.abs(restored.mean() - expected).max() <= 0.5
+
+
+def test_a_contradicting_input_is_doubted(restorer, small, identity, crops, result):
+    same = replace(result, likeness=lambda crop: 0.9)
+    assert [part for part in same.doubts() if "unlike" in part] == []
+    other = replace(result, likeness=lambda crop: -0.2)
+    assert "unlike the photographs" in other.doubts()[0]
+    n = small.shape[0]
+    reduced = np.array(Image.fromarray(result.images[0]).resize((n, n), Image.Resampling.BOX))
+    near = replace(same, face=replace(result.face, y=reduced))
+    assert near.distance() < 1.0 and near.doubts() == []
+    far = replace(same, face=replace(result.face, y=(reduced.astype(int) + 128).astype(np.uint8)))
+    assert far.distance() == pytest.approx(128, abs=40) and "contradicts the input" in far.doubts()[0]
+    assert replace(far, consistent=True).doubts() == []
+    fine = replace(near, face=replace(near.face, native=np.zeros((60, 60, 3), np.uint8)))
+    assert "60 px wide" in fine.doubts()[0]
+
+
+def test_a_face_is_most_like_its_own_photographs(restorer, face_crop, crops):
+    """With the real encoder: the same face at 24 px, and one that is upside down."""
+    small = np.array(Image.fromarray(face_crop.image).resize((24, 24), Image.Resampling.BOX))
+    assert restorer.likeness(small, crops) > 0.8
+    assert restorer.likeness(small[::-1].copy(), crops) < restorer.likeness(small, crops) - 0.05
+
+
+def test_a_gathering_says_where_the_identity_came_from(restorer, place):
+    gathered = restorer.gather([place / "photo.jpg", place / "landscape.png", place / "cut.jpg"])
+    identity = restorer.fit(gathered)
+    (origin,) = identity.origins
+    assert origin.name == "photo.jpg" and identity.photographs == 1
+    assert len(gathered.unusable) == 2
 
 
 def test_the_reference_is_the_photograph_nearest_in_pose(restorer, small, crops):

@@ -8,6 +8,7 @@ from idfsr_jax.face.align import (
     crop_side,
     cut_crop,
     ffhq_transform,
+    read_crops,
     resize_crop,
 )
 from idfsr_jax.face.detect import Box, Face, choose_face, face_in_box, find_faces
@@ -28,6 +29,7 @@ __all__ = [
     "ffhq_transform",
     "find_faces",
     "paste_face",
+    "read_crops",
     "read_image",
     "read_metadata",
     "resize_crop",

@@ -1,6 +1,7 @@
 """The canonical crop: an upright square around the head, by the recipe of FFHQ (Karras et al. 2019)."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -155,3 +156,12 @@ def crop_face(
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
     return align_face(image, face, max_side=max_side)
+
+
+def read_crops(photos: Sequence[str | Path | FaceCrop]) -> list[FaceCrop]:
+    """Crops of photographs with one face each; crops pass through.
+
+    Raises:
+      InputError: a photograph cannot be read, or has no face or several.
+    """
+    return [photo if isinstance(photo, FaceCrop) else crop_face(photo, rule="only") for photo in photos]

@@ -60,15 +60,15 @@ def find_faces(image: UInt8[np.ndarray, "h w 3"], *, ladder: Sequence[int] = (0,
     for rung in ladder:
         scale = base * 2.0**rung
         if rung == min(ladder) or height * width * scale * scale <= _MAX_DETECTION_PIXELS:
-            boxes = _detect(image, scale)
+            boxes = detect_boxes(image, scale)
         if boxes:
             break
     else:
         pad_x, pad_y = math.ceil(_PADDING * width), math.ceil(_PADDING * height)
         padded = reflected_window(image, -pad_x, -pad_y, width + pad_x, height + pad_y)
-        boxes = [((x - pad_x, y - pad_y, w, h), score) for (x, y, w, h), score in _detect(padded, base)]
+        boxes = [((x - pad_x, y - pad_y, w, h), score) for (x, y, w, h), score in detect_boxes(padded, base)]
         boxes = [(box, score) for box, score in boxes if _holds(box, width, height)]
-    faces = [Face(box, score, _landmarks(image, box)) for box, score in boxes]
+    faces = [Face(box, score, landmarks_in_box(image, box)) for box, score in boxes]
     return sorted(faces, key=lambda face: _area(face.box), reverse=True)
 
 
@@ -86,7 +86,7 @@ def face_in_box(image: UInt8[np.ndarray, "h w 3"], box: Box) -> Face:
     height, width = image.shape[:2]
     if not (1 <= w <= 2 * width and 1 <= h <= 2 * height and _holds(box, width, height)):
         raise InputError(f"box {x},{y},{w},{h} does not lie in the {width} x {height} photo; give x,y,width,height.")
-    return Face(box, math.inf, _landmarks(image, box))
+    return Face(box, math.inf, landmarks_in_box(image, box))
 
 
 def choose_face(
@@ -143,8 +143,8 @@ def _predictor() -> Any:
     return _dlib().shape_predictor(face_recognition_models.pose_predictor_model_location())
 
 
-def _detect(image: UInt8[np.ndarray, "h w 3"], scale: float) -> list[tuple[Box, float]]:
-    """Boxes and scores in pixels of `image`, looked for in a copy `scale` times as large."""
+def detect_boxes(image: UInt8[np.ndarray, "h w 3"], scale: float) -> list[tuple[Box, float]]:
+    """Boxes and scores, in pixels of `image`, of what the detector sees in a copy `scale` times as large."""
     height, width = image.shape[:2]
     if scale != 1.0:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -159,7 +159,7 @@ def _detect(image: UInt8[np.ndarray, "h w 3"], scale: float) -> list[tuple[Box, 
     return found
 
 
-def _landmarks(image: UInt8[np.ndarray, "h w 3"], box: Box) -> Float32[np.ndarray, "68 2"]:
+def landmarks_in_box(image: UInt8[np.ndarray, "h w 3"], box: Box) -> Float32[np.ndarray, "68 2"]:
     """Landmarks in continuous photo pixels.
 
     The predictor rounds its points to whole pixels and reads single pixels, so it is shown the face at one fixed size:

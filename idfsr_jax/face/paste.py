@@ -29,21 +29,45 @@ def paste_face(
     Returns:
       A new photo; pixels whose weight is 0 are exactly those of the old one.
     """
-    height, width = photo.shape[:2]
+    warped = warp_crop(photo.shape[:2], crop, transform, mask)
+    result = photo.copy()
+    if warped is not None:
+        window, face, weight = warped
+        old = photo[window].astype(np.float32)
+        result[window] = to_bytes(old + weight * (face - old))
+    return result
+
+
+def warp_crop(
+    shape: tuple[int, ...],
+    crop: UInt8[np.ndarray, "s s 3"],
+    transform: Float64[np.ndarray, "3 3"],
+    mask: Float[np.ndarray, "m m"],
+) -> tuple[tuple[slice, slice], Float32[np.ndarray, "rows columns 3"], Float32[np.ndarray, "rows columns 1"]] | None:
+    """A canonical crop as it lies in a photo.
+
+    Args:
+      shape: height and width of the photo.
+      crop: see `paste_face`.
+      transform: see `paste_face`.
+      mask: see `paste_face`.
+
+    Returns:
+      The window of the photo that the crop touches, the crop's colours there (0..255, not rounded), and its weights
+      (0..1); None if it lies outside the photo.
+    """
+    height, width = shape
     corners = apply_transform(transform, np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]))
     left, top = np.maximum(np.floor(corners.min(0)), 0).astype(int)
     right, bottom = np.minimum(np.ceil(corners.max(0)), (width, height)).astype(int)
-    result = photo.copy()
     if left >= right or top >= bottom:
-        return result
+        return None
     to_unit = np.linalg.inv(transform) @ np.array([[1.0, 0.0, left], [0.0, 1.0, top], [0.0, 0.0, 1.0]])
     size = (int(right - left), int(bottom - top))
     side = max(1, math.ceil(crop_side(transform)))
     face = _sample(Image.fromarray(np.ascontiguousarray(crop)), side, to_unit, size, Image.Resampling.BICUBIC)
     weight = _sample(Image.fromarray(_faded(mask)), side, to_unit, size, Image.Resampling.BILINEAR).clip(0.0, 1.0)
-    old = photo[top:bottom, left:right].astype(np.float32)
-    result[top:bottom, left:right] = to_bytes(old + weight * (face - old))
-    return result
+    return (slice(top, bottom), slice(left, right)), face, weight
 
 
 def _sample(

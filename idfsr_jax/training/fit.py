@@ -39,9 +39,14 @@ class Album:
     identities: Float[Array, "k d"]
 
 
-def mean_identity(identities: Float[Array, "k d"]) -> Float[Array, " d"]:
-    """Where a fit starts: the normalised mean of the unit identities of the photographs."""
-    mean = identities.mean(0)
+def mean_identity(
+    identities: Float[Array, "k d"], weights: Float[np.ndarray, " k"] | None = None
+) -> Float[Array, " d"]:
+    """Where a fit starts: the normalised mean of the unit identities of the photographs, weighted if asked for."""
+    if weights is None:
+        mean = identities.mean(0)
+    else:
+        mean = jnp.asarray(weights / weights.sum(), identities.dtype) @ identities
     return mean / jnp.linalg.norm(mean)
 
 
@@ -125,9 +130,14 @@ def fit_step(
     return within(moved, start, config.fit.max_distance), opt_state, loss  # type: ignore[arg-type]
 
 
-def choose_pairs(rng: np.random.Generator, count: int, batch: int) -> Int[np.ndarray, "b 2"]:
-    """Targets and, for each, another photograph as its reference, drawn evenly."""
-    target = rng.permuted(np.tile(np.arange(count), -(-batch // count)))[:batch]
+def choose_pairs(
+    rng: np.random.Generator, count: int, batch: int, weights: Float[np.ndarray, " k"] | None = None
+) -> Int[np.ndarray, "b 2"]:
+    """Targets and, for each, another photograph as its reference, drawn evenly; targets by their weights if given."""
+    if weights is None:
+        target = rng.permuted(np.tile(np.arange(count), -(-batch // count)))[:batch]
+    else:
+        target = rng.choice(count, batch, p=weights / weights.sum())
     other = (target + rng.integers(1, count, batch)) % count if count > 1 else target
     return np.stack([target, other], axis=1).astype(np.int32)
 
@@ -139,6 +149,7 @@ def fit_identity(
     frozen: Frozen,
     config: Config,
     progress: Callable[[int, float], None] = lambda step, loss: None,
+    weights: Float[np.ndarray, " k"] | None = None,
 ) -> tuple[Float[np.ndarray, " d"], list[float]]:
     """Fits the identity of one person.
 
@@ -149,6 +160,7 @@ def fit_identity(
       frozen: LandmarkNet, the identity centre, and the encoder if the identity loss is on; not changed.
       config: the model's; `config.fit` says how to fit.
       progress: called with (step, loss) after every step.
+      weights: how often each photograph is the target, relatively; equally often if not given.
 
     Returns:
       The fitted identity, and the loss of every step.
@@ -158,7 +170,7 @@ def fit_identity(
     losses = []
     for index in range(config.fit.steps):
         rng = np.random.default_rng((config.fit.seed, index))
-        pairs = choose_pairs(rng, album.images.shape[0], config.fit.batch)
+        pairs = choose_pairs(rng, album.images.shape[0], config.fit.batch, weights)
         identity, opt_state, loss = fit_step(
             identity, opt_state, jnp.asarray(index, jnp.int32), start, album, pairs, denoiser, frozen, config
         )

@@ -98,6 +98,18 @@ def test_targets_are_drawn_evenly():
     np.testing.assert_array_equal(np.bincount(targets), 2)
 
 
+def test_sharper_photographs_are_targets_more_often():
+    pairs = choose_pairs(np.random.default_rng(0), 3, 6000, np.array([1.0, 0.5, 0.1]))
+    np.testing.assert_allclose(np.bincount(pairs[:, 0]) / 6000, np.array([1.0, 0.5, 0.1]) / 1.6, atol=0.03)
+    assert np.all(pairs[:, 0] != pairs[:, 1])
+
+
+def test_sharper_photographs_weigh_more_at_the_start():
+    units = jnp.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    start = mean_identity(units, np.array([0.3, 0.1]))
+    np.testing.assert_allclose(start, np.array([0, 3, 1]) / np.sqrt(10), atol=1e-6)
+
+
 def test_a_single_photograph_is_its_own_pair():
     np.testing.assert_array_equal(choose_pairs(np.random.default_rng(0), 1, 3), 0)
 

@@ -1,0 +1,25 @@
+"""The commands of `idfsr`, a function each: its signature is its command line.
+
+JAX and all that needs it is imported inside the commands, so that help and complaints about arguments come at once.
+"""
+
+from idfsr_jax.commands.data import convert, pack, prepare
+from idfsr_jax.commands.identity import fit, identity
+from idfsr_jax.commands.options import Distributed, complain
+from idfsr_jax.commands.restore import restore
+from idfsr_jax.commands.training import evaluate, run_evaluation, run_training, train
+
+__all__ = [
+    "Distributed",
+    "complain",
+    "convert",
+    "evaluate",
+    "fit",
+    "identity",
+    "pack",
+    "prepare",
+    "restore",
+    "run_evaluation",
+    "run_training",
+    "train",
+]

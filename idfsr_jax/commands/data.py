@@ -1,0 +1,105 @@
+"""Commands that make what training reads: `prepare` and `pack` make data sets, `convert` makes an encoder's weights."""
+
+from typing import Literal
+
+from idfsr_jax.arguments import require_between, require_writable, required
+from idfsr_jax.commands.options import OptionalInt, OptionalPath, Required, say
+from idfsr_jax.compile_cache import use_compile_cache
+from idfsr_jax.errors import InputError
+
+
+def prepare(
+    photos: Required = None,
+    out: Required = None,
+    splits: OptionalPath = None,
+    workers: OptionalInt = None,
+    rule: Literal["only", "central"] = "central",
+    encoder: str = "dlib",
+) -> int:
+    """Makes a data set of a folder of identities, and reports which photographs were refused and why.
+
+    A run that was killed goes on where it was when the same command is given again.
+
+    Args:
+      photos: Folder that holds one folder for each person (Name/*.jpg).
+      out: Folder to write to.
+      splits: Folder of train.txt, val.txt and test.txt with identity names, one a line. Without it all are in train.
+      workers: Processes that read photographs; one for each core if not given, 0 for none but this one.
+      rule: Which face counts where several are found: the central one, or none of them.
+      encoder: The face recogniser whose descriptors are stored: dlib, or arcface:PATH (see docs/encoders.md). Models
+        are trained with the same one.
+    """
+    photos = required(photos, "--photos", "the folder that holds one folder for each person")
+    out = required(out, "--out", "the folder to write the data set to")
+    for folder in (photos, splits):
+        if folder is not None and not folder.is_dir():
+            raise InputError(f"{folder}: no such folder.")
+    require_between(0, 1024, workers=workers)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; give a folder to write to.")
+    require_writable(out)
+    from idfsr_jax.data.prepare import prepare as prepare_photographs
+
+    prepare_photographs(photos, out, splits=splits, workers=workers, rule=rule, encoder=encoder).print()
+    return 0
+
+
+def pack(
+    data: Required = None,
+    out: Required = None,
+    side: int = 128,
+    quality: int = 80,
+    encoder: str = "dlib",
+) -> int:
+    """Packs a prepared data set small, for training on another machine (`python -m idfsr_jax.training.packed`).
+
+    Args:
+      data: Folder that `idfsr prepare` wrote.
+      out: Folder to write to; about 38 MB for LFW at the default side and quality.
+      side: Side of the packed crops, in pixels.
+      quality: Quality of their compression (WebP), from 0 to 100.
+      encoder: The face recogniser that the data set was prepared with: dlib, or arcface:PATH.
+    """
+    data = required(data, "--data", "the folder that `idfsr prepare` wrote")
+    out = required(out, "--out", "the folder to write the pack to")
+    require_between(32, 512, side=side)
+    require_between(0, 100, quality=quality)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; give a folder to write to.")
+    require_writable(out)
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from idfsr_jax.data.pack import pack as pack_dataset
+
+    use_compile_cache()
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("packing", total=None)
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        report = pack_dataset(data, out, side=side, quality=quality, encoder=encoder, progress=show)
+    say(f"{out}: {report}")
+    return 0
+
+
+def convert(weights: Required = None, out: Required = None) -> int:
+    """Makes a safetensors file of a PyTorch checkpoint of an ArcFace recogniser, which then can be an encoder.
+
+    The checkpoint is opened by PyTorch, which must be installed, and only if it holds nothing but tensors.
+
+    Args:
+      weights: The checkpoint (.pth), with the layers' names of insightface's arcface_torch.
+      out: Folder to write to.
+    """
+    weights = required(weights, "--weights", "a PyTorch checkpoint of an ArcFace recogniser, for example backbone.pth")
+    out = required(out, "--out", "the folder to write the safetensors file to")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; give a folder to write to.")
+    require_writable(out)
+    from idfsr_jax.interop.torch_weights import convert_checkpoint
+
+    path, digest = convert_checkpoint(weights, out)
+    say(f"{path}: SHA-256 {digest}; use it as --encoder arcface:{path}")
+    return 0

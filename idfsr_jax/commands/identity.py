@@ -1,0 +1,95 @@
+"""Commands about people: `fit` makes an identity of photographs, `identity show` says what is in one."""
+
+import math
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from idfsr_jax.arguments import photographs_of, require_writable, required
+from idfsr_jax.commands.options import OptionalPath, Required, RequiredSeveral, complain, say
+from idfsr_jax.compile_cache import use_compile_cache
+from idfsr_jax.errors import InputError
+
+
+def fit(
+    photos: RequiredSeveral = (),
+    out: Required = None,
+    keep_all: bool = False,
+    weights: OptionalPath = None,
+    encoder: Annotated[str | None, tyro.conf.arg(metavar="arcface:PATH", help_behavior_hint="")] = None,
+) -> int:
+    """Fits an identity to 1 to 20 photographs of one person; the model itself stays as it is.
+
+    Photographs without a usable face, and those that show somebody else, are named and left out; blurred ones count
+    less.
+
+    Args:
+      photos: Photographs of one person, or a folder of them.
+      out: The identity file to write, a few kilobytes (me.safetensors).
+      keep_all: Set no photograph aside as somebody else's.
+      weights: Folder of a trained model; the one that ships with the package if not given.
+      encoder: Where the face recogniser lies that an ArcFace model was trained with, if not where it lay then.
+    """
+    pictures = photographs_of(photos, "photographs of the person")
+    out = required(out, "--out", "the identity file to write, for example me.safetensors")
+    if out.is_dir() or out.suffix != ".safetensors":
+        raise InputError(f"{out}: give --out a file name that ends in .safetensors.")
+    require_writable(out.parent)
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from idfsr_jax.restorer import Restorer
+
+    use_compile_cache()
+    restorer = Restorer.load(weights, encoder)
+    gathered = restorer.gather(pictures, keep_all=keep_all)
+    for line in gathered.lines():
+        say(line)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("fitting", total=restorer.config.fit.steps)
+        person = restorer.fit(gathered, progress=lambda step, loss: bar.update(task, completed=step))
+    person.save(out)
+    for warning in gathered.warnings():
+        complain(f"warning: {warning}")
+    count = len(gathered.used)
+    say(f"{out}: identity fitted to {count} photograph{'s' if count > 1 else ''}.")
+    return 0
+
+
+def identity(
+    action: Annotated[Literal["show"], tyro.conf.Positional],
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")],
+) -> int:
+    """Says what an identity file holds: where it came from, how good it is, and what it belongs to.
+
+    Args:
+      action: What to do with it; `show` is all there is.
+      file: The file that `idfsr fit` wrote.
+    """
+    if not file.is_file():
+        raise InputError(f"{file}: no such identity file; `idfsr fit --photos DIR --out {file}` makes one.")
+    from idfsr_jax.identity import Identity
+    from idfsr_jax.interop.dlib_weights import DLIB_RESNET_SHA256
+    from idfsr_jax.likeness import AGREEING, TYPICAL_AGREEMENT, reliability
+    from idfsr_jax.models.id_encoder import DLIB_NAME
+
+    person = Identity.load(file)
+    known = not math.isnan(person.agreement)
+    agreed = person.agreement if known else TYPICAL_AGREEMENT
+    say(f"{file}: identity {person.digest}")
+    say(f"photographs  {person.photographs}")
+    for origin in person.origins:
+        likeness = "" if math.isnan(origin.likeness) else f", like the others {origin.likeness:.2f}"
+        say(f"  {origin.name}  (SHA-256 {origin.sha256}..., counts {origin.weight:.2f}{likeness})")
+    if not person.origins:
+        say("  their names are not recorded")
+    judged = ("they agree" if agreed >= AGREEING else "they disagree") if known else "not recorded, typical assumed"
+    say(f"agreement    {agreed:.2f} (mean cosine of all pairs; {judged})")
+    if person.photographs:
+        quality = reliability(person.photographs, agreed)
+        say(f"quality      {quality:.2f} (expected cosine to what very many photographs would say; 1 is perfect)")
+    say(f"model        {person.model}")
+    is_ours = person.encoder == DLIB_NAME
+    say(f"encoder      {person.encoder}" + (f", SHA-256 {DLIB_RESNET_SHA256}" if is_ours else ", not known here"))
+    return 0

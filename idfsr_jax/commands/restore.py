@@ -1,0 +1,187 @@
+"""The command `restore`: small faces of a person, in crops, photographs or whole albums."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from idfsr_jax.album import Outcome, album_of, summary_rows, sums_of, write_summary
+from idfsr_jax.arguments import (
+    MAX_SEED,
+    MAX_STEPS,
+    MAX_VARIANTS,
+    output_paths,
+    parse_box,
+    parse_eyes,
+    photographs_of,
+    pictures_of,
+    require_between,
+    require_distinct,
+    require_folder,
+    require_writable,
+    required,
+    variant_paths,
+)
+from idfsr_jax.commands.options import (
+    OptionalFloat,
+    OptionalInt,
+    OptionalPath,
+    Required,
+    RequiredSeveral,
+    complain,
+    say,
+)
+from idfsr_jax.compile_cache import use_compile_cache
+from idfsr_jax.errors import InputError
+
+_MAX_ENLARGE = 32.0
+
+
+def restore(
+    inputs: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="INPUT ...", help_behavior_hint="(required)")
+    ] = (),
+    identity: Required = None,
+    photos: RequiredSeveral = (),
+    out: Required = None,
+    box: Annotated[str | None, tyro.conf.arg(metavar="X,Y,WIDTH,HEIGHT", help_behavior_hint="")] = None,
+    eyes: Annotated[str | None, tyro.conf.arg(metavar="X1,Y1,X2,Y2", help_behavior_hint="")] = None,
+    face: OptionalInt = None,
+    scale: OptionalInt = None,
+    enlarge: OptionalFloat = None,
+    steps: OptionalInt = None,
+    seed: int = 0,
+    variants: int = 1,
+    consistency: OptionalFloat = None,
+    label: bool = False,
+    sheet: OptionalPath = None,
+    weights: OptionalPath = None,
+) -> int:
+    """Restores small faces of a person whose identity was fitted.
+
+    Of several inputs one that cannot be used is named and does not stop the rest; the exit code is then 2. A folder's
+    results, subfolders included, go into the folder --out with a summary.json; what is there already and was made of
+    the same input with the same options is skipped, so that the same command goes on after an interruption.
+
+    Args:
+      inputs: Aligned low-resolution crops (square, 4 to 64 pixels), or photographs with a small face in them, or
+        folders of either.
+      identity: The file that `idfsr fit` wrote.
+      photos: Photographs of the person, or a folder of them, for the style reference.
+      out: The picture to write; for several inputs a folder.
+      box: The face's x,y,width,height in the photograph, in pixels; found by itself if not given.
+      eyes: The two eyes' centres in the photograph, in pixels, instead of a box.
+      face: Which of several faces of the photograph, counted from the left; the one most like the person if not given.
+      scale: Enlargement of the face (4, 8, 16 or 32); from the size of the input if not given.
+      enlarge: Enlargement of the whole photograph; so large that the face keeps all of its pixels if not given.
+      steps: Sampling steps; as the model was trained for if not given.
+      seed: Seed of the noise; the same seed gives the same picture.
+      variants: How many restorations to draw of each input; of several, their mean and a map of how much they differ
+        are written too.
+      consistency: From 0 (the paper) to 1 (the result, reduced again, is the input but for clipping); as the model
+        was made for if not given.
+      label: Print a small visible mark into every picture with a synthesised face.
+      sheet: Also write a comparison sheet here; for several inputs a folder.
+      weights: Folder of a trained model; the one that ships with the package if not given.
+    """
+    if not inputs:
+        raise InputError("the picture to restore is missing; give a low-resolution face or a photograph with one.")
+    pictures = [path for given in inputs for path in ([] if given.is_dir() else pictures_of(given))]
+    if identity is None:
+        raise InputError("--identity is missing; `idfsr fit --photos DIR --out me.safetensors` makes one.")
+    if not identity.is_file():
+        raise InputError(f"{identity}: no such identity file; `idfsr fit --photos DIR --out {identity}` makes one.")
+    references = photographs_of(photos, "photographs of the person, for the style reference")
+    out = required(out, "--out", "the picture to write, or for several inputs a folder")
+    require_between(1, MAX_STEPS, steps=steps)
+    require_between(1, MAX_VARIANTS, variants=variants)
+    require_between(2, 64, scale=scale)
+    require_between(0, MAX_SEED, seed=seed)
+    require_between(1, 999, face=face)
+    if consistency is not None and not 0.0 <= consistency <= 1.0:
+        raise InputError(f"--consistency {consistency}: give a number from 0 to 1.")
+    if enlarge is not None and not 0.0 < enlarge <= _MAX_ENLARGE:
+        raise InputError(f"--enlarge {enlarge}: give a number above 0, {_MAX_ENLARGE:g} at the most.")
+    where = _where(box, eyes, face)
+    is_album = any(given.is_dir() for given in inputs)
+    if is_album:
+        require_folder(out)
+        pairs = album_of(inputs, out)
+        pictures, outputs = [source for source, _ in pairs], [result for _, result in pairs]
+    else:
+        outputs = output_paths(pictures, out)
+    if where and len(pictures) > 1:
+        raise InputError(f"--{next(iter(where))} belongs to one photograph; restore one input at a time with it.")
+    sheets = _sheet_paths(sheet, pictures, outputs, out if is_album else None)
+    summary = [out / "summary.json"] if is_album else []
+    require_distinct(
+        [*pictures, *references, identity],
+        [*outputs, *variant_paths(outputs, variants), *(path for path in sheets if path), *summary],
+    )
+    for folder in {path.parent for path in [*outputs, *sheets] if path}:
+        require_writable(folder)
+
+    from idfsr_jax.commands.restoring import Request, restore_all
+    from idfsr_jax.identity import Identity
+    from idfsr_jax.restorer import Restorer
+
+    use_compile_cache()
+    restorer, person = Restorer.load(weights), Identity.load(identity)
+    restorer.check_identity(person, identity)
+    crops, notes = restorer.references(references, person)
+    for note in notes:
+        complain(f"note: {note}")
+    options = {"scale": scale, "steps": steps, "seed": seed, "variants": variants, "consistency": consistency}
+    sums = sums_of([identity, *references, _model_file(weights)]) if is_album else None
+    request = Request({**where, **options}, enlarge, label, sums)
+    outcomes = restore_all(restorer, person, crops, list(zip(pictures, outputs, sheets, strict=True)), request)
+    failed = sum(outcome.state == "failed" for outcome in outcomes)
+    if is_album:
+        write_summary(summary[0], outcomes)
+        _print_table(outcomes)
+        say(f"{summary[0]}: what came of every picture")
+    elif failed and len(pictures) > 1:
+        complain(f"{failed} of {len(pictures)} inputs could not be restored.")
+    return 2 if failed else 0
+
+
+def _where(box: str | None, eyes: str | None, face: int | None) -> dict[str, Any]:
+    """The one option that says which face is meant, if one does."""
+    where: dict[str, Any] = {}
+    if box is not None:
+        where["box"] = parse_box(box)
+    if eyes is not None:
+        where["eyes"] = parse_eyes(eyes)
+    if face is not None:
+        where["face"] = face
+    if len(where) > 1:
+        raise InputError(f"--{' and --'.join(where)} both say which face is meant; give one of them.")
+    return where
+
+
+def _sheet_paths(
+    sheet: Path | None, pictures: Sequence[Path], outputs: Sequence[Path], folder: Path | None
+) -> list[Path | None]:
+    if sheet is None:
+        return [None] * len(pictures)
+    if folder is None:
+        return [*output_paths(pictures, sheet)]
+    require_folder(sheet)
+    return [sheet / path.relative_to(folder) for path in outputs]
+
+
+def _model_file(weights: Path | None) -> Path:
+    from idfsr_jax.weights import shipped_model
+
+    return (shipped_model() if weights is None else weights) / "model.json"
+
+
+def _print_table(outcomes: Sequence[Outcome]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("pictures", "came out", "why")
+    for row in summary_rows(outcomes):
+        table.add_row(*row)
+    Console(markup=False).print(table)

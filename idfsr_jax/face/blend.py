@@ -1,0 +1,176 @@
+"""A restored crop back into its photograph without a seam: its colours and its grain are made the photograph's own."""
+
+import numpy as np
+from jaxtyping import Float, Float32, Float64, UInt8
+from PIL import Image, ImageFilter
+
+from idfsr_jax.face.paste import warp_crop
+from idfsr_jax.face.window import to_bytes
+
+_GREY = np.array([0.299, 0.587, 0.114], np.float32)
+_COARSE = 48
+_MOST_CORRECTION = 48.0
+_LIGHT = 0.12
+"""Standard deviation of the mean that light is, as a share of the crop's side: about a fifth of the face."""
+_MONOCHROME = 4.0
+"""Colours within so many grey levels of a tint of their lightness are no colours."""
+
+
+def blend_face(
+    photo: UInt8[np.ndarray, "h w 3"],
+    crop: UInt8[np.ndarray, "s s 3"],
+    transform: Float64[np.ndarray, "3 3"],
+    mask: Float[np.ndarray, "m m"],
+    *,
+    enlarged: float = 1.0,
+    seed: int = 0,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Pastes a canonical crop into the photo as `paste_face` does, and hides that it came from elsewhere.
+
+    In a photograph without colours (black and white, sepia) the crop takes its tint. The light on a small face is
+    known, though its features are not; so the crop's differences to the photo, averaged over a fifth of the face, are
+    taken off. What remains of them where the mask fades is spread smoothly over the crop and taken off too (seamless
+    cloning: Perez et al. 2003, "Poisson Image Editing"; here by inverse squared distances instead of an equation).
+    Then the grain that the photo has and the crop lacks is added.
+
+    Args:
+      photo: uint8 RGB, already enlarged.
+      crop: the restored crop, uint8 RGB, of any side.
+      transform: from unit coordinates of the crop to continuous pixels of `photo`.
+      mask: weights in 0..1 over the crop, of any side.
+      enlarged: how many times `photo` was enlarged, since its grain was enlarged with it.
+      seed: of the grain.
+
+    Returns:
+      A new photo; pixels whose weight is 0 are exactly those of the old one.
+    """
+    warped = warp_crop(photo.shape[:2], crop, transform, mask)
+    result = photo.copy()
+    if warped is None or not np.any(warped[2] > 0):
+        return result
+    window, face, weight = warped
+    old = photo[window].astype(np.float32)
+    face = _tinted_like(face, old)
+    face = face + _correction(face, old, weight)
+    rng = np.random.default_rng(seed)
+    # Mixing photo and crop halves the photo's grain where the weight is a half; what is lost is added too.
+    missing = np.sqrt(1.0 - (1.0 - weight) ** 2)
+    grain = missing * _grain(rng, old, face, enlarged)
+    result[window] = to_bytes(np.where(weight > 0, old + weight * (face - old) + grain, old))
+    return result
+
+
+def paste_mask(mask: Float[np.ndarray, "s s"]) -> Float32[np.ndarray, "s s"]:
+    """The weights for pasting a crop whose face is `mask`: 1 on the face, falling to 0 over a tenth of the crop.
+
+    The face alone is pasted: the model had the surroundings at the input's resolution only, which the photograph
+    itself shows as well or better.
+    """
+    side = mask.shape[0]
+    grown = Image.fromarray((np.clip(mask, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8))
+    reach = max(1, round(side * 0.04))
+    grown = grown.filter(ImageFilter.MaxFilter(2 * reach + 1)).filter(ImageFilter.GaussianBlur(side * 0.03))
+    return np.asarray(grown).astype(np.float32) / 255.0
+
+
+def grain_of(image: Float32[np.ndarray, "h w 3"], enlarged: float = 1.0) -> tuple[float, Float[np.ndarray, " 3"]]:
+    """Standard deviation of the grain in lightness, and of each colour's difference to it.
+
+    The second difference that no plane and no straight edge along an axis survives (Immerkaer 1996), its median taken
+    instead of the mean, so that texture, which covers less than half of most pictures, does not count.
+
+    Args:
+      image: 0..255.
+      enlarged: looked at after reducing by this factor.
+    """
+    pixels = _resized(image, 1.0 / enlarged)
+    grey = pixels @ _GREY
+    return _deviation(grey), np.array([_deviation(pixels[..., i] - grey) for i in range(3)])
+
+
+def _deviation(plane: Float32[np.ndarray, "h w"]) -> float:
+    if min(plane.shape) < 4:
+        return 0.0
+    rows = plane[:-2] - 2.0 * plane[1:-1] + plane[2:]
+    second = rows[:, :-2] - 2.0 * rows[:, 1:-1] + rows[:, 2:]
+    return float(np.median(np.abs(second)) / (0.6745 * 6.0))
+
+
+def _grain(
+    rng: np.random.Generator, old: Float32[np.ndarray, "h w 3"], face: Float32[np.ndarray, "h w 3"], enlarged: float
+) -> Float32[np.ndarray, "h w 3"]:
+    """Grain of the photograph's own size and strength, less what the crop has already."""
+    (there, there_colours), (has, has_colours) = grain_of(old, enlarged), grain_of(face, enlarged)
+    height, width = old.shape[:2]
+    small = (max(1, round(height / enlarged)), max(1, round(width / enlarged)))
+    lightness = np.sqrt(max(there**2 - has**2, 0.0)) * rng.standard_normal((*small, 1))
+    colours = np.sqrt(np.maximum(there_colours**2 - has_colours**2, 0.0)) * rng.standard_normal((*small, 3))
+    colours -= (colours @ _GREY)[..., None]
+    return _resized((lightness + colours).astype(np.float32), size=(width, height))
+
+
+def _correction(
+    face: Float32[np.ndarray, "h w 3"], old: Float32[np.ndarray, "h w 3"], weight: Float32[np.ndarray, "h w 1"]
+) -> Float32[np.ndarray, "h w 3"]:
+    """What gives the crop the photo's light, and takes it to the photo's very colours along the rim of the mask."""
+    height, width = old.shape[:2]
+    factor = min(1.0, _COARSE / max(height, width))
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    difference = _resized(old - face, size=size)
+    level = _resized(weight, size=size).clip(0.0, 1.0)
+    light = _smoothed(difference, level)
+    correction = (light + _from_rim(difference - light, level[..., 0])).clip(-_MOST_CORRECTION, _MOST_CORRECTION)
+    return _resized(correction.astype(np.float32), size=(width, height), kind=Image.Resampling.BICUBIC)
+
+
+def _smoothed(
+    difference: Float32[np.ndarray, "h w 3"], level: Float32[np.ndarray, "h w 1"]
+) -> Float32[np.ndarray, "h w 3"]:
+    """Gaussian means, within the mask, so wide that no feature of a face is left."""
+    rows, columns = (_gaussian(length, _LIGHT * max(level.shape)) for length in level.shape[:2])
+    blur = lambda values: np.einsum("ij,jkc,lk->ilc", rows, values, columns)  # noqa: E731
+    return (blur(difference * level) / np.maximum(blur(level), 1e-3)).astype(np.float32)
+
+
+def _gaussian(length: int, deviation: float) -> Float[np.ndarray, "n n"]:
+    place = np.arange(length)
+    return np.exp(-0.5 * ((place[:, None] - place[None, :]) / deviation) ** 2) / (deviation * np.sqrt(2 * np.pi))
+
+
+def _from_rim(
+    difference: Float32[np.ndarray, "h w 3"], level: Float32[np.ndarray, "h w"]
+) -> Float32[np.ndarray, "h w 3"]:
+    """A difference along the rim of the mask, continued smoothly: means by inverse squared distance."""
+    rim = (level > 0.02) & (level < 0.5)
+    if not rim.any():
+        return np.zeros_like(difference)
+    grid = np.argwhere(np.ones_like(rim)).astype(np.float32)
+    at = np.argwhere(rim).astype(np.float32)
+    nearness = 1.0 / (((grid[:, None] - at[None]) ** 2).sum(-1) + 1.0)
+    spread = (nearness @ difference[rim]) / nearness.sum(1, keepdims=True)
+    return spread.reshape(difference.shape).astype(np.float32)
+
+
+def _tinted_like(face: Float32[np.ndarray, "h w 3"], old: Float32[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w 3"]:
+    """The crop in the tint of a photograph that has no other colours; else as it is."""
+    grey = (old @ _GREY).ravel()
+    design = np.stack([grey, np.ones_like(grey)], -1)
+    tint: np.ndarray = np.linalg.lstsq(design, old.reshape(-1, 3), rcond=None)[0]
+    apart = np.sqrt(np.mean((design @ tint - old.reshape(-1, 3)) ** 2, axis=0))
+    if apart.max() > _MONOCHROME:
+        return face
+    return ((face @ _GREY)[..., None] * tint[0] + tint[1]).astype(np.float32)
+
+
+def _resized(
+    image: Float32[np.ndarray, "h w c"],
+    factor: float = 1.0,
+    *,
+    size: tuple[int, int] | None = None,
+    kind: Image.Resampling = Image.Resampling.LANCZOS,
+) -> Float32[np.ndarray, "rows columns c"]:
+    """Resizes floating-point planes, antialiased, by a factor or to (width, height)."""
+    height, width = image.shape[:2]
+    size = size or (max(1, round(width * factor)), max(1, round(height * factor)))
+    planes = [Image.fromarray(np.ascontiguousarray(image[..., i])).resize(size, kind) for i in range(image.shape[2])]
+    return np.stack([np.asarray(plane) for plane in planes], axis=-1)
