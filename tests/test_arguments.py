@@ -114,7 +114,8 @@ def test_several_results_go_to_a_folder():
     assert "file.png: is a file" in refusal(output_paths, [Path("a.png"), Path("b.png")], Path("file.png"))
     assert output_paths([Path("a.png")], Path("new/o.JPEG")) == [Path("new/o.JPEG")]
     assert output_paths([Path("a.gif")], Path("empty")) == [Path("empty/a.png")]
-    assert variant_paths([Path("o/a.png")], 3) == [Path("o/a-2.png"), Path("o/a-3.png")]
+    expected = [Path(f"o/a-{part}.png") for part in (2, 3, "mean", "spread")]
+    assert variant_paths([Path("o/a.png")], 3) == expected
     assert variant_paths([Path("o/a.png")], 1) == []
 
 

@@ -83,7 +83,7 @@ class FakeRestorer:
     config = Config()
 
     @classmethod
-    def load(cls, weights: Path | None = None) -> "FakeRestorer":
+    def load(cls, weights: Path | None = None, encoder: str | None = None) -> "FakeRestorer":
         cls.calls.append(("load", weights))
         return cls()
 

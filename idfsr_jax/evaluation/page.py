@@ -82,7 +82,7 @@ def findings(facts: Mapping[str, Any]) -> list[str]:
     sentences = []
     judge = facts["judges"][0]["name"]
     watched = (
-        (f"identity/{judge}", "identity", 1),
+        (f"identity/{judge}", f"identity by {judge}", 1),
         ("lpips_vgg", "LPIPS VGG", -1),
         ("psnr_face", "PSNR of the face", 1),
     )
@@ -95,7 +95,9 @@ def findings(facts: Mapping[str, Any]) -> list[str]:
                     low, high = sorted(sign * end for end in numbers["interval"])
                     verdict = "better than" if low > 0 else "worse than" if high < 0 else "not told apart from"
                     verdicts[verdict].append(entry["method"])
-            said = "; ".join(f"{verdict} {', '.join(names)}" for verdict, names in verdicts.items() if names)
+            # A name may have a comma in it.
+            quoted = {verdict: ", ".join(f'"{name}"' for name in names) for verdict, names in verdicts.items()}
+            said = "; ".join(f"{verdict} {names}" for verdict, names in quoted.items() if names)
             sentences.append(f"{scale}x, {degradation}, {name}: fitted is {said}.")
     return sentences
 

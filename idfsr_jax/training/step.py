@@ -17,6 +17,7 @@ from idfsr_jax.models.condition import Condition, drop, make_condition
 from idfsr_jax.models.denoiser import Denoiser
 from idfsr_jax.models.id_encoder import identity_of, unit_identity
 from idfsr_jax.models.landmark_net import estimate_landmarks
+from idfsr_jax.models.resample import smoothed
 from idfsr_jax.pictures import to_float
 from idfsr_jax.training.mesh import microbatches
 from idfsr_jax.training.randomness import step_key
@@ -133,6 +134,8 @@ def examples_loss(
         # Evenly spread noise levels are ordered within the batch, so a stride takes a fair share of them.
         part = lambda z: z[:: config.train.identity_every]  # noqa: E731
         estimate = jnp.clip(x0_from_v(part(x_t), part(v), part(log_snr)), -1.0, 1.0)
+        if config.train.identity_smoothing:
+            estimate = smoothed(estimate)
         truth = unit_identity(part(examples.descriptor), frozen.center)
         landmarks = part(examples.landmarks)
         parts["identity_loss"] = identity_loss(estimate, truth, landmarks, frozen, part(log_snr)).mean()

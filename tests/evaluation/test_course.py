@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from idfsr_jax.evaluation import course
-from idfsr_jax.evaluation.judges import dlib_judge
+from idfsr_jax.evaluation.judges import encoder_judge
 from idfsr_jax.evaluation.measure import real_vectors
 
 
 @pytest.fixture(scope="module")
 def judge(study, restorer):
-    return real_vectors(dlib_judge(restorer.encoder, restorer.model.center), study, 4)
+    return real_vectors(encoder_judge(restorer.encoder, restorer.model.center), study, 4)
 
 
 def test_the_course_starts_unfitted_and_resumes_person_by_person(study, restorer, judge, tmp_path, monkeypatch):

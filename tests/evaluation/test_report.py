@@ -103,9 +103,10 @@ def test_differences_are_paired(facts):
 def test_findings_follow_the_intervals(facts):
     said = findings(facts)
     assert said[0] == (
-        "8x, area, identity: fitted is better than bicubic, unfitted, fitted, 1 photograph; worse than fitted, 4 steps."
+        '8x, area, identity by judge: fitted is better than "bicubic", "unfitted", "fitted, 1 photograph"; '
+        'worse than "fitted, 4 steps".'
     )
-    assert said[1].startswith("8x, area, LPIPS VGG: fitted is not told apart from bicubic")
+    assert said[1].startswith('8x, area, LPIPS VGG: fitted is not told apart from "bicubic"')
 
 
 def test_pages_hold_every_method_and_unit(facts, tmp_path):

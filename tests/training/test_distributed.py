@@ -164,7 +164,7 @@ def start(tmp_path, face_crop):
         split: (lambda names=names: ((name[0], _record(name, face_crop.landmarks)) for name in names))
         for split, names in photos.items()
     }
-    IdentityFaces(data_dir=tmp_path / "data", records=records, encoder="test").download_and_prepare()
+    IdentityFaces(data_dir=tmp_path / "data", records=records, encoder="dlib-resnet-v1").download_and_prepare()
     started: list[subprocess.Popen] = []
     config, common = tmp_path / "spread.py", {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"} | _cache(tmp_path)
     config.write_text(CONFIG.format(dataset=str(tmp_path / "data"), out=str(tmp_path / "run"), steps=STEPS))

@@ -1,0 +1,22 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.ndimage
+
+from idfsr_jax.models.resample import smoothed
+
+
+def test_smoothing_is_the_binomial_filter():
+    image = np.random.default_rng(0).normal(size=(9, 7, 2)).astype(np.float32)
+    expected = image
+    for axis in (0, 1):
+        expected = scipy.ndimage.correlate1d(expected, np.array([0.25, 0.5, 0.25]), axis=axis, mode="nearest")
+    np.testing.assert_allclose(smoothed(jnp.asarray(image)[None])[0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("wave", "left"), [(2, 0.0), (4, 0.5), (8, 0.8536)])
+def test_what_smoothing_leaves_of_a_wave(wave, left):
+    x = np.cos(2 * np.pi * np.arange(64) / wave).astype(np.float32)
+    image = jnp.asarray(np.broadcast_to(x[None, None, :, None], (1, 4, 64, 1)))
+    inside = np.asarray(smoothed(image))[0, 2, 8:-8, 0]
+    np.testing.assert_allclose(inside, left * x[8:-8], atol=1e-3)
