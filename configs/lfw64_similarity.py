@@ -1,6 +1,6 @@
 """64 px on LFW with what the ablations taught: the reference is moved by a similarity, and the mask keeps the light.
 
-Train    python train.py configs/lfw64_similarity.py        (goes on from the shipped weights)
+Train    python train.py configs/lfw64_similarity.py        (goes on from where lfw64.py ends)
 Judge    python evaluate.py configs/lfw64_similarity.py
 
 Bent by a spline through landmarks that are some percent off, a face loses some of who it is; a similarity averages
@@ -22,8 +22,8 @@ config = replace(
     train=replace(
         base.train,
         out="runs/lfw64_similarity",
-        start_from="idfsr_jax/assets/lfw64",
-        steps=4_000,
+        start_from="runs/lfw64/model",
+        steps=3_000,
         learning_rate=2e-4,
         warmup_steps=100,
         identity_smoothing=True,

@@ -1,7 +1,5 @@
 """Several real processes over loopback, through the real command; and how they are told where the others are."""
 
-import hashlib
-import io
 import json
 import os
 import re
@@ -17,10 +15,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from PIL import Image
 
-from idfsr_jax.data.identity_faces import IdentityFaces
-from idfsr_jax.data.parts import FaceRecord
 from idfsr_jax.training.distributed import NoCluster, connection, largest_of_all, spare_threads, start_processes
 from idfsr_jax.weights import load_model
 
@@ -122,32 +117,10 @@ def test_alone_one_agrees_at_once():
     assert [agreed(number) for number in (0, 15, 0)] == [0, 15, 0]
 
 
-def _record(photo: str, landmarks: np.ndarray) -> FaceRecord:
-    """A picture of noise, a function of its name."""
-    digest = hashlib.sha256(photo.encode())
-    rng = np.random.default_rng(list(digest.digest()))
-    file = io.BytesIO()
-    Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(file, "JPEG")
-    descriptor = rng.normal(size=128).astype(np.float32)
-    return FaceRecord(photo, file.getvalue(), landmarks, descriptor, digest.hexdigest())
-
-
 def _free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
-
-
-def _cache(tmp_path: Path) -> dict[str, str]:
-    """Compiled code is kept beside, and not among, that of the tests: these processes have other devices."""
-    kept = jax.config.jax_compilation_cache_dir
-    folder = Path(kept).with_name(f"{Path(kept).name}-train") if kept else tmp_path / "xla"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return {
-        "JAX_COMPILATION_CACHE_DIR": str(folder),
-        "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**28),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
 
 
 def _slurm(port: int, index: int, count: int) -> dict[str, str]:
@@ -157,17 +130,11 @@ def _slurm(port: int, index: int, count: int) -> dict[str, str]:
 
 
 @pytest.fixture
-def start(tmp_path, face_crop):
+def start(tmp_path, noise_faces, child_environment):
     """A function that starts `idfsr train` in some processes, of two devices each, as a user or Slurm would."""
-    photos = {"train": [f"{person}/{n}.jpg" for person in "ABCD" for n in range(3)], "val": ["E/0.jpg", "E/1.jpg"]}
-    records = {
-        split: (lambda names=names: ((name[0], _record(name, face_crop.landmarks)) for name in names))
-        for split, names in photos.items()
-    }
-    IdentityFaces(data_dir=tmp_path / "data", records=records, encoder="dlib-resnet-v1").download_and_prepare()
     started: list[subprocess.Popen] = []
-    config, common = tmp_path / "spread.py", {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"} | _cache(tmp_path)
-    config.write_text(CONFIG.format(dataset=str(tmp_path / "data"), out=str(tmp_path / "run"), steps=STEPS))
+    config = tmp_path / "spread.py"
+    config.write_text(CONFIG.format(dataset=str(noise_faces), out=str(tmp_path / "run"), steps=STEPS))
 
     def processes(out: Path, count: int, *options: str, slurm: bool = False) -> list[subprocess.Popen]:
         port = _free_port()
@@ -175,7 +142,7 @@ def start(tmp_path, face_crop):
             own = {"JAX_NUM_CPU_DEVICES": "2" if count > 1 else "1"} | (_slurm(port, index, count) if slurm else {})
             where = [] if count == 1 else ["--distributed", "slurm" if slurm else f"127.0.0.1:{port},{index},{count}"]
             command = [sys.executable, "-m", "idfsr_jax.cli", "train", str(config), "--train.out", str(out)]
-            environment = os.environ | common | own
+            environment = os.environ | child_environment | own
             started.append(
                 subprocess.Popen([*command, *where, *options], env=environment, stderr=subprocess.PIPE, text=True)
             )
@@ -187,30 +154,15 @@ def start(tmp_path, face_crop):
         process.communicate()
 
 
-def _log(out: Path) -> list[dict]:
-    path = out / "log.jsonl"
-    # The last line may be being written.
-    return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")] if path.exists() else []
-
-
-def _wait_until(ready: Callable[[], bool], processes: list[subprocess.Popen]) -> None:
-    deadline = time.monotonic() + 400
-    while not ready():
-        for process in processes:
-            assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def _finish(processes: list[subprocess.Popen]) -> list[int]:
     said = [process.communicate(timeout=400)[1] for process in processes]
     assert all("Traceback" not in text for text in said), said
     return [process.returncode for process in processes]
 
 
-def _differences(one: Path, other: Path) -> tuple[float, float]:
+def _differences(one: Path, other: Path, log_of: Callable[[Path], list[dict]]) -> tuple[float, float]:
     """Largest difference of the losses of any step, and of any parameter of the models."""
-    ours, theirs = ({line["step"]: line["loss"] for line in _log(out)} for out in (one, other))
+    ours, theirs = ({line["step"]: line["loss"] for line in log_of(out)} for out in (one, other))
     assert set(ours) == set(theirs) == set(range(1, STEPS + 1))
     assert len(set(ours.values())) > STEPS // 2
     params = [jax.tree.leaves(load_model(out / "model").denoiser) for out in (one, other)]
@@ -219,18 +171,18 @@ def _differences(one: Path, other: Path) -> tuple[float, float]:
 
 
 @pytest.mark.timeout(1800)
-def test_two_processes_train_as_one_does_and_stop_and_go_on_together(start, tmp_path):
+def test_two_processes_train_as_one_does_and_stop_and_go_on_together(start, log_of, wait_until, tmp_path):
     alone, pair, later = tmp_path / "alone", tmp_path / "pair", tmp_path / "later"
     assert _finish(start(alone, 1)) == [0]
 
     # Both share the state between their devices, and the signal reaches only the one that writes nothing.
     processes = start(pair, 2, "--devices.fsdp", "4")
     # Signals are heard from here on, and the first step is being compiled.
-    _wait_until((pair / "log.jsonl").exists, processes)
+    wait_until((pair / "log.jsonl").exists, *processes)
     time.sleep(0.3)
     processes[1].send_signal(signal.SIGTERM)
     assert _finish(processes) == [128 + signal.SIGTERM] * 2
-    stopped = len(_log(pair))
+    stopped = len(log_of(pair))
     assert 0 < stopped < STEPS
     assert (pair / "checkpoints" / str(stopped)).is_dir()
     assert json.loads((pair / "model" / "model.json").read_text())["steps"] == stopped
@@ -240,8 +192,8 @@ def test_two_processes_train_as_one_does_and_stop_and_go_on_together(start, tmp_
     assert _finish(start(pair, 2, slurm=True)) == [0, 0]
     assert _finish(start(later, 1)) == [0]
     for out in (pair, later):
-        assert [line["step"] for line in _log(out)] == list(range(1, STEPS + 1))
-        loss, params = _differences(out, alone)
+        assert [line["step"] for line in log_of(out)] == list(range(1, STEPS + 1))
+        loss, params = _differences(out, alone, log_of)
         assert loss <= 2e-6 and params <= 1e-6, (out, loss, params)  # the log has six digits
     assert [path.name for path in (pair / "samples").iterdir()] == [f"{STEPS:07d}.png"]
 
