@@ -186,6 +186,12 @@ def test_arguments_that_cannot_be_parsed_exit_with_2(arguments: list[str], capsy
         (["prepare", "--photos", "me", "--out", "o", "--splits", "nowhere"], "nowhere: no such folder"),
         (["prepare", "--photos", "me", "--out", "tiny.png"], "tiny.png: is a file"),
         (["prepare", "--photos", "me", "--out", "o", "--workers", "-1"], "--workers -1"),
+        (["prepare", "--photos", "me", "--out", "o", "--lists", "train_x.csv"], "train_x.csv: no such list"),
+        (["prepare", "--photos", "me", "--out", "o", "--identities", "who.txt"], "who.txt: no such list"),
+        (
+            ["prepare", "--photos", "tfds:no_such_set", "--out", "o"],
+            "tfds build no_such_set --file_format=array_record",
+        ),
         (["fit"], "--photos is missing"),
         (["fit", "--photos", "me"], "--out is missing"),
         (["fit", "--photos", "nobody", "--out", "x.safetensors"], "nobody: no such photograph"),
