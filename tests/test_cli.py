@@ -206,7 +206,6 @@ def test_arguments_that_cannot_be_parsed_exit_with_2(arguments: list[str], capsy
         (["export", "--out", "o", "--steps", "0"], "--steps 0"),
         (["export", "--out", "o", "--photos", "me"], "--identity and --photos belong together"),
         (["export", "--out", "o", "--photos", "me", "--identity", "you.safetensors"], "you.safetensors: no such"),
-        (["export", "--out", "o", "--weights", "me"], "me: holds no model.json"),
         (["plan", "nowhere.py"], "nowhere.py: no such config file"),
         (["plan", PLANNED, "--devices", "0"], "--devices 0"),
         (["plan", PLANNED, "--fsdp", "9"], "--fsdp 9"),

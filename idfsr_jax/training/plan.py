@@ -97,10 +97,16 @@ def step_cost(config: Config, devices: int) -> tuple[float, int]:
     # The loop over the parts of a batch would be counted once.
     whole = dataclasses.replace(config, train=dataclasses.replace(config.train, accumulate=1))
     flops = flops_of_step(_step, _arguments(whole), whole, make_optimizer(whole.train))
-    one = _with_batch(config, config.train.batch // devices)
+    one = _with_batch(config, device_batch(config, devices))
     step: Any = compiled_step(one, _step)
     memory = step.lower(*_arguments(one)).compile().memory_analysis()
     return flops, memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+
+
+def device_batch(config: Config, devices: int) -> int:
+    """A device's share of a batch, or the next number of examples that a step on one device alone can deal out."""
+    multiple = _batch_multiple(config, 1)
+    return math.ceil(config.train.batch / devices / multiple) * multiple
 
 
 def plan_run(

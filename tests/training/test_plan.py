@@ -10,7 +10,7 @@ from idfsr_jax.data.pipeline import load_index, training_examples
 from idfsr_jax.errors import BadConfig
 from idfsr_jax.models.id_encoder import load_id_encoder
 from idfsr_jax.training.mesh import make_mesh, placed, state_shardings
-from idfsr_jax.training.plan import GIB, abstract_batch, abstract_frozen, plan_run, state_bytes, step_cost
+from idfsr_jax.training.plan import GIB, abstract_batch, abstract_frozen, device_batch, plan_run, state_bytes, step_cost
 from idfsr_jax.training.start import initial_state
 
 PEAK = 1e12
@@ -90,6 +90,12 @@ def test_rate_and_memory_follow_from_the_parts(tiny_config):
     assert plan.exchanged_bytes == 4 * plan.parameters
     assert plan.device_bytes == plan.state_bytes + plan.frozen_bytes + plan.batch_bytes + plan.working_bytes
     assert plan.fits and not any("fit" in finding for finding in plan.findings)
+
+
+def test_a_share_of_a_batch_can_be_dealt_out(tiny_config):
+    whole = with_train(tiny_config, batch=64, accumulate=4, identity_loss=0.1, identity_loss_fraction=0.25)
+    assert [device_batch(whole, devices) for devices in (1, 4, 8)] == [64, 16, 16]
+    assert device_batch(with_train(tiny_config, batch=64), 8) == 8
 
 
 def test_a_batch_that_cannot_be_shared_is_raised_and_said(tiny_config):
