@@ -112,6 +112,7 @@ def _show(planned: "Plan", device: str) -> None:
     parts = f" in {planned.accumulate} parts" if planned.accumulate > 1 else ""
     per_device = planned.batch / planned.devices
     step, image = planned.step_flops / 1e12, planned.step_flops / planned.batch / 1e9
+    seconds = planned.batch / planned.images_per_second
     rows = [
         ("batch", f"{planned.batch}, {per_device:g} a device{parts}"),
         ("parameters", f"{planned.parameters / 1e6:.2f} M"),
@@ -120,12 +121,16 @@ def _show(planned: "Plan", device: str) -> None:
         ("frozen networks", _size(planned.frozen_bytes)),
         ("activations, gradients", f"{_size(planned.working_bytes)} (estimate: compiled for a CPU)"),
         ("in all", f"{_size(planned.device_bytes)} of {_size(planned.memory_bytes)} a device"),
-        ("exchange", f"{_size(planned.exchanged_bytes)} of gradients a device and step"),
+        (
+            "exchange",
+            f"{_size(planned.exchanged_bytes)} of gradients a device and step, "
+            f"{planned.exchanged_bytes / seconds / 1e9:.0f} GB/s at the speed below",
+        ),
         (
             "expected",
             f"{planned.images_per_second:,.0f} images/s at {planned.share:.0%} of "
             f"{planned.devices * planned.peak / 1e12:,.0f} TFLOP/s, "
-            f"{1e3 * planned.batch / planned.images_per_second:.0f} ms a step",
+            f"{1e3 * seconds:.3g} ms a step",
         ),
     ]
     for row in rows:
