@@ -3,7 +3,7 @@
 import errno
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +28,14 @@ class _Training:
     config: Annotated[Config, tyro.conf.arg(name="")]
     distributed: commands.Distributed = ""
     """Where this process finds the others of its run: auto, slurm, mpi, or HOST:PORT,INDEX,COUNT."""
+
+
+@dataclass(frozen=True)
+class _Planning:
+    """What a training run will need; every field of the config can be overridden."""
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    options: Annotated[commands.PlanOptions, tyro.conf.arg(name="")] = field(default_factory=commands.PlanOptions)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,22 +67,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _dispatch(arguments: list[str]) -> int:
     # The config file sets the defaults that the options after it override, so it is read before the options are.
-    if len(arguments) > 2 and arguments[0] in ("train", "evaluate") and not arguments[1].startswith("-"):
+    if len(arguments) > 2 and arguments[0] in ("train", "evaluate", "plan") and not arguments[1].startswith("-"):
         name, path, *options = arguments
         config, program = read_config(Path(path)), f"idfsr {name} {path}"
         if name == "train":
             training = tyro.cli(_Training, default=_Training(config), args=options, prog=program)
             return commands.run_training(training.config, training.distributed)
+        if name == "plan":
+            planning = tyro.cli(_Planning, default=_Planning(config), args=options, prog=program)
+            return commands.run_plan(planning.config, planning.options)
         return commands.run_evaluation(tyro.cli(Config, default=config, args=options, prog=program))
     named: dict[str, Callable[..., int]] = {
         "prepare": commands.prepare,
         "pack": commands.pack,
         "convert": commands.convert,
+        "plan": commands.plan,
         "train": commands.train,
         "fit": commands.fit,
         "identity": commands.identity,
         "restore": commands.restore,
         "evaluate": commands.evaluate,
+        "export": commands.export,
     }
     return tyro.extras.subcommand_cli_from_dict(named, prog="idfsr", description=_DESCRIPTION, args=arguments)
 

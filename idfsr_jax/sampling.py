@@ -1,6 +1,5 @@
 """From a condition to a picture: the denoiser inside a sampler, one compiled call."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,7 +9,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from idfsr_jax.config import Config
 from idfsr_jax.data.degrade import data_consistency
-from idfsr_jax.diffusion.samplers import Denoise, guided, sample
+from idfsr_jax.diffusion.samplers import Denoise, Project, guided, sample
 from idfsr_jax.models.condition import Condition, without_identity
 from idfsr_jax.models.denoiser import Denoiser
 
@@ -34,6 +33,16 @@ def restore_crops(
       low_resolution: the LR pictures y, for data consistency; all of one scale. None leaves it out.
       consistency: strength of the projection onto pictures that down-sample to y, 0 to 1.
     """
+    project: Project | None = None
+    if low_resolution is not None:
+        project = data_consistency(low_resolution, condition.hidden.shape[1], consistency)  # type: ignore[arg-type]
+    return sample_crops(params, condition, key, config, project)
+
+
+def sample_crops(
+    params: Any, condition: Condition, key: PRNGKeyArray, config: Config, project: Project | None = None
+) -> Float[Array, "b s s 3"]:
+    """What `restore_crops` compiles; `project` is applied to every estimate of the result."""
     network = partial(Denoiser(config.model).apply, {"params": params})
     batch, size, _, channels = condition.hidden.shape
     shape = (batch, size, size, channels)
@@ -41,9 +50,6 @@ def restore_crops(
     if config.sample.guidance != 1.0:
         null = without_identity(condition)
         denoise = guided(denoise, lambda x_t, log_snr: network(x_t, log_snr, null), config.sample.guidance)
-    project: Callable[[Array], Array] | None = None
-    if low_resolution is not None:
-        project = data_consistency(low_resolution, size, consistency)  # type: ignore[arg-type]
     noise = config.sample.temperature * jax.random.normal(jax.random.fold_in(key, 0), shape)
     return sample(denoise, key, shape, config.sample, config.diffusion, size, project=project, noise=noise)
 

@@ -1,6 +1,7 @@
 """The command line: arguments are checked before work starts, mistakes end in one sentence and exit code 2."""
 
 import dataclasses
+import functools
 import json
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from idfsr_jax.face import read_image, read_metadata, write_image
 from idfsr_jax.places import Choice, Place, UndecidedFaces
 
 ROOT = Path(__file__).parent.parent
+PLANNED = str(ROOT / "configs" / "lfw64.py")
 GREY = np.full((8, 8, 3), 99, np.uint8)
 
 
@@ -184,6 +186,12 @@ def test_arguments_that_cannot_be_parsed_exit_with_2(arguments: list[str], capsy
         (["prepare", "--photos", "me", "--out", "o", "--splits", "nowhere"], "nowhere: no such folder"),
         (["prepare", "--photos", "me", "--out", "tiny.png"], "tiny.png: is a file"),
         (["prepare", "--photos", "me", "--out", "o", "--workers", "-1"], "--workers -1"),
+        (["prepare", "--photos", "me", "--out", "o", "--lists", "train_x.csv"], "train_x.csv: no such list"),
+        (["prepare", "--photos", "me", "--out", "o", "--identities", "who.txt"], "who.txt: no such list"),
+        (
+            ["prepare", "--photos", "tfds:no_such_set", "--out", "o"],
+            "tfds build no_such_set --file_format=array_record",
+        ),
         (["fit"], "--photos is missing"),
         (["fit", "--photos", "me"], "--out is missing"),
         (["fit", "--photos", "nobody", "--out", "x.safetensors"], "nobody: no such photograph"),
@@ -192,6 +200,23 @@ def test_arguments_that_cannot_be_parsed_exit_with_2(arguments: list[str], capsy
         (["fit", "--photos", "me", "--out", "tiny.png/x.safetensors"], "cannot be written to"),
         (["train", "nowhere.py"], "nowhere.py: no such config file"),
         (["evaluate", "nowhere.py", "--name", "x"], "nowhere.py: no such config file"),
+        (["export"], "--out is missing"),
+        (["export", "--out", "tiny.png"], "tiny.png: is a file"),
+        (["export", "--out", "o", "--batch", "0"], "--batch 0"),
+        (["export", "--out", "o", "--steps", "0"], "--steps 0"),
+        (["export", "--out", "o", "--photos", "me"], "--identity and --photos belong together"),
+        (["export", "--out", "o", "--photos", "me", "--identity", "you.safetensors"], "you.safetensors: no such"),
+        (["plan", "nowhere.py"], "nowhere.py: no such config file"),
+        (["plan", PLANNED, "--devices", "0"], "--devices 0"),
+        (["plan", PLANNED, "--fsdp", "9"], "--fsdp 9"),
+        (["plan", PLANNED, "--fsdp", "3"], "devices.fsdp is 3, which does not divide 8 devices"),
+        (["plan", PLANNED, "--share", "1.5"], "--share 1.5"),
+        (["plan", PLANNED, "--peak", "h1000"], "--peak h1000: give TFLOP a second, or one of"),
+        (["plan", PLANNED, "--peak", "nan"], "--peak nan"),
+        (["plan", PLANNED, "--peak", "300"], "--memory is missing"),
+        (["plan", PLANNED, "--memory", "-1"], "--memory -1"),
+        (["plan", PLANNED, "--json", "tiny.png/plan.json"], "cannot be written to"),
+        (["plan", PLANNED, "--train.batch", "0"], "train.batch is 0"),
         (["restore"], "the picture to restore is missing"),
         (["restore", "tiny.png"], "--identity is missing"),
         (["restore", "tiny.png", "--identity", "you.safetensors"], "you.safetensors: no such identity"),
@@ -401,3 +426,16 @@ def test_scripts_are_the_commands(script: str):
     command = [sys.executable, str(ROOT / script), "nowhere.py"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.startswith("idfsr: nowhere.py: no such config")) == (2, True), done.stderr
+
+
+def test_plan_prints_and_writes_what_was_planned(tmp_path, monkeypatch, capsys):
+    from idfsr_jax.training import plan
+
+    free = functools.partial(plan.plan_run, cost=lambda config, devices: (1e13, 10**9))
+    monkeypatch.setattr(plan, "plan_run", free)
+    options = ["--devices", "256", "--peak", "V5E", "--fsdp", "2", "--json", str(tmp_path / "plan.json")]
+    assert cli.main(["plan", PLANNED, *options]) == 0
+    printed, facts = capsys.readouterr().out, json.loads((tmp_path / "plan.json").read_text())
+    assert "lfw64 on 256 x V5E" in printed and "train.batch is 16" in printed and "--train.batch 256" in printed
+    assert facts["batch"] == 256 and facts["fsdp"] == 2 and facts["fits"] and facts["peak"] == 197e12
+    assert facts["images_per_second"] == pytest.approx(256 * 0.3 * 197e12 * 256 / 1e13)

@@ -48,6 +48,7 @@ PARTS = [
     "training",
     "restoration",
     "restorer",
+    "export",
     "evaluation",
     "demo",
     "commands",
@@ -148,7 +149,7 @@ def test_nothing_unpickles_or_needs_another_framework(path: Path):
 
 
 def test_optional_packages_are_imported_inside_functions_only():
-    optional = {"diffusers", "onnx", "onnxruntime", "torch"}
+    optional = {"diffusers", "jax2onnx", "onnx", "onnxruntime", "torch"}
     for path in SOURCES:
         top = [
             node
@@ -193,11 +194,12 @@ def _readme_commands() -> list[str]:
 
 def test_readme_names_every_command_and_only_real_options(capsys: pytest.CaptureFixture[str]):
     listed = set(re.findall(r"•\s+(\w+)", _help_of([], capsys)))
-    assert listed == {"prepare", "pack", "convert", "train", "fit", "identity", "restore", "evaluate"}
+    expected = {"prepare", "pack", "convert", "plan", "train", "fit", "identity", "restore", "evaluate", "export"}
+    assert listed == expected
     shown = [line.split() for line in _readme_commands() if line.startswith("idfsr ")]
     assert {words[1] for words in shown} == listed
     for words in shown:
-        configured = [words[1], words[2]] if words[1] in ("train", "evaluate") else [words[1]]
+        configured = [words[1], words[2]] if words[1] in ("train", "evaluate", "plan") else [words[1]]
         known = set(re.findall(r"--[\w.-]+", _help_of(configured, capsys)))
         assert {word.split("=")[0] for word in words if word.startswith("--")} <= known, words
 

@@ -4,22 +4,28 @@ JAX and all that needs it is imported inside the commands, so that help and comp
 """
 
 from idfsr_jax.commands.data import convert, pack, prepare
+from idfsr_jax.commands.export import export
 from idfsr_jax.commands.identity import fit, identity
 from idfsr_jax.commands.options import Distributed, complain
+from idfsr_jax.commands.plan import PlanOptions, plan, run_plan
 from idfsr_jax.commands.restore import restore
 from idfsr_jax.commands.training import evaluate, run_evaluation, run_training, train
 
 __all__ = [
     "Distributed",
+    "PlanOptions",
     "complain",
     "convert",
     "evaluate",
+    "export",
     "fit",
     "identity",
     "pack",
+    "plan",
     "prepare",
     "restore",
     "run_evaluation",
+    "run_plan",
     "run_training",
     "train",
 ]

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from idfsr_jax.arguments import require_between, require_writable, required
-from idfsr_jax.commands.options import OptionalInt, OptionalPath, Required, say
+from idfsr_jax.commands.options import OptionalInt, OptionalPath, OptionalSeveral, Required, say
 from idfsr_jax.compile_cache import use_compile_cache
 from idfsr_jax.errors import InputError
 
@@ -12,6 +12,8 @@ def prepare(
     photos: Required = None,
     out: Required = None,
     splits: OptionalPath = None,
+    lists: OptionalSeveral = (),
+    identities: OptionalPath = None,
     workers: OptionalInt = None,
     rule: Literal["only", "central"] = "central",
     encoder: str = "dlib",
@@ -21,9 +23,12 @@ def prepare(
     A run that was killed goes on where it was when the same command is given again.
 
     Args:
-      photos: Folder that holds one folder for each person (Name/*.jpg).
+      photos: Folder that holds one folder for each person (Name/*.jpg); or tfds:NAME, a data set of TensorFlow
+        Datasets that is prepared on this machine (see docs/data.md).
       out: Folder to write to.
       splits: Folder of train.txt, val.txt and test.txt with identity names, one a line. Without it all are in train.
+      lists: Tables of FFHQ-Ref (train_references.csv ...) that say who is on the photographs of one folder.
+      identities: Text file of lines FILE PERSON (identity_CelebA.txt) that says the same.
       workers: Processes that read photographs; one for each core if not given, 0 for none but this one.
       rule: Which face counts where several are found: the central one, or none of them.
       encoder: The face recogniser whose descriptors are stored: dlib, or arcface:PATH (see docs/encoders.md). Models
@@ -31,16 +36,21 @@ def prepare(
     """
     photos = required(photos, "--photos", "the folder that holds one folder for each person")
     out = required(out, "--out", "the folder to write the data set to")
-    for folder in (photos, splits):
+    catalogued = str(photos).startswith("tfds:")
+    for folder in (None if catalogued else photos, splits):
         if folder is not None and not folder.is_dir():
             raise InputError(f"{folder}: no such folder.")
+    for file in (*lists, identities):
+        if file is not None and not file.is_file():
+            raise InputError(f"{file}: no such list.")
     require_between(0, 1024, workers=workers)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; give a folder to write to.")
     require_writable(out)
     from idfsr_jax.data.prepare import prepare as prepare_photographs
 
-    prepare_photographs(photos, out, splits=splits, workers=workers, rule=rule, encoder=encoder).print()
+    source = {"splits": splits, "lists": lists, "identities": identities}
+    prepare_photographs(photos, out, **source, workers=workers, rule=rule, encoder=encoder).print()  # type: ignore[arg-type]
     return 0
 
 

@@ -11,6 +11,7 @@ from idfsr_jax.errors import InputError
 # A missing one is ours to complain about, in a sentence that says what to do.
 Required = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(required)")]
 RequiredSeveral = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="PATH ...", help_behavior_hint="(required)")]
+OptionalSeveral = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="PATH ...", help_behavior_hint="")]
 OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
 OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
 Distributed = Annotated[str, tyro.conf.arg(metavar="WHERE", help_behavior_hint="")]

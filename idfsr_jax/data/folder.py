@@ -98,12 +98,7 @@ def list_photographs(photos: Path, splits: Path | None = None) -> Listing:
             if path.is_dir():
                 stray.append(name)
                 continue
-            try:
-                stat = path.stat()
-                size, modified = stat.st_size, stat.st_mtime_ns
-            except OSError:  # A dangling link: listed, so that reading it gives it a place in the report.
-                size, modified = 0, 0
-            photographs.append(Photograph(name, path, person.name, split, size, modified))
+            photographs.append(photograph_at(path, name, person.name, split))
     if not photographs:
         whom = "anybody" if split_of is None else f"anybody whom the splits in {splits} name"
         raise InputError(f"{photos}: holds no photograph of {whom}; each person needs a folder with photographs in it.")
@@ -112,3 +107,13 @@ def list_photographs(photos: Path, splits: Path | None = None) -> Listing:
     missing = tuple(sorted(set(split_of or ()) - people))
     photographs.sort(key=lambda photograph: photograph.name)
     return Listing(tuple(photographs), tuple(stray), tuple(left_out), missing)
+
+
+def photograph_at(path: Path, name: str, identity: str, split: str) -> Photograph:
+    """A photograph as it is listed; one that is not there is listed as well, and gets its place in the report."""
+    try:
+        stat = path.stat()
+        size, modified = stat.st_size, stat.st_mtime_ns
+    except OSError:
+        size, modified = 0, 0
+    return Photograph(name, path, identity, split, size, modified)

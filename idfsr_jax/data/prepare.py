@@ -18,9 +18,11 @@ import tensorflow_datasets as tfds
 from jaxtyping import Float32, UInt8
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from idfsr_jax.data.catalogue import PREFIX, unpack
 from idfsr_jax.data.extract import Extracted, ExtractSettings, Refusal
-from idfsr_jax.data.folder import SPLIT_NAMES, Photograph, list_photographs
+from idfsr_jax.data.folder import SPLIT_NAMES, Listing, Photograph, list_photographs
 from idfsr_jax.data.identity_faces import IdentityFaces
+from idfsr_jax.data.lists import list_by_identity_file, list_by_references
 from idfsr_jax.data.parts import FaceRecord, part_digest, read_part, write_part
 from idfsr_jax.data.report import Report, SplitCount, read_report, write_report
 from idfsr_jax.data.workers import extract_all, usable_cores
@@ -28,6 +30,7 @@ from idfsr_jax.errors import InputError
 from idfsr_jax.models.id_encoder import DLIB_NAME, IdEncoder, chip_descriptors, load_id_encoder
 
 _PHOTOGRAPHS_A_PART = 64
+_UNPACKED = "unpacked"
 _FORMAT = 1
 """Raised whenever the same photographs would make another data set."""
 
@@ -39,6 +42,8 @@ def prepare(
     out: str | Path,
     *,
     splits: str | Path | None = None,
+    lists: Sequence[str | Path] = (),
+    identities: str | Path | None = None,
     workers: int | None = None,
     max_side: int = 512,
     min_side: int = 48,
@@ -53,10 +58,13 @@ def prepare(
     `out/report.json`.
 
     Args:
-      photos: folder that holds one folder for each person.
+      photos: folder that holds one folder for each person; or `tfds:NAME`, see `catalogue.unpack`.
       out: folder to write to.
       splits: folder of `train.txt`, `val.txt` and `test.txt` with identity names, one a line; without it everybody is
         in `train`. People in none of them are left out.
+      lists: tables of FFHQ-Ref that name the photographs of `photos` and are the splits, see
+        `lists.list_by_references`.
+      identities: text file that names the person of each photograph, see `lists.list_by_identity_file`.
       workers: processes that read photographs; one for each core by default, 0 works in this process.
       max_side: upper bound of a crop's side, pixels.
       min_side: crops with a smaller native side are refused, pixels.
@@ -72,14 +80,20 @@ def prepare(
       BadWeights: the encoder is missing or damaged.
     """
     began = time.monotonic()
-    photos, out = Path(photos).absolute(), Path(out).absolute()
+    catalogued, out = str(photos).startswith(PREFIX), Path(out).absolute()
     if not 32 <= min_side <= max_side:
         raise InputError(f"min_side={min_side} and max_side={max_side}: give 32 <= min_side <= max_side.")
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; give a folder to write to.")
+    if catalogued and (lists or identities is not None):
+        raise InputError(f"{photos}: says itself who is shown; leave --lists and --identities out.")
+    if catalogued:
+        photos, own_splits = unpack(str(photos).removeprefix(PREFIX), out / _UNPACKED)
+        splits = own_splits if splits is None else splits
+    photos = Path(photos).absolute()
     if out.resolve().is_relative_to(photos.resolve()):
         raise InputError(f"{out}: lies in the folder of photographs, {photos}; give another folder to write to.")
-    listing = list_photographs(photos, Path(splits).absolute() if splits is not None else None)
+    listing = _listed(photos, splits, lists, identities)
     recogniser = load_id_encoder(encoder)
     chip: Literal["dlib", "arcface"] = "dlib" if recogniser.name == DLIB_NAME else "arcface"
     settings = ExtractSettings(rule=rule, max_side=max_side, min_side=min_side, chip=chip)
@@ -96,7 +110,7 @@ def prepare(
     if done is not None and (out / done.dataset).is_dir():
         if done.fingerprint != fingerprint:
             raise InputError(f"{out}: holds a data set of other photographs or settings; give another folder.")
-        shutil.rmtree(parts, ignore_errors=True)
+        _clear(out)
         return done
 
     paths = [parts / f"{digest}.npz" for digest in digests]
@@ -126,8 +140,27 @@ def prepare(
         photographs_per_second=round(read / max(seconds, 1e-6), 2),
     )
     write_report(out / "report.json", report)
-    shutil.rmtree(parts, ignore_errors=True)
+    _clear(out)
     return report
+
+
+def _listed(
+    photos: Path, splits: str | Path | None, lists: Sequence[str | Path], identities: str | Path | None
+) -> Listing:
+    chosen = Path(splits).absolute() if splits is not None else None
+    if lists:
+        if identities is not None or chosen is not None:
+            raise InputError("--lists say who is shown and what the splits are; leave --identities and --splits out.")
+        return list_by_references(photos, [Path(table) for table in lists])
+    if identities is not None:
+        return list_by_identity_file(photos, Path(identities), chosen)
+    return list_photographs(photos, chosen)
+
+
+def _clear(out: Path) -> None:
+    """Removes what was only needed on the way."""
+    for name in ("parts", _UNPACKED):
+        shutil.rmtree(out / name, ignore_errors=True)
 
 
 def _fingerprint(digests: Sequence[str], photographs: Sequence[Photograph]) -> str:

@@ -9,7 +9,7 @@ from noise levels to a table of these numbers, and the loop is written once. DPM
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ Project = Callable[[Float[Array, "b h w c"]], Float[Array, "b h w c"]]
 def sample(
     denoise: Denoise,
     key: PRNGKeyArray,
-    shape: tuple[int, int, int, int],
+    shape: tuple[Any, int, int, int],
     config: SampleConfig,
     diffusion: DiffusionConfig,
     size: int,
@@ -48,7 +48,7 @@ def sample(
       denoise: predicts v. Guidance and consistency are the caller's business (`guided`, `project`): `config.guidance`
         and `config.consistency` are not read here.
       key: the only source of randomness.
-      shape: [b, h, w, c] of the result.
+      shape: [b, h, w, c] of the result; b may be symbolic (`jax.export`).
       config: sampler and number of steps.
       diffusion: bounds of the schedule.
       size: side S of the picture, pixels, which shifts the schedule (h is smaller for latents).
@@ -162,3 +162,9 @@ def _first_order(levels: Float[Array, "steps"]) -> tuple[Array, Array, Array]:
 def _close(*columns: Float[Array, "rest"]) -> Float[Array, "steps 4"]:
     """Columns to table, with the last step added: to no noise, which leaves x0."""
     return jnp.concatenate([jnp.stack(columns, axis=1), jnp.array([[0.0, 1.0, 0.0, 0.0]])])
+
+
+def sampling_table(config: SampleConfig, diffusion: DiffusionConfig, size: int) -> Float[Array, "steps 5"]:
+    """What `sample` follows, for whoever writes the loop elsewhere: log-SNR, on_x, on_x0, on_previous, on_noise."""
+    levels = log_snr(1.0 - jnp.arange(config.steps, dtype=jnp.float32) / config.steps, size, diffusion)
+    return jnp.concatenate([levels[:, None], _TABLES[config.sampler](levels)], axis=1)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from idfsr_jax.config import Config, DeviceConfig
 from idfsr_jax.errors import BadConfig
@@ -53,14 +53,14 @@ def _check_batch(config: Config, count: int) -> None:
         )
 
 
-def state_shardings(shapes: Any, mesh: Mesh, config: DeviceConfig) -> Any:
+def state_shardings(shapes: Any, mesh: Mesh | AbstractMesh, config: DeviceConfig) -> Any:
     """Where each array of a state lies.
 
     A function of its shape alone, so that averages and moments lie where their parameters do.
 
     Args:
       shapes: a pytree of arrays or `jax.ShapeDtypeStruct`.
-      mesh: of `make_mesh`.
+      mesh: of `make_mesh`, or one of devices that need not exist.
       config: says which arrays are too small to be shared.
 
     Returns:
@@ -69,7 +69,7 @@ def state_shardings(shapes: Any, mesh: Mesh, config: DeviceConfig) -> Any:
     return jax.tree.map(lambda leaf: NamedSharding(mesh, _state_spec(np.shape(leaf), mesh, config)), shapes)
 
 
-def _state_spec(shape: tuple[int, ...], mesh: Mesh, config: DeviceConfig) -> PartitionSpec:
+def _state_spec(shape: tuple[int, ...], mesh: Mesh | AbstractMesh, config: DeviceConfig) -> PartitionSpec:
     """The largest axis that the group's devices can share evenly (the last of equal ones), or none."""
     among = mesh.shape[FSDP]
     shared = [axis for axis, size in enumerate(shape) if size % among == 0]

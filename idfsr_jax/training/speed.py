@@ -1,18 +1,49 @@
 """How much arithmetic a step is, and how much a device can do."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import jax
 
-_PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40": 181e12, "L4": 121e12, "v5p": 459e12, "v5 lite": 197e12}
-"""Dense bfloat16 operations a second of each device, from its maker's data sheet."""
+
+@dataclass(frozen=True)
+class Accelerator:
+    """A device as its maker's data sheet has it.
+
+    Attributes:
+      kinds: parts of JAX's names for it, `jax.Device.device_kind`.
+      peak: dense bfloat16 operations a second.
+      memory: GiB of the largest common variant.
+    """
+
+    kinds: tuple[str, ...]
+    peak: float
+    memory: float
+
+
+ACCELERATORS: Mapping[str, Accelerator] = MappingProxyType(
+    {
+        "h200": Accelerator(("H200",), 989e12, 141.0),
+        "h100": Accelerator(("H100",), 989e12, 80.0),
+        "a100": Accelerator(("A100",), 312e12, 80.0),
+        "l40": Accelerator(("L40",), 181e12, 48.0),
+        "l4": Accelerator(("L4",), 121e12, 24.0),
+        "v4": Accelerator(("TPU v4",), 275e12, 32.0),
+        "v5e": Accelerator(("TPU v5 lite", "TPU v5e"), 197e12, 16.0),
+        "v5p": Accelerator(("TPU v5",), 459e12, 95.0),
+        "v6e": Accelerator(("TPU v6 lite", "TPU v6e"), 918e12, 32.0),
+    }
+)
+"""By the names that `idfsr plan` knows; a name that is part of another one stands after it."""
 
 
 def peak_flops(device_kind: str) -> float | None:
     """Peak bfloat16 operations a second of a device by JAX's name for it; None if it is not known."""
-    return next((peak for name, peak in _PEAKS.items() if name.lower() in device_kind.lower()), None)
+    named = device_kind.lower()
+    return next((each.peak for each in ACCELERATORS.values() if any(k.lower() in named for k in each.kinds)), None)
 
 
 def flops_of_step(function: Callable[..., Any], arguments: Sequence[Any], config: Any, optimizer: Any) -> float:

@@ -57,3 +57,13 @@ def test_turns_are_taken_and_the_first_round_does_not_count():
     seconds = interleaved({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 2)
     assert order == ["a", "b"] * 3 and [len(each) for each in seconds.values()] == [2, 2]
     assert milliseconds([0.001, 0.002, 0.003]) == "2.0 (1.5 to 2.5)"
+
+
+def test_the_denoiser_in_onnx_is_timed_against_ours(run, tiny_model):
+    pytest.importorskip("jax2onnx", reason="makes the peer")
+    pytest.importorskip("onnxruntime", reason="is the peer")
+    from benchmarks import onnx_denoiser
+
+    code, printed, facts = run(onnx_denoiser.main, "--weights", tiny_model, "--rounds", 2)
+    assert code == 0 and "onnxruntime" in printed
+    assert facts["results"]["difference"] < 1e-4 and facts["results"]["ratio"] > 0

@@ -1,0 +1,63 @@
+"""The command `export`: a model for those who do not have this package."""
+
+from pathlib import Path
+from typing import Literal
+
+from idfsr_jax.arguments import MAX_STEPS, photographs_of, require_between, require_writable, required
+from idfsr_jax.commands.options import OptionalInt, OptionalPath, OptionalSeveral, Required, complain, say
+from idfsr_jax.errors import InputError
+
+
+def export(
+    out: Required = None,
+    weights: OptionalPath = None,
+    formats: tuple[Literal["jax", "onnx"], ...] = ("jax",),
+    batch: OptionalInt = None,
+    steps: OptionalInt = None,
+    identity: OptionalPath = None,
+    photos: OptionalSeveral = (),
+) -> int:
+    """Exports the sampler for CPU, CUDA and TPU, to be run with JAX alone, and the denoiser as ONNX.
+
+    docs/deploying.md says how both are used.
+
+    Args:
+      out: Folder to write to.
+      weights: Folder of a trained model; the one that ships with the package if not given.
+      formats: What to write: jax, onnx (needs jax2onnx), or both.
+      batch: Faces at once; any number for JAX and one for ONNX if not given.
+      steps: Sampling steps, if not the model's own choice.
+      identity: Identity file of `idfsr fit`; with --photos, person.safetensors is written too, for run.py. It holds
+        these photographs' faces.
+      photos: With --identity: photographs of the person, or a folder of them.
+    """
+    out = required(out, "--out", "the folder to write the exported model to")
+    if not formats:
+        raise InputError("--formats is empty; give jax, onnx, or both.")
+    require_between(1, 1024, batch=batch)
+    require_between(1, MAX_STEPS, steps=steps)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; give a folder to write to.")
+    if (identity is None) != (not photos):
+        raise InputError("--identity and --photos belong together; give both, or neither.")
+    if identity is not None and not identity.is_file():
+        raise InputError(f"{identity}: no such identity file; `idfsr fit --photos DIR --out {identity}` makes one.")
+    pictures: list[Path] = photographs_of(photos, "photographs of the person") if photos else []
+    require_writable(out)
+    from idfsr_jax.export.folder import write_export, write_person
+    from idfsr_jax.restorer import Restorer
+    from idfsr_jax.sampling import with_sampling
+
+    restorer = Restorer.load(weights)
+    if identity is not None:
+        from idfsr_jax.identity import Identity
+
+        person = Identity.load(identity)
+        restorer.check_identity(person, identity)
+        crops, refused = restorer.references(pictures, person)
+        for line in refused:
+            complain(f"warning: {line}")
+        write_person(out / "person.safetensors", restorer.model, person, crops)
+        say(f"{out / 'person.safetensors'}: {len(crops)} references; it holds the person's face")
+    write_export(out, restorer.model, with_sampling(restorer.config, steps, None), formats, batch, say)
+    return 0

@@ -1,0 +1,117 @@
+"""Restores a small face with an exported sampler: needs jax, numpy, safetensors and pillow, and nothing else.
+
+    python run.py tiny.png --person person.safetensors --out restored.png
+
+It lies in a folder with `sampler.jax`, `sampler.safetensors` and `manifest.json`, which `idfsr export` wrote; so does
+this file. The picture is an aligned crop of a head, square. A restored face is synthesised, and is no evidence.
+"""
+
+import argparse
+import hashlib
+import json
+import math
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+
+
+def main() -> int:
+    """Restores one picture; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("picture", type=Path, help="aligned crop of a head, square")
+    parser.add_argument("--person", type=Path, default=FOLDER / "person.safetensors", help="identity and references")
+    parser.add_argument("--out", type=Path, required=True, help="PNG to write")
+    parser.add_argument("--scale", type=int, help="down-sampling factor; by default the nearest to the picture's side")
+    parser.add_argument("--consistency", type=float, help="0 to 1: how far the result must agree with the picture")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    try:
+        restore(options)
+    except (OSError, ValueError) as error:
+        print(f"run.py: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def restore(options: argparse.Namespace) -> None:
+    """Reads, restores and writes; a ValueError says in a sentence what is wrong."""
+    import numpy as np
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    manifest, sampler, weights = load(FOLDER)
+    size, scales, default = manifest["size"], manifest["scales"], manifest["consistency"]
+    consistency = default if options.consistency is None else options.consistency
+    if not 0.0 <= consistency <= 1.0:
+        raise ValueError(f"--consistency {consistency}: give a number from 0 to 1.")
+    if not 0 <= options.seed < 2**32:
+        raise ValueError(f"--seed {options.seed}: give a whole number from 0 to 4294967295.")
+    if options.scale is not None and options.scale not in scales:
+        raise ValueError(f"--scale {options.scale}: give one of {', '.join(map(str, scales))}.")
+    person = load_person(options.person, manifest["model"])
+    with Image.open(options.picture) as opened:
+        picture = opened.convert("RGB")
+    if picture.width != picture.height:
+        raise ValueError(f"{options.picture}: is {picture.width} x {picture.height} px; give a square crop of a head.")
+    sides = [size // options.scale] if options.scale is not None else [size // scale for scale in scales]
+    side = min(sides, key=lambda each: abs(math.log2(each / picture.width)))
+    if side != picture.width:
+        kind = Image.Resampling.BOX if side < picture.width else Image.Resampling.BICUBIC
+        picture = picture.resize((side, side), kind)
+    y = np.zeros((1, size // min(scales), size // min(scales), 3), np.uint8)
+    y[0, :side, :side] = np.asarray(picture)
+
+    batch = manifest["batch"] or 1
+    repeat = lambda array: np.repeat(array, batch, axis=0)  # noqa: E731
+    restored = sampler(
+        weights,
+        repeat(y),
+        np.int32(size // side),
+        repeat(person["references"][None]),
+        repeat(person["landmarks"][None]),
+        repeat(person["identity"][None]),
+        np.float32(consistency),
+        np.uint32(options.seed),
+    )
+    said = PngInfo()
+    for name, text in (manifest["metadata"] | {"idfsr:seed": str(options.seed)}).items():
+        said.add_itxt(name, text)
+    Image.fromarray(np.asarray(restored)[0]).save(options.out, format="PNG", pnginfo=said)
+
+
+def load(folder: Path):
+    """The manifest, the sampler as a function, and its weights, after their SHA-256 sums have been checked."""
+    import jax
+    from jax import export
+    from safetensors.numpy import load as load_safetensors
+
+    manifest = json.loads((folder / "manifest.json").read_text())
+    files = {name: checked(folder / name, manifest["sha256"][name]) for name in ("sampler.jax", "sampler.safetensors")}
+    sampler = jax.jit(export.deserialize(bytearray(files["sampler.jax"])).call)
+    return manifest, sampler, load_safetensors(files["sampler.safetensors"])
+
+
+def load_person(path: Path, model: str):
+    """Identity, references and their landmarks, as `idfsr export --identity` wrote them, for this model."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            if (file.metadata() or {}).get("model") != model:
+                raise ValueError(f"{path}: was exported for another model; export it again with this one.")
+            return {name: file.get_tensor(name) for name in ("identity", "references", "landmarks")}
+    except SafetensorError as error:
+        raise ValueError(f"{path}: is not a person that `idfsr export --identity` wrote.") from error
+
+
+def checked(path: Path, sha256: str) -> bytes:
+    """A file's bytes, if they are what the manifest says."""
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise ValueError(f"{path}: its SHA-256 sum is not the recorded one, so it is damaged; get it again.")
+    return data
+
+
+if __name__ == "__main__":
+    sys.exit(main())
