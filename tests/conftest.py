@@ -4,6 +4,7 @@ import hashlib
 import os
 import pathlib
 import platform
+import re
 import socket
 
 import jax
@@ -198,3 +199,15 @@ def tiny_arcface(tmp_path_factory) -> pathlib.Path:
     path = tmp_path_factory.mktemp("arcface") / "tiny.safetensors"
     save_file(state, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def commands_of():
+    """A function that gives the commands which a Markdown file shows, each on one line and without its comment."""
+
+    def read(path: pathlib.Path) -> list[str]:
+        blocks = re.findall(r"^```\w*\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+        lines = [line.split("  ")[0].strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+        return [line.removeprefix("$ ") for line in lines]
+
+    return read

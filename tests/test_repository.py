@@ -185,27 +185,24 @@ def test_config_loads(path: Path):
     assert set(config.fit.scales) <= set(config.data.scales)
 
 
-def _readme_commands() -> list[str]:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```\w*\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
-    lines = [line.split("  ")[0].strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    return [line.removeprefix("$ ") for line in lines]
-
-
-def test_readme_names_every_command_and_only_real_options(capsys: pytest.CaptureFixture[str]):
+def test_readme_names_every_command_and_all_documents_only_real_options(capsys, commands_of):
     listed = set(re.findall(r"•\s+(\w+)", _help_of([], capsys)))
     expected = {"prepare", "pack", "convert", "plan", "train", "fit", "identity", "restore", "evaluate", "export"}
     assert listed == expected
-    shown = [line.split() for line in _readme_commands() if line.startswith("idfsr ")]
+    shown = [line.split() for line in commands_of(ROOT / "README.md") if line.startswith("idfsr ")]
     assert {words[1] for words in shown} == listed
+    documents = sorted((ROOT / "docs").glob("*.md"))
+    shown += [line.split() for path in documents for line in commands_of(path) if line.startswith("idfsr ")]
     for words in shown:
-        configured = [words[1], words[2]] if words[1] in ("train", "evaluate", "plan") else [words[1]]
+        # The documents also speak of configs that are the reader's.
+        config = words[2] if (ROOT / words[2]).is_file() else "configs/lfw64.py"
+        configured = [words[1], config] if words[1] in ("train", "evaluate", "plan") else [words[1]]
         known = set(re.findall(r"--[\w.-]+", _help_of(configured, capsys)))
         assert {word.split("=")[0] for word in words if word.startswith("--")} <= known, words
 
 
-def test_readme_names_files_and_targets_that_exist():
-    commands = _readme_commands()
+def test_readme_names_files_and_targets_that_exist(commands_of):
+    commands = commands_of(ROOT / "README.md")
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     made = {line.split()[1] for line in commands if line.startswith("make ")}
     assert made == {"demo", "test"} == targets
