@@ -75,6 +75,7 @@ def _dispatch(arguments: list[str]) -> int:
         "identity": commands.identity,
         "restore": commands.restore,
         "evaluate": commands.evaluate,
+        "app": commands.app,
     }
     return tyro.extras.subcommand_cli_from_dict(named, prog="idfsr", description=_DESCRIPTION, args=arguments)
 
