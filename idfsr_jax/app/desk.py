@@ -32,6 +32,7 @@ from idfsr_jax.face import write_image
 
 P = ParamSpec("P")
 
+_SEVERAL = "Click a variant to compare and to download it. Where the map is bright, the model guesses."
 _OUR_FAULT = "Something went wrong here, and it was not your doing; try again, or with another picture."
 _GONE = "This page was closed for too long, and its pictures are deleted; reload it and start anew."
 _MARKS = {"used": "✓", "aside": "–", "unusable": "✕"}
@@ -227,7 +228,7 @@ def _shown(result: Result) -> list[Any]:
     return [
         gr.update(visible=False),
         gr.update(value=(str(result.before), str(result.after[0])), visible=True),
-        _said("warn", result.notes),
+        _said("warn", result.notes) + _said("info", [_SEVERAL] if several else []),
         gr.update(value=str(result.pictures[0]), visible=True),
         gr.update(value=captions if several else None, visible=several),
         gr.update(value=str(result.spread) if result.spread else None, visible=several),

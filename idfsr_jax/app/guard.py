@@ -120,8 +120,9 @@ class Guard:
         await self.app(scope, receive, send)
 
     async def _upload(self, secret: str, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        size = int(_header(scope, b"content-length") or -1)
-        if size < 0:
+        length = _header(scope, b"content-length")
+        size = int(length) if length.isdecimal() else None
+        if size is None:
             raise Refusal(HTTPStatus.LENGTH_REQUIRED, "An upload has to say how long it is.")
         if size > self.max_upload:
             megabytes = self.max_upload // 1_000_000

@@ -92,7 +92,11 @@ def _person() -> dict[str, Any]:
         learn = gr.Button("Learn this person", variant="primary", elem_id="learn")
         status = gr.HTML("", elem_id="learnt", elem_classes="status", padding=False)
         identity = gr.DownloadButton(
-            "Download the identity", visible=False, elem_id="identity", variant="secondary", size="sm"
+            "Download the identity (a few kilobytes, no photograph in it)",
+            visible=False,
+            elem_id="identity",
+            variant="secondary",
+            size="sm",
         )
     return {"photographs": photographs, "keep_all": keep_all, "learn": learn, "status": status, "identity": identity}
 
@@ -141,7 +145,8 @@ def _result() -> dict[str, Any]:
         notes = gr.HTML("", elem_id="notes", elem_classes="status", padding=False)
         download = gr.DownloadButton("Download the picture", variant="primary", visible=False, elem_id="download")
         variants = gr.Gallery(
-            label="Variants: click one to compare it",
+            label="Variants",
+            show_label=False,
             visible=False,
             interactive=False,
             columns=3,
@@ -152,6 +157,7 @@ def _result() -> dict[str, Any]:
         )
         spread = gr.Image(
             label="Where the variants differ",
+            show_label=False,
             visible=False,
             interactive=False,
             buttons=["fullscreen"],
