@@ -1,5 +1,6 @@
 """A visitor of `idfsr app` without a browser: does over HTTP what the page does."""
 
+import contextlib
 import json
 import mimetypes
 import secrets
@@ -18,8 +19,8 @@ class Refused(Exception):
     """The page answered with another status than 200."""
 
 
-class Visitor:
-    """One browser with one open page."""
+class Visitor(contextlib.AbstractContextManager["Visitor"]):
+    """One browser with one open page; as a context it is closed in the end."""
 
     def __init__(self, url: str, timeout: float = 600.0) -> None:
         """Opens the page, and with it gets a cookie."""
@@ -34,6 +35,9 @@ class Visitor:
             for component, event in dependency["targets"]
             if component in self._names
         }
+
+    def __exit__(self, *exception: object) -> None:
+        self.http.close()
 
     def upload(self, *files: Path) -> list[dict[str, Any]]:
         """Uploads files; returns what stands for them in requests.
@@ -61,11 +65,14 @@ class Visitor:
           Busy: it was not queued.
           Refused: nor was it taken otherwise, or it failed.
         """
-        dependency = self._events[name, event]
+        return self.wait(name, event, self.join(name, event, data, event_data))
+
+    def join(self, name: str, event: str, data: Sequence[Any], event_data: Any = None) -> str:
+        """As `ask`, but returns once the request waits in the queue, with what names it."""
         body = {
             "data": list(data),
             "event_data": event_data,
-            "fn_index": dependency["id"],
+            "fn_index": self._events[name, event]["id"],
             "trigger_id": next(key for key, value in self._names.items() if value == name),
             "session_hash": self.session,
         }
@@ -74,8 +81,11 @@ class Visitor:
             raise Busy(joined.text)
         if joined.status_code != 200:
             raise Refused(f"{joined.status_code} {joined.text}")
-        output = self._wait(joined.json()["event_id"])
-        values = zip(dependency["outputs"], output["data"], strict=False)
+        return joined.json()["event_id"]
+
+    def wait(self, name: str, event: str, request: str) -> dict[str, Any]:
+        """What came of a request that `join` returned."""
+        values = zip(self._events[name, event]["outputs"], self._wait(request)["data"], strict=False)
         return {self._names[component]: value for component, value in values}
 
     def learn(self, *photographs: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ foresaw; it has to end in a sentence, and those after it in a face.
 """
 
 import argparse
+import contextlib
 import os
 import re
 import subprocess
@@ -122,17 +123,18 @@ def _outcome(visitor: Visitor, picture: dict[str, Any], seed: int) -> str:
 
 def _measure(url: str, requests: int, at_once: int, folder: Path, memory: Callable[[], float]) -> Counter[str]:
     photograph, picture = write_pictures(folder)
-    visitors = [Visitor(url) for _ in range(at_once)]
-    for visitor in visitors:
-        visitor.learn(photograph)
-    load(visitors, picture, at_once)
-    print(f"server before: {memory():.0f} MB resident")
     counts: Counter[str] = Counter()
     seconds: list[float] = []
-    for quarter in range(4):
-        some, took = load(visitors, picture, requests // 4)
-        counts, seconds = counts + some, seconds + took
-        print(f"after {(quarter + 1) * (requests // 4)} requests: {memory():.0f} MB resident")
+    with contextlib.ExitStack() as stack:
+        visitors = [stack.enter_context(Visitor(url)) for _ in range(at_once)]
+        for visitor in visitors:
+            visitor.learn(photograph)
+        load(visitors, picture, at_once)
+        print(f"server before: {memory():.0f} MB resident")
+        for quarter in range(4):
+            some, took = load(visitors, picture, requests // 4)
+            counts, seconds = counts + some, seconds + took
+            print(f"after {(quarter + 1) * (requests // 4)} requests: {memory():.0f} MB resident", flush=True)
     print(", ".join(f"{counts[kind]} {kind}" for kind in ("restored", "crashed", "busy", "lost")))
     print("seconds a request: median {:.2f}, 95th percentile {:.2f}".format(*np.percentile(seconds, [50, 95])))
     return counts

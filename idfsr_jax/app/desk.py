@@ -91,7 +91,7 @@ class Desk:
     def learn(
         self,
         photographs: Any,
-        keep_all: bool,
+        keep_all: Any,
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008, this is how Gradio hands over its bar
     ) -> list[Any]:
@@ -120,7 +120,7 @@ class Desk:
 
     @answers(0, 1 + len(SHOWN))
     def restore(
-        self, picture: Any, variants: int, faithful: bool, seed: int, label: bool, request: gr.Request
+        self, picture: Any, variants: Any, faithful: Any, seed: Any, label: Any, request: gr.Request
     ) -> list[Any]:
         """Restores the picture, or asks where the face is."""
         visit, here = self._visit(request)
@@ -130,7 +130,7 @@ class Desk:
 
     @answers(1 + SHOWN.index("ask"), 1 + len(SHOWN))
     def click(
-        self, variants: int, faithful: bool, seed: int, label: bool, event: gr.SelectData, request: gr.Request
+        self, variants: Any, faithful: Any, seed: Any, label: Any, event: gr.SelectData, request: gr.Request
     ) -> list[Any]:
         """A click into the picture that a question came with."""
         visit, here = self._visit(request)
@@ -239,5 +239,11 @@ def _shown(result: Result) -> list[Any]:
 def _said(kind: str, sentences: Sequence[str]) -> str:
     if not sentences:
         return ""
-    lines = "".join(f"<p>{html.escape(sentence[:1].upper() + sentence[1:])}</p>" for sentence in sentences)
+    lines = "".join(f"<p>{html.escape(_capital(sentence))}</p>" for sentence in sentences)
     return f'<div class="said {kind}" role="status">{lines}</div>'
+
+
+def _capital(sentence: str) -> str:
+    """With a capital at its head, but for the name of a file, which stays as it is."""
+    named = "." in sentence.split(":")[0]
+    return sentence if named else sentence[:1].upper() + sentence[1:]

@@ -1,6 +1,8 @@
 """A page to test: the tiny model behind the real server, in a thread, on a free port of this machine."""
 
+import asyncio
 import contextlib
+import gc
 import os
 import threading
 import time
@@ -111,22 +113,34 @@ def serve_page(gradio, restorer) -> Callable[..., contextlib.AbstractContextMana
         from idfsr_jax.app.limits import listen
 
         scripted = Scripted(restorer)
-        with (
-            listen("127.0.0.1", 0) as listening,
-            serve.running(scripted, listening, serve.Service(**options)) as server,
-        ):
+        # Gradio asks for the thread's event loop, and would make one that nobody closes.
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        with contextlib.closing(loop), contextlib.ExitStack() as stack:
+            listening = stack.enter_context(listen("127.0.0.1", 0))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResourceWarning)  # It makes more of them, and leaves them behind.
+                server = stack.enter_context(serve.running(scripted, listening, serve.Service(**options)))
+                gc.collect()
             assert isinstance(server, uvicorn.Server)
             thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
             thread.start()
-            deadline = time.monotonic() + 60
-            while not server.started:
-                assert time.monotonic() < deadline and thread.is_alive(), "the server did not start"
-                time.sleep(0.05)
+            _until(lambda: server.started or not thread.is_alive())
             visitors = server.config.app.visitors
-            yield Site(f"http://127.0.0.1:{listening.getsockname()[1]}", scripted, visitors, visitors.root)
-            scripted.go_on.set()
-            server.should_exit = True
-            thread.join(30)
+            try:
+                yield Site(f"http://127.0.0.1:{listening.getsockname()[1]}", scripted, visitors, visitors.root)
+            finally:
+                scripted.go_on.set()
+                server.should_exit = True
+                thread.join(30)
             assert not thread.is_alive()
+        asyncio.set_event_loop(None)
 
     return served
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -106,7 +106,10 @@ def test_wishes_reach_the_restorer(restorer, person, pictures, tmp_path):
     assert caught.value.args[0]["consistency"] is None
     plain, marked = (
         write_result(
-            restore_picture(restorer, person, pictures / "small.png", Wishes()), tmp_path / name, "x", Wishes(label=label)
+            restore_picture(restorer, person, pictures / "small.png", Wishes()),
+            tmp_path / name,
+            "x",
+            Wishes(label=label),
         )
         for name, label in (("plain", False), ("marked", True))
     )
