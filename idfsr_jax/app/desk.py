@@ -2,6 +2,7 @@
 
 import functools
 import html
+import re
 import secrets
 import sys
 import traceback
@@ -245,5 +246,4 @@ def _said(kind: str, sentences: Sequence[str]) -> str:
 
 def _capital(sentence: str) -> str:
     """With a capital at its head, but for the name of a file, which stays as it is."""
-    named = "." in sentence.split(":")[0]
-    return sentence if named else sentence[:1].upper() + sentence[1:]
+    return sentence if re.match(r"[^:]*\.\w{1,5}: ", sentence) else sentence[:1].upper() + sentence[1:]

@@ -26,7 +26,7 @@ COOKIE = "idfsr_visitor"
 _API = "/gradio_api/"
 _MAX_MESSAGE = 1_000_000
 _OPEN = re.compile(
-    r"/|/(login|logout|config|theme\.css|favicon\.ico|robots\.txt|manifest\.json)/?|/(assets|static|svelte)/.+"
+    r"/|/(login|logout|config|theme\.css|favicon\.ico|robots\.txt|manifest\.json)/?|/(assets|static)/.+"
     rf"|{_API}(theme\.css|startup-events|app_id|login_check|user|token)/?"
 )
 """Routes that tell nothing of anybody."""

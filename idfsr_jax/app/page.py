@@ -18,7 +18,7 @@ _HEAD = """
 """
 _NOTE = """
 <p role="note"><b>Synthesised, never evidence.</b> What a few pixels cannot hold is invented, after your photographs.
-Nothing here can tell who is in a picture. Use it for pictures of people who agree.</p>
+<span class="more">Nothing here can tell who is in a picture. Use it for pictures of people who agree.</span></p>
 """
 
 

@@ -27,6 +27,7 @@ def anna(site, pictures):
     with Visitor(site.url) as visitor:
         answer = visitor.learn(pictures / "one.png", pictures / "nobody.png")
         assert "Learnt from 1 photograph." in answer["learnt"] and "nobody.png: no face was found" in answer["learnt"]
+        assert "<p>Only one photograph remains" in answer["learnt"]
         visitor.identity = answer["identity"]["value"]["path"]
         yield visitor
 
