@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import tempfile
@@ -10,13 +11,14 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from idfsr_jax.app.guard import Guard
 from idfsr_jax.app.limits import LOOPBACK_NAMES, is_login
 from idfsr_jax.app.visitors import Visitors
 from idfsr_jax.gather import MAX_PHOTOGRAPHS
 
+_PREFIX, _LOCK = "idfsr-app-", ".lock"
 _SWEEP_SECONDS = 15.0
 _WRONG_LOGIN_SECONDS = 1.0
 
@@ -55,7 +57,12 @@ def running(restorer: Any, listening: socket.socket, service: Service) -> Iterat
     """A server that has yet to be run (`uvicorn.Server`), and a folder for its visitors, removed in the end."""
     import uvicorn
 
-    with tempfile.TemporaryDirectory(prefix="idfsr-app-", ignore_cleanup_errors=True) as folder:
+    remove_abandoned(Path(tempfile.gettempdir()))
+    with (
+        tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as folder,
+        open(Path(folder) / _LOCK, "wb") as lock,
+    ):
+        _try_lock(lock)
         quota = 10 * service.max_upload_mb * 1_000_000
         visitors = Visitors(Path(folder), quota=quota, most=service.visitors)
         with _sweeping(visitors):
@@ -70,6 +77,17 @@ def running(restorer: Any, listening: socket.socket, service: Service) -> Iterat
                 server_header=False,
             )
             yield uvicorn.Server(config)
+
+
+def remove_abandoned(parent: Path) -> None:
+    """Removes what servers left that were killed: a lock of theirs holds no longer. Those of other users stay."""
+    for folder in parent.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+                continue
+            with open(folder / _LOCK, "rb") as lock:
+                if _try_lock(lock):
+                    shutil.rmtree(folder)
 
 
 def application(restorer: Any, visitors: Visitors, service: Service) -> Guard:
@@ -114,6 +132,17 @@ def _door(logins: Mapping[str, str]) -> Any:
         return False
 
     return enters
+
+
+def _try_lock(file: IO[bytes]) -> bool:
+    """Locks a file until it is closed; False where it is locked already, or nothing can be."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
 
 
 @contextlib.contextmanager
