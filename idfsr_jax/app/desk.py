@@ -176,7 +176,11 @@ class Desk:
             visit.question = found
             return ["", *_nothing(*_asked(visit, found))]
         name = "".join(letter if letter.isalnum() else "-" for letter in Path(visit.picture or "face").stem)[:60]
-        visit.result = write_result(found, visit.room(), name or "face", wishes)
+        try:
+            visit.result = write_result(found, visit.room(), name or "face", wishes)
+        except OSError:
+            here()  # Whoever has left took the folder along.
+            raise
         # Whoever was asked for the eyes, or has a choice of faces, may want to click again.
         visit.question = visit.result.others or visit.question
         asked = _asked(visit, visit.question) if visit.question else ["", gr.update(visible=False)]

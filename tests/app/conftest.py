@@ -113,14 +113,13 @@ def serve_page(gradio, restorer) -> Callable[..., contextlib.AbstractContextMana
         from idfsr_jax.app.limits import listen
 
         scripted = Scripted(restorer)
-        # Gradio asks for the thread's event loop, and would make one that nobody closes.
-        loop = asyncio.new_event_loop()
-        asyncio.set_event_loop(loop)
-        with contextlib.closing(loop), contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as stack:
             listening = stack.enter_context(listen("127.0.0.1", 0))
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ResourceWarning)  # It makes more of them, and leaves them behind.
+                # Gradio makes event loops that nobody closes.
+                warnings.simplefilter("ignore", ResourceWarning)
                 server = stack.enter_context(serve.running(scripted, listening, serve.Service(**options)))
+                asyncio.set_event_loop(None)
                 gc.collect()
             assert isinstance(server, uvicorn.Server)
             thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
@@ -134,7 +133,6 @@ def serve_page(gradio, restorer) -> Callable[..., contextlib.AbstractContextMana
                 server.should_exit = True
                 thread.join(30)
             assert not thread.is_alive()
-        asyncio.set_event_loop(None)
 
     return served
 

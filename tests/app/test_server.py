@@ -132,7 +132,7 @@ def test_when_the_queue_is_full_the_page_is_busy(anna, site, pictures):
     slow, quick = (anna.upload(pictures / name)[0] for name in ("slow.png", "small.png"))
     wishes = [1, False, 0, False]
     requests = [anna.join("restore", "click", [slow, *wishes])]
-    _until(lambda: site.restorer.calls[-1][0] == "slow.png")
+    _until(lambda: "slow.png" in [name for name, _ in site.restorer.calls])
     requests += [anna.join("restore", "click", [quick, *wishes]) for _ in range(3)]
     with pytest.raises(Busy):
         anna.join("restore", "click", [quick, *wishes])
@@ -164,8 +164,8 @@ def test_of_many_requests_none_is_lost(enter, pictures):
     crowd = [enter() for _ in range(3)]
     for visitor in crowd:
         visitor.learn(pictures / "one.png")
-    counts, seconds = load(crowd, pictures / "small.png", 24)
-    assert counts == {"restored": 23, "crashed": 1} and len(seconds) == 24
+    counts, seconds = load(crowd, pictures / "small.png", 20)
+    assert counts == {"restored": 19, "crashed": 1} and len(seconds) == 20
 
 
 def test_the_page_names_no_other_host_and_offers_no_programs(site):
