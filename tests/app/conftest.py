@@ -113,7 +113,8 @@ def serve_page(gradio, restorer) -> Callable[..., contextlib.AbstractContextMana
         from idfsr_jax.app.limits import listen
 
         scripted = Scripted(restorer)
-        with contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+            patch.setenv("GRADIO_TEMP_DIR", "")  # The server's own, until it ends.
             listening = stack.enter_context(listen("127.0.0.1", 0))
             with warnings.catch_warnings():
                 # Gradio makes event loops that nobody closes.
