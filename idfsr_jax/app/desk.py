@@ -13,15 +13,15 @@ from typing import Any, Concatenate, ParamSpec
 
 import gradio as gr
 
-from idfsr_jax.app.guard import COOKIE, paths_in
+from idfsr_jax.app.guard import COOKIE
+from idfsr_jax.app.messages import paths_in
+from idfsr_jax.app.people import Person, learn_person
 from idfsr_jax.app.session import (
-    Person,
     Question,
     Result,
     Wishes,
     eyes_at,
     face_at,
-    learn_person,
     restore_picture,
     write_result,
 )

@@ -4,9 +4,8 @@ Gradio serves every file of its cache to whoever knows the path, and every sessi
 browser has a secret in a cookie; uploads, results and sessions belong to the secret that they came with.
 """
 
-import json
 import re
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
@@ -14,13 +13,21 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from idfsr_jax.app.messages import (
+    Application,
+    Message,
+    Receive,
+    Refusal,
+    Send,
+    parse,
+    paths_in,
+    read_body,
+    refuse,
+    replay,
+    uploaded,
+)
 from idfsr_jax.app.visitors import VisitorGone, Visitors
 from idfsr_jax.errors import InputError
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 COOKIE = "idfsr_visitor"
 _API = "/gradio_api/"
@@ -42,14 +49,6 @@ _HEADERS = {
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
 }
-
-
-@dataclass(eq=False)
-class Refusal(Exception):
-    """An answer instead of the one asked for."""
-
-    status: HTTPStatus
-    sentence: str
 
 
 @dataclass(frozen=True)
@@ -92,9 +91,9 @@ class Guard:
             else:
                 raise Refusal(HTTPStatus.NOT_FOUND, "There is nothing here.")
         except Refusal as refusal:
-            await _refuse(send, refusal)
+            await refuse(send, refusal)
         except VisitorGone:
-            await _refuse(send, Refusal(HTTPStatus.FORBIDDEN, "This page is too old; reload it."))
+            await refuse(send, Refusal(HTTPStatus.FORBIDDEN, "This page is too old; reload it."))
 
     async def _own(
         self, own: re.Match[str], secret: str, scope: MutableMapping[str, Any], receive: Receive, send: Send
@@ -110,13 +109,13 @@ class Guard:
             query = parse_qs(scope["query_string"].decode("latin-1"))
             self._require_session(secret, (query.get("session_hash") or [""])[0])
         elif own["body"]:
-            body = await _read(receive, _MAX_MESSAGE)
-            message = _json(body)
+            body = await read_body(receive, _MAX_MESSAGE)
+            message = parse(body)
             self._require_session(secret, str(message.get("session_hash")))
             files = [Path(path) for path in paths_in(message)]
             if not self.visitors.claim(secret, str(message.get("session_hash")), files):
                 raise Refusal(HTTPStatus.FORBIDDEN, "These files are gone; reload the page and drop them again.")
-            receive = _replay(body, receive)
+            receive = replay(body, receive)
         await self.app(scope, receive, send)
 
     async def _upload(self, secret: str, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -140,7 +139,7 @@ class Guard:
             answer.extend(message.get("body", b""))
             # The last part goes out only once the files are known to be the visitor's.
             if message["type"] == "http.response.body" and not message.get("more_body"):
-                self.visitors.take(secret, size, _uploaded(bytes(answer)))
+                self.visitors.take(secret, size, uploaded(bytes(answer)))
                 taken.append(True)
             await send(message)
 
@@ -202,64 +201,3 @@ def _with_headers(send: Send, headers: dict[str, str]) -> Send:
         await send(message)
 
     return wrapped
-
-
-async def _refuse(send: Send, refusal: Refusal) -> None:
-    body = json.dumps({"detail": refusal.sentence}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": int(refusal.status), "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-async def _read(receive: Receive, most: int) -> bytes:
-    body = bytearray()
-    while True:
-        message = await receive()
-        body.extend(message.get("body", b""))
-        if len(body) > most:
-            raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "This request is too long.")
-        if not message.get("more_body"):
-            return bytes(body)
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    given: list[bool] = []
-
-    async def replayed() -> Message:
-        if given:
-            return await receive()
-        given.append(True)
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return replayed
-
-
-def _json(body: bytes) -> dict[str, Any]:
-    try:
-        message = json.loads(body)
-    except (ValueError, RecursionError):
-        message = None
-    if not isinstance(message, dict):
-        raise Refusal(HTTPStatus.BAD_REQUEST, "This request cannot be read.")
-    return message
-
-
-def paths_in(value: Any) -> Iterator[str]:
-    """Every file that a message names, at any depth."""
-    pending = [value]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, dict):
-            if isinstance(value.get("path"), str):
-                yield value["path"]
-            pending += value.values()
-        elif isinstance(value, list):
-            pending += value
-
-
-def _uploaded(answer: bytes) -> list[Path]:
-    try:
-        paths = json.loads(answer)
-    except ValueError:
-        return []
-    return [Path(path) for path in paths if isinstance(path, str)] if isinstance(paths, list) else []

@@ -1,7 +1,7 @@
-"""What a visitor of the page does: learns a person, restores a picture, answers a question. Nothing of Gradio here."""
+"""What a visitor of the page does once a person is learnt: restores a picture, answers a question. No Gradio here."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -10,11 +10,10 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 from PIL import Image
 
+from idfsr_jax.app.people import Person
 from idfsr_jax.app.wording import on_the_page
 from idfsr_jax.errors import InputError, NoFace
-from idfsr_jax.face import FaceCrop, cut_crop, read_image, write_image
-from idfsr_jax.gather import MAX_PHOTOGRAPHS, Gathering, choose_references
-from idfsr_jax.identity import Identity
+from idfsr_jax.face import cut_crop, read_image, write_image
 from idfsr_jax.overview import overview
 from idfsr_jax.places import Box, UndecidedFaces
 from idfsr_jax.provenance import mark
@@ -27,25 +26,6 @@ _SHOWN = 720
 """Longer side of a picture to click into, in pixels; numbers in it have to be read on a telephone."""
 _NEAR = 1.0
 """How far from a box, in widths of it, a click still means its face."""
-
-State = Literal["used", "aside", "unusable"]
-
-
-@dataclass(frozen=True)
-class Person:
-    """Somebody who was learnt.
-
-    Attributes:
-      identity: what was fitted.
-      crops: the faces that can stand beside a restoration.
-      photographs: name, state and a few words for each file that was given.
-      warnings: what is doubtful, a sentence each.
-    """
-
-    identity: Identity
-    crops: list[FaceCrop]
-    photographs: tuple[tuple[str, State, str], ...]
-    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -103,38 +83,6 @@ class Result:
     spread: Path | None
     notes: tuple[str, ...] = ()
     others: Question | None = field(default=None, repr=False)
-
-
-def learn_person(
-    restorer: Any,
-    photographs: Sequence[Path],
-    *,
-    keep_all: bool = False,
-    progress: Callable[[int, int], None] = lambda step, steps: None,
-) -> Person:
-    """Fits an identity to photographs of one person, as `idfsr fit` does.
-
-    Args:
-      restorer: a `Restorer`.
-      photographs: 1 to 20 files.
-      keep_all: sets none aside as somebody else's.
-      progress: called with (step, steps), step 0 before the photographs have been looked through.
-
-    Raises:
-      InputError: too few or too many, or none of them can be used.
-    """
-    if not photographs:
-        raise InputError("There is no photograph yet; drop some of the person into step 1.")
-    if len(photographs) > MAX_PHOTOGRAPHS:
-        raise InputError(f"{len(photographs)} photographs are too many; give 1 to {MAX_PHOTOGRAPHS} of one person.")
-    steps = restorer.config.fit.steps
-    progress(0, steps)
-    gathered = restorer.gather(photographs, keep_all=keep_all)
-    identity = restorer.fit(gathered, progress=lambda step, loss: progress(step, steps))
-    crops, notes = choose_references(gathered, identity)
-    said = [note for note in (*gathered.warnings(), *notes) if note not in gathered.unusable]
-    warnings = tuple(on_the_page(sentence, photographs) for sentence in said)
-    return Person(identity, crops, tuple(_verdicts(gathered, photographs)), warnings)
 
 
 def restore_picture(
@@ -232,24 +180,6 @@ def eyes_at(question: Question, clicks: Sequence[tuple[float, float]]) -> tuple[
     """Two clicks into the question's picture as the centres of the eyes, in photo pixels."""
     (x1, y1), (x2, y2) = ((x / question.scale, y / question.scale) for x, y in clicks)
     return x1, y1, x2, y2
-
-
-def _verdicts(gathered: Gathering, photographs: Sequence[Path]) -> list[tuple[str, State, str]]:
-    verdicts: list[tuple[str, State, str]] = []
-    for photograph in gathered.used:
-        words = f"{photograph.detail:.0f} px of detail"
-        if photograph.origin.weight < 1.0:
-            words += f", so it counts {photograph.origin.weight:.0%}"
-        if not math.isnan(photograph.origin.likeness):
-            words += f"; like the others: {photograph.origin.likeness:.2f}"
-        verdicts.append((photograph.path.name, "used", words))
-    verdicts += [(path.name, "aside", why) for path, why in gathered.set_aside]
-    for sentence in gathered.unusable:
-        path = next((path for path in photographs if sentence.startswith(str(path))), None)
-        name = path.name if path else "a file"
-        why = sentence.removeprefix(f"{path}: ") if path else sentence
-        verdicts.append((name, "unusable", on_the_page(why, photographs).rstrip(".")))
-    return verdicts
 
 
 def _close_ups(restoration: Restoration) -> list[UInt8[np.ndarray, "n n 3"]]:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from idfsr_jax.app.session import Person, Question, Result
+from idfsr_jax.app.people import Person
+from idfsr_jax.app.session import Question, Result
 from idfsr_jax.errors import InputError
 
 _SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from idfsr_jax.app.guard import COOKIE, Guard, paths_in
+from idfsr_jax.app.guard import COOKIE, Guard
 from idfsr_jax.app.limits import LOOPBACK_NAMES
+from idfsr_jax.app.messages import paths_in
 from idfsr_jax.app.visitors import Visitors
 
 

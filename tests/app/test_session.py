@@ -5,14 +5,13 @@ import re
 import numpy as np
 import pytest
 
+from idfsr_jax.app.people import Person, learn_person
 from idfsr_jax.app.session import (
     MAX_VARIANTS,
-    Person,
     Question,
     Wishes,
     eyes_at,
     face_at,
-    learn_person,
     restore_picture,
     write_result,
 )
