@@ -50,7 +50,8 @@ def require_between(least: int, most: int, **options: int | None) -> None:
     """
     for name, value in options.items():
         if value is not None and not least <= value <= most:
-            raise InputError(f"--{name} {value}: give a whole number from {least} to {most}.")
+            option = name.replace("_", "-")
+            raise InputError(f"--{option} {value}: give a whole number from {least} to {most}.")
 
 
 def parse_box(text: str) -> Box:

@@ -88,6 +88,7 @@ def _dispatch(arguments: list[str]) -> int:
         "restore": commands.restore,
         "evaluate": commands.evaluate,
         "export": commands.export,
+        "app": commands.app,
     }
     return tyro.extras.subcommand_cli_from_dict(named, prog="idfsr", description=_DESCRIPTION, args=arguments)
 

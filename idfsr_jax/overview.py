@@ -10,8 +10,10 @@ _SIDE = 1600
 _TAKEN, _OTHER = "#ffb000", "#40c4ff"
 
 
-def overview(image: UInt8[np.ndarray, "h w 3"], choice: Choice) -> UInt8[np.ndarray, "rows columns 3"]:
-    """The photograph, its longer side brought to 1600 px, with a numbered box around every face.
+def overview(
+    image: UInt8[np.ndarray, "h w 3"], choice: Choice, side: int = _SIDE
+) -> UInt8[np.ndarray, "rows columns 3"]:
+    """The photograph, enlarged or reduced, with a numbered box around every face.
 
     Under each box stands the probability that the face is the person's, if the person is among them; the likeliest is
     drawn in yellow, the others in blue.
@@ -19,10 +21,11 @@ def overview(image: UInt8[np.ndarray, "h w 3"], choice: Choice) -> UInt8[np.ndar
     Args:
       image: uint8 RGB.
       choice: of its faces.
+      side: the longer one of the result, in pixels; the numbers are 22 px high whatever it is.
     """
     height, width = image.shape[:2]
-    factor = _SIDE / max(height, width)
-    size = (round(width * factor), round(height * factor))
+    factor = side / max(height, width)
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
     canvas = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(22)
     for position, place in enumerate(choice.places):

@@ -3,6 +3,7 @@
 JAX and all that needs it is imported inside the commands, so that help and complaints about arguments come at once.
 """
 
+from idfsr_jax.commands.app import app
 from idfsr_jax.commands.data import convert, pack, prepare
 from idfsr_jax.commands.export import export
 from idfsr_jax.commands.identity import fit, identity
@@ -14,6 +15,7 @@ from idfsr_jax.commands.training import evaluate, run_evaluation, run_training, 
 __all__ = [
     "Distributed",
     "PlanOptions",
+    "app",
     "complain",
     "convert",
     "evaluate",

@@ -1,0 +1,37 @@
+"""Sentences of the package in the words of the page, which has buttons where the command has options."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+_ON_THE_PAGE = (
+    ("; --face N takes another.", "; click another one to take that."),
+    ("; give --face N.", "; click the one that is meant."),
+    ("; --consistency 1 holds it to the input.", '; "Stay true to the picture" holds it to the input.'),
+    (
+        "; give its place by --box x,y,width,height or --eyes x1,y1,x2,y2.",
+        "; click the middle of one eye in the picture below, then of the other.",
+    ),
+    ("; crop it to the head, or give --box.", "; crop it to the head."),
+    (
+        "leave those of one person, or give --keep-all if it is one.",
+        'leave those of one person, or tick "All of them".',
+    ),
+    ("; give x1,y1,x2,y2.", "; click the middle of one eye, then of the other."),
+)
+_REDUCE_FIRST = " (give --scale "
+
+
+def on_the_page(sentence: str, files: Iterable[Path] = ()) -> str:
+    """The sentence without command-line options and without the folders that uploads lie in.
+
+    Args:
+      sentence: of an `InputError`, or a note.
+      files: that it may name.
+    """
+    for file in files:
+        sentence = sentence.replace(str(file), file.name)
+    for said, instead in _ON_THE_PAGE:
+        sentence = sentence.replace(said, instead)
+    if _REDUCE_FIRST in sentence:
+        sentence = sentence[: sentence.index(_REDUCE_FIRST)] + "."
+    return sentence

@@ -1,0 +1,199 @@
+"""What a visitor does, without Gradio: the tiny model, real pictures, and every refusal in the page's own words."""
+
+import re
+
+import numpy as np
+import pytest
+
+from idfsr_jax.app.people import Person, learn_person
+from idfsr_jax.app.session import (
+    MAX_VARIANTS,
+    Question,
+    Wishes,
+    eyes_at,
+    face_at,
+    restore_picture,
+    write_result,
+)
+from idfsr_jax.app.wording import on_the_page
+from idfsr_jax.errors import InputError
+from idfsr_jax.face import read_image, read_metadata
+from idfsr_jax.places import Choice, Place
+from idfsr_jax.restoration import Restoration
+
+
+@pytest.fixture(scope="module")
+def person(restorer, pictures):
+    return learn_person(restorer, [pictures / "one.png", pictures / "darker.png"])
+
+
+def assert_fit_for_the_page(sentence: str, pictures) -> None:
+    """One sentence, with neither options of the command nor places on the server."""
+    assert "--" not in sentence and str(pictures) not in sentence
+    assert sentence.endswith(".") and "\n" not in sentence and not re.search(r"\.\s", sentence)
+
+
+def test_a_person_is_learnt_step_by_step(restorer, pictures):
+    seen = []
+    files = [pictures / name for name in ("one.png", "nobody.png", "letter.png", "two.png", "darker.png")]
+    person = learn_person(restorer, files, progress=lambda step, steps: seen.append((step, steps)))
+    assert seen == [(0, 2), (1, 2), (2, 2)]
+    states = {name: state for name, state, _ in person.photographs}
+    assert states == {
+        "one.png": "used",
+        "darker.png": "used",
+        "nobody.png": "unusable",
+        "letter.png": "unusable",
+        "two.png": "unusable",
+    }
+    words = {name: why for name, _, why in person.photographs}
+    assert "no face" in words["nobody.png"] and "2 faces" in words["two.png"] and "JPEG or PNG" in words["letter.png"]
+    assert "detail" in words["one.png"] and "like the others" in words["one.png"]
+    assert len(person.crops) == 2 and person.identity.photographs == 2
+    assert "2 photographs remain" in person.warnings[0]
+    assert all(str(pictures) not in said for said in (*person.warnings, *words.values()))
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ([], "no photograph yet"),
+        (["one.png"] * 21, "21 photographs are too many; give 1 to 20"),
+        (["nobody.png"], "nobody.png: no face"),
+        (["letter.png", "nobody.png"], "none of the 2 photographs can be used"),
+        (["two.png"], "two.png"),
+    ],
+)
+def test_who_cannot_be_learnt_is_said(restorer, pictures, names, said):
+    files = [pictures / name for name in names]
+    with pytest.raises(InputError) as caught:
+        learn_person(restorer, files)
+    sentence = on_the_page(str(caught.value), files)
+    assert said in sentence
+    assert_fit_for_the_page(sentence, pictures)
+
+
+def test_a_crop_is_restored_and_written(restorer, person, pictures, tmp_path):
+    wishes = Wishes(variants=3, seed=7)
+    restoration = restore_picture(restorer, person, pictures / "small.png", wishes)
+    assert isinstance(restoration, Restoration)
+    result = write_result(restoration, tmp_path / "new", "small", wishes)
+    assert [path.name for path in result.pictures] == [f"small-restored{n}.png" for n in ("", "-2", "-3")]
+    assert len(result.after) == 3 and result.spread is not None and result.others is None
+    sizes = {read_image(path).shape for path in (result.before, *result.after)}
+    assert sizes == {(640, 640, 3)}
+    for path in (*result.pictures, *result.after, result.spread):
+        assert "synthesised" in read_metadata(path)["Description"] and read_metadata(path)["idfsr:seed"] == "7"
+    assert "input" in read_metadata(result.before)["Description"]
+    np.testing.assert_array_equal(read_image(result.pictures[1]), restoration.images[1])
+
+
+def test_wishes_reach_the_restorer(restorer, person, pictures, tmp_path):
+    class Noted(Exception):
+        pass
+
+    class Notes:
+        def restore(self, picture, identity, crops, **options):
+            raise Noted(options)
+
+    with pytest.raises(Noted) as caught:
+        restore_picture(Notes(), person, pictures / "small.png", Wishes(2, True, 5), face=2)
+    options = {"face": 2, "eyes": None, "seed": 5, "variants": 2, "consistency": 1.0}
+    assert caught.value.args == (options,)
+    with pytest.raises(Noted) as caught:
+        restore_picture(Notes(), person, pictures / "small.png", Wishes())
+    assert caught.value.args[0]["consistency"] is None
+    plain, marked = (
+        write_result(
+            restore_picture(restorer, person, pictures / "small.png", Wishes()),
+            tmp_path / name,
+            "x",
+            Wishes(label=label),
+        )
+        for name, label in (("plain", False), ("marked", True))
+    )
+    assert np.any(read_image(plain.after[0]) != read_image(marked.after[0]))
+    assert np.any(read_image(plain.pictures[0]) != read_image(marked.pictures[0]))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (None, "no picture yet"),
+        ("letter.png", "letter.png: is not a picture"),
+        ("oblong.png", "crop it to the head."),
+        ("one.png", "there is nothing to restore."),
+    ],
+)
+def test_what_cannot_be_restored_is_said(restorer, person, pictures, name, said):
+    file = None if name is None else pictures / name
+    with pytest.raises(InputError) as caught:
+        restore_picture(restorer, person, file, Wishes())
+    sentence = on_the_page(str(caught.value), [] if file is None else [file])
+    assert said in sentence
+    assert_fit_for_the_page(sentence, pictures)
+
+
+def test_order_and_number_are_checked(restorer, person, pictures):
+    with pytest.raises(InputError, match="finish step 1"):
+        restore_picture(restorer, None, pictures / "small.png", Wishes())
+    for count in (0, MAX_VARIANTS + 1):
+        with pytest.raises(InputError, match="variants"):
+            restore_picture(restorer, person, pictures / "small.png", Wishes(variants=count))
+
+
+def test_two_faces_are_asked_about(restorer, person, pictures):
+    question = restore_picture(restorer, person, pictures / "two.png", Wishes())
+    assert isinstance(question, Question) and question.kind == "face" and len(question.boxes) == 2
+    assert "2 faces" in question.sentence and "click the one that is meant" in question.sentence
+    assert_fit_for_the_page(question.sentence.replace("0.", "0,").replace("1.0", "1,0"), pictures)
+    assert max(question.image.shape) == 720 and question.scale == pytest.approx(720 / 600)
+    for number, (x, y, w, h) in enumerate(question.boxes, 1):
+        assert face_at(question, (x + w / 2) * question.scale, (y + h / 2) * question.scale) == number
+
+
+def test_no_face_is_asked_for_by_its_eyes(restorer, person, pictures):
+    question = restore_picture(restorer, person, pictures / "nobody.png", Wishes())
+    assert isinstance(question, Question) and question.kind == "eyes"
+    assert "no face was found" in question.sentence and "one eye" in question.sentence
+    assert_fit_for_the_page(question.sentence, pictures)
+    assert question.image.shape == (600, 720, 3)
+    eyes = eyes_at(question, [(300.0, 240.0), (330.0, 240.0)])
+    assert eyes == pytest.approx((50.0, 40.0, 55.0, 40.0))
+    restored = restore_picture(restorer, person, pictures / "nobody.png", Wishes(), eyes=eyes)
+    assert isinstance(restored, Restoration)
+    with pytest.raises(InputError) as caught:
+        restore_picture(restorer, person, pictures / "nobody.png", Wishes(), eyes=(1.0, 1.0, 500.0, 1.0))
+    assert "click the middle" in on_the_page(str(caught.value))
+
+
+def test_a_click_beside_every_face_is_refused():
+    question = Question("face", "", np.zeros((100, 200, 3), np.uint8), 2.0, ((10, 10, 10, 10), (70, 10, 10, 10)))
+    assert face_at(question, 10.0, 30.0) == 1 and face_at(question, 160.0, 45.0) == 2
+    with pytest.raises(InputError, match="framed"):
+        face_at(question, 90.0, 90.0)
+
+
+def test_a_photograph_is_compared_face_to_face(restorer, person, pictures, tmp_path):
+    """Where there were several faces, the others stay within a click."""
+    question = restore_picture(restorer, person, pictures / "nobody.png", Wishes())
+    eyes = eyes_at(question, [(300.0, 240.0), (330.0, 240.0)])
+    restoration = restore_picture(restorer, person, pictures / "nobody.png", Wishes(), eyes=eyes)
+    place = Place((40, 40, 10, 10), restoration.face.transform)
+    from dataclasses import replace
+
+    choice = Choice((place, place), 1, (0.1, 0.9))
+    restoration = replace(restoration, face=replace(restoration.face, choice=choice))
+    result = write_result(restoration, tmp_path, "photo", Wishes())
+    before, after = read_image(result.before), read_image(result.after[0])
+    assert before.shape == after.shape == (640, 640, 3)
+    assert np.abs(before.astype(int) - 128).max() <= 1, "the photograph was grey"
+    assert np.any(after != before) and read_image(result.pictures[0]).shape[0] >= 100
+    assert result.others is not None and "number 2 was taken, as most like the person" in result.others.sentence
+    assert all("--" not in note for note in result.notes)
+
+
+def test_a_person_keeps_only_what_shows_them(restorer, pictures, person):
+    assert isinstance(person, Person)
+    again = learn_person(restorer, [pictures / "one.png"])
+    assert "one photograph remains" in again.warnings[0] and again.photographs[0][1] == "used"
