@@ -8,7 +8,7 @@ import dataclasses
 import itertools
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -214,10 +214,10 @@ def train_autoencoder(
     return 128 + number if number else 0
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code: 0, 2 after a user's mistake, 128 + N after signal N."""
     try:
-        return tyro.cli(train_autoencoder, prog="python -m idfsr_jax.training.autoencoder")
+        return tyro.cli(train_autoencoder, prog="python -m idfsr_jax.training.autoencoder", args=arguments)
     except InputError as error:
         print(f"idfsr: {error}", file=sys.stderr)
         return 2
