@@ -1,6 +1,7 @@
 """Training, fitting and restoring in latents, from the data set to the picture, with networks of random weights."""
 
 import hashlib
+import shutil
 from dataclasses import replace
 from functools import partial
 
@@ -122,9 +123,11 @@ def test_fitting_moves_the_identity_and_no_weight(latent_config, latent_denoiser
 
 
 def test_from_the_data_set_to_a_restored_picture(latent_config, noise_faces, face_crop, autoencoder, tmp_path):
-    out = tmp_path / "run"
+    out, place = tmp_path / "run", tmp_path / "autoencoder"
+    shutil.copytree(latent_config.model.autoencoder, place)
     config = replace(
         latent_config,
+        model=replace(latent_config.model, autoencoder=str(place)),
         data=replace(latent_config.data, dataset=str(noise_faces)),
         train=replace(latent_config.train, out=str(out), steps=2, samples_every=2, log_every=1),
     )
@@ -134,18 +137,17 @@ def test_from_the_data_set_to_a_restored_picture(latent_config, noise_faces, fac
     assert model.autoencoder is not None and model.autoencoder.name == autoencoder.name
     jax.tree.map(np.testing.assert_array_equal, model.autoencoder, autoencoder)
     theirs = TorchAutoencoder.from_pretrained(out / "model", subfolder="vae", local_files_only=True)
-    original = TorchAutoencoder.from_pretrained(config.model.autoencoder, local_files_only=True)
+    original = TorchAutoencoder.from_pretrained(place, local_files_only=True)
     for name, value in original.state_dict().items():
         torch.testing.assert_close(theirs.state_dict()[name], value, rtol=0, atol=0)
 
-    # A folder of its own: where the autoencoder was in training does not matter any more.
-    restorer = Restorer(replace(model, config=replace(config, model=replace(config.model, autoencoder="gone"))))
+    # Where the autoencoder was in training does not matter any more.
+    shutil.rmtree(place)
+    restorer = Restorer.load(out / "model")
     person = restorer.fit([face_crop])
     small = np.array(Image.fromarray(face_crop.image).resize((8, 8), Image.Resampling.BOX))
     result = restorer.restore(small, person, [face_crop])
     assert result.images[0].shape == (32, 32, 3) and result.images[0].std() > 1
-    again = Restorer.load(out / "model").restore(small, person, [face_crop])
-    np.testing.assert_array_equal(again.images[0], result.images[0])
 
 
 def test_a_run_does_not_go_on_with_another_autoencoder(latent_config, autoencoder, tmp_path):
