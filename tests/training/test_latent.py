@@ -1,6 +1,7 @@
 """Training, fitting and restoring in latents, from the data set to the picture, with networks of random weights."""
 
 import hashlib
+import re
 import shutil
 from dataclasses import replace
 from functools import partial
@@ -19,6 +20,7 @@ from idfsr_jax.models.latent import Autoencoder, autoencoder_of
 from idfsr_jax.restorer import Restorer
 from idfsr_jax.training.fit import Album, fit_identity
 from idfsr_jax.training.folder import claim_folder
+from idfsr_jax.training.mesh import abstract_state, born_sharded, global_batch, make_mesh, placed, replicated
 from idfsr_jax.training.run import train
 from idfsr_jax.training.start import initial_state, started_from
 from idfsr_jax.training.state import make_optimizer
@@ -61,16 +63,32 @@ def batch(face_crop) -> dict[str, np.ndarray]:
     }
 
 
-def test_a_step_changes_the_denoiser_and_nothing_else(latent_config, batch, frozen):
+def test_a_step_changes_the_denoiser_and_nothing_else_on_any_number_of_devices(latent_config, batch, frozen):
     before = sum_of(frozen)
-    state = initial_state(latent_config)
-    step = jax.jit(partial(train_step, config=latent_config, optimizer=make_optimizer(latent_config.train)))
-    # The learning rate is 0 at the first step.
-    after, metrics = step(step(state, batch, frozen)[0], batch, frozen)
+
+    def stepped(devices: int):
+        config = replace(latent_config, devices=replace(latent_config.devices, data=devices))
+        mesh, make = make_mesh(config), partial(initial_state, config)
+        like = abstract_state(make, mesh, config.devices)
+        arguments = (born_sharded(make, like), global_batch(batch, mesh), placed(frozen, replicated(mesh)))
+        # Leaves alone, as JAX's descriptions of arguments are no arrays to our types.
+        leaves, structure = jax.tree.flatten(arguments)
+        step = partial(train_step, config=config, optimizer=make_optimizer(config.train))
+        compiled = jax.jit(lambda *leaves: step(*jax.tree.unflatten(structure, leaves))).lower(*leaves).compile()
+        state, metrics = compiled(*leaves)
+        # The learning rate is 0 at the first step.
+        again, _ = compiled(*jax.tree.leaves((state, *arguments[1:])))
+        assert sum_of(again.params) != sum_of(arguments[0].params)
+        return again, metrics, compiled.as_text()
+
+    state, metrics, _ = stepped(1)
     assert sum_of(frozen) == before
     assert all(np.isfinite(value) for value in metrics.values()) and metrics["gradient_norm"] > 0
-    assert after.params["unet"]["out"]["kernel"].shape[-1] == 4  # latent channels
-    assert sum_of(after.params) != sum_of(state.params)
+    assert state.params["unet"]["out"]["kernel"].shape[-1] == 4  # latent channels
+    _, shared, text = stepped(2)
+    assert float(shared["loss"]) == pytest.approx(float(metrics["loss"]), abs=1e-6)
+    found = set(re.findall(r"(all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)\(", text))
+    assert found == {"all-reduce"}  # no picture leaves its device to be encoded
 
 
 def test_parts_one_by_one_give_the_gradients_of_the_whole(latent_config, latent_denoiser, batch, frozen):
