@@ -51,8 +51,7 @@ def test_the_divergence_is_pytorchs():
 def test_the_loss_adds_the_weighted_divergence_to_the_error():
     images = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (2, 16, 16, 3)), jnp.float32)
     params = jax.jit(AutoencoderKL(SMALL).init)(jax.random.key(0), images)["params"]
-    loss = jax.jit(lambda params, kl: autoencoder_loss(params, images, jax.random.key(1), SMALL, kl)[1])
-    parts = loss(params, 0.5)
+    parts = jax.jit(lambda params: autoencoder_loss(params, images, jax.random.key(1), SMALL, 0.5)[1])(params)
     assert parts["kl"] > 0 and 0 < parts["error"] < 2
     assert float(parts["loss"]) == pytest.approx(float(parts["error"] + 0.5 * parts["kl"]), rel=1e-6)
     found = with_statistics(params, SMALL, iter([images]))
