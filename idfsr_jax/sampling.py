@@ -1,5 +1,6 @@
 """From a condition to a picture: the denoiser inside a sampler, one compiled call."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -13,7 +14,7 @@ from idfsr_jax.data.degrade import data_consistency
 from idfsr_jax.diffusion.samplers import Denoise, guided, sample
 from idfsr_jax.models.condition import Condition, without_identity
 from idfsr_jax.models.denoiser import Denoiser
-from idfsr_jax.models.latent import Autoencoder, encode_condition, estimate_bound, to_pixels
+from idfsr_jax.models.latent import Autoencoder, encode_condition, to_pixels
 
 
 @partial(jax.jit, static_argnames="config")
@@ -53,7 +54,8 @@ def restore_crops(
     run = partial(sample, denoise, key, shape, config.sample, config.diffusion, side, noise=noise)
     if autoencoder is None:
         return run(project=project)
-    pictures = to_pixels(run(bound=estimate_bound(autoencoder)), autoencoder)
+    # Latents have no bound, and none of them is to agree with a picture.
+    pictures = to_pixels(run(bound=math.inf), autoencoder)
     return pictures if project is None else project(pictures)
 
 

@@ -9,7 +9,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -100,11 +99,6 @@ def encode_example(
     """Pictures and their condition as the denoiser has them; see `encode_condition`."""
     (latents,), encoded = _encoded((x0,), condition, kind, autoencoder)
     return latents, encoded
-
-
-def estimate_bound(autoencoder: Autoencoder | None) -> float:
-    """The largest value that an estimate of x0 may have: 1 in pictures; latents have none."""
-    return 1.0 if autoencoder is None else math.inf
 
 
 def _encoded(

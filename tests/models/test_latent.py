@@ -21,7 +21,6 @@ from idfsr_jax.models.latent import (
     autoencoder_of,
     encode_condition,
     encode_example,
-    estimate_bound,
     require_autoencoder,
     to_model_space,
     to_pixels,
@@ -72,7 +71,6 @@ def test_pixels_cross_nothing(x0, condition):
     assert to_model_space(x0, None) is x0 and to_pixels(x0, None) is x0
     assert encode_condition(condition, "full", None) is condition
     assert encode_example(x0, condition, "full", None) == (x0, condition)
-    assert estimate_bound(None) == 1.0
 
 
 def test_latents_are_the_networks_means_scaled(x0, autoencoder):
