@@ -71,7 +71,8 @@ def request_digest(source: Path, options: Mapping[str, Any]) -> str:
       InputError: the input cannot be read.
     """
     try:
-        digest = hashlib.sha256(source.read_bytes())
+        with source.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
     except OSError as error:
         raise InputError(f"{source}: cannot be read ({error.strerror}); use an intact copy.") from error
     digest.update(json.dumps(options, sort_keys=True).encode())

@@ -182,7 +182,8 @@ def _read_all(
         except InputError as error:
             unusable.append(str(error))
             continue
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
         if digest in found:
             copies.append((path, f"the same file as {found[digest][0].name}"))
         else:

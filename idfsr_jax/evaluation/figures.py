@@ -10,10 +10,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from idfsr_jax.data.degrade import bicubic_upsample
 from idfsr_jax.evaluation.landmarks import predicted_landmarks
-from idfsr_jax.evaluation.methods import Method, condition_of, main_count, nearest_references
+from idfsr_jax.evaluation.methods import Method, condition_of, main_count, nearest_references, restore
 from idfsr_jax.evaluation.study import Study, cases_of, low_resolution
 from idfsr_jax.face import write_image
-from idfsr_jax.models.condition import paste
 from idfsr_jax.models.landmark_net import estimate_landmarks
 from idfsr_jax.pictures import to_uint8
 from idfsr_jax.restorer import Restorer
@@ -114,7 +113,7 @@ def warp_sheet(restorer: Restorer, study: Study, scale: int | None = None) -> Pa
         [draw_points(study.images[r], [(study.index.landmarks[r], "cyan")]) for r in references],
         [draw_points(image, [(p, "red")]) for image, p in zip(to_uint8(y_up), points, strict=True)],
         list(to_uint8(condition.reference)),
-        list(to_uint8(paste(condition, "full"))),
+        list(to_uint8(restore(method, cases, study, restorer.model, {}))),
         [study.images[study.record[case.photo]] for case in cases],
     ]
     labels = ["reference", f"input, {scale}x", "warped", "pasted", "truth"]

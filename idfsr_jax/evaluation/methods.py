@@ -25,7 +25,7 @@ from idfsr_jax.sampling import restore_crops
 from idfsr_jax.training.fit import mean_identity
 from idfsr_jax.weights import Model
 
-Kind = Literal["bicubic", "lanczos", "pasted", "restored"]
+Kind = Literal["bicubic", "lanczos", "pasted", "toned", "restored"]
 IdentityKind = Literal["unfitted", "fitted", "truth", "none"]
 _estimate_landmarks = jax.jit(estimate_landmarks, static_argnames="config")
 _make_condition = jax.jit(make_condition, static_argnames="config")
@@ -37,8 +37,8 @@ class Method:
 
     Attributes:
       name: what reports call it.
-      kind: `bicubic` and `lanczos` enlarge; `pasted` puts the warped reference into the enlarged picture; `restored`
-        runs a model.
+      kind: `bicubic` and `lanczos` enlarge; `pasted` puts the warped reference into the enlarged picture, `toned` with
+        the light that the LR face has; `restored` runs a model.
       photographs: of the person, at the most; the one nearest in pose is the reference.
       identity: mean of the photographs' identities, that mean after fitting, the truth's own (an oracle: it cannot be
         had in use), or the learned null identity.
@@ -88,6 +88,7 @@ def methods_of(
         Method("bicubic", "bicubic", main),
         Method("lanczos", "lanczos", main),
         Method("pasted reference", "pasted", main),
+        Method("pasted reference, toned", "toned", main),
         Method("unfitted", photographs=main, identity="unfitted"),
         Method("fitted", photographs=main),
         Method("fitted, consistent", photographs=main, consistency=1.0),
@@ -158,9 +159,12 @@ def restore(
         case "lanczos":
             enlarge = lambda small: Image.fromarray(small).resize((study.size,) * 2, Image.Resampling.LANCZOS)  # noqa: E731
             return np.stack([np.asarray(to_float(np.array(enlarge(small)))) for small in to_uint8(y)])
+    if method.kind in ("pasted", "toned"):
+        # Whatever the model itself is shown of the face.
+        kind: Literal["full", "tone"] = "full" if method.kind == "pasted" else "tone"
+        pasting = replace(model, config=replace(model.config, model=replace(model.config.model, mask=kind)))
+        return np.asarray(paste(condition_of(method, cases, study, pasting, fitted, y), kind))
     condition = condition_of(method, cases, study, model, fitted, y)
-    if method.kind == "pasted":
-        return np.asarray(paste(condition, "full"))
     config = model.config
     if method.steps is not None:
         config = replace(config, sample=replace(config.sample, steps=method.steps))

@@ -7,7 +7,10 @@ folder must be one that all of them see. A checkpoint belongs to no number of de
 import dataclasses
 import hashlib
 import json
+import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +137,8 @@ def _read_intact(
     manager: ocp.CheckpointManager, step: int, like: Any, config: Config | None
 ) -> tuple[Any, dict] | None:
     try:
-        state, notes, recorded = _read(manager, step, like, config)
+        with _no_asyncio_log():
+            state, notes, recorded = _read(manager, step, like, config)
         summed = _summed(notes)
     except (BadConfig, MemoryError, jax.errors.JaxRuntimeError):
         raise
@@ -142,6 +146,18 @@ def _read_intact(
     except Exception:
         return None
     return (state, notes["position"]) if state_sha256(state, summed) == recorded else None
+
+
+@contextmanager
+def _no_asyncio_log() -> Iterator[None]:
+    """Keeps asyncio from printing, for every array of a damaged checkpoint, a traceback that the caller deals with."""
+    logger = logging.getLogger("asyncio")
+    refuse = lambda record: False  # noqa: E731
+    logger.addFilter(refuse)
+    try:
+        yield
+    finally:
+        logger.removeFilter(refuse)
 
 
 def _read(manager: ocp.CheckpointManager, step: int, like: Any, config: Config | None) -> tuple[Any, dict, str]:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from idfsr_jax.training.distributed import is_main
+from idfsr_jax.training.full_disk import close_event_writer
 
 
 @contextmanager
@@ -40,7 +41,7 @@ def run_log(folder: Path) -> Iterator[Callable[[int, Mapping[str, float]], None]
             yield log
         finally:
             if writer is not None:
-                writer.close()
+                close_event_writer(writer)
 
 
 def _event_writer(folder: Path) -> Any:

@@ -54,16 +54,18 @@ def _run(options: argparse.Namespace, began: float) -> int:
 
         smoke(config, options.pack, began=began, batches=options.try_batch, say=_say)
         return 0
+    from idfsr_jax.training.full_disk import full_disk_explained
     from idfsr_jax.training.resident import train_packed
 
-    number = train_packed(
-        config,
-        options.pack,
-        began=began,
-        cool_minutes=options.cool_minutes,
-        start_from=options.start_from,
-        say=_say,
-    )
+    with full_disk_explained(Path(config.train.out)):
+        number = train_packed(
+            config,
+            options.pack,
+            began=began,
+            cool_minutes=options.cool_minutes,
+            start_from=options.start_from,
+            say=_say,
+        )
     return 128 + number if number else 0
 
 

@@ -12,6 +12,7 @@ from idfsr_jax.models.id_encoder import encoder_name, encoder_of, require_encode
 from idfsr_jax.models.latent import autoencoder_of
 from idfsr_jax.training.distributed import is_main, wait_for_all
 from idfsr_jax.training.folder import claim_folder, landmark_net, previewer
+from idfsr_jax.training.full_disk import full_disk_explained
 from idfsr_jax.training.loop import train_denoiser
 from idfsr_jax.training.mesh import make_mesh, whole
 from idfsr_jax.training.start import bring_landmark_net, started_from
@@ -34,6 +35,7 @@ def train(config: Config) -> int:
     Raises:
       BadConfig: the folder belongs to a run of another configuration, the sentence names the first field, or of
         another autoencoder. Or `train.start_from` is another network.
+      FullDisk: there is no room to write.
       BadWeights: LandmarkNet, every checkpoint, or the model of `train.start_from`, is damaged.
       InputError: the data set is missing or damaged, or the loss is not finite.
     """
@@ -52,32 +54,35 @@ def train(config: Config) -> int:
     claim_folder(out, config, autoencoder)
     if start is not None:
         bring_landmark_net(out, landmark_params)
-    center = np.asarray(index.embeddings, np.float32).mean(0)
-    frozen = Frozen(
-        # Its own batch size and stream of examples, of the same crops.
-        landmark_net=landmark_net(
-            out, config, lambda: iter(training_examples(data, seed, config.landmarks.batch, data.train_split))
-        ),
-        encoder=encoder_of(config.model) if config.train.identity_loss > 0 else None,
-        center=jnp.asarray(center),
-        autoencoder=autoencoder,
-    )
-    place = {"shard": jax.process_index(), "shards": jax.process_count()}
-    batches = iter(training_examples(data, seed, config.train.batch, data.train_split, **place))
-    state, signal_number = train_denoiser(config, frozen, batches, previewer(out, config, frozen, shown), start=start)
-    steps = int(state.step)
-    averaged, facts = whole(state.ema), {"images_seen": steps * config.train.batch}
-    if is_main():
-        save_model(
-            out / "model",
-            config,
-            averaged,
-            frozen.landmark_net,
-            center,
-            steps,
-            facts=facts,
-            encoder=index.encoder,
+    with full_disk_explained(out):
+        center = np.asarray(index.embeddings, np.float32).mean(0)
+        frozen = Frozen(
+            # Its own batch size and stream of examples, of the same crops.
+            landmark_net=landmark_net(
+                out, config, lambda: iter(training_examples(data, seed, config.landmarks.batch, data.train_split))
+            ),
+            encoder=encoder_of(config.model) if config.train.identity_loss > 0 else None,
+            center=jnp.asarray(center),
             autoencoder=autoencoder,
         )
+        place = {"shard": jax.process_index(), "shards": jax.process_count()}
+        batches = iter(training_examples(data, seed, config.train.batch, data.train_split, **place))
+        state, signal_number = train_denoiser(
+            config, frozen, batches, previewer(out, config, frozen, shown), start=start
+        )
+        steps = int(state.step)
+        averaged, facts = whole(state.ema), {"images_seen": steps * config.train.batch}
+        if is_main():
+            save_model(
+                out / "model",
+                config,
+                averaged,
+                frozen.landmark_net,
+                center,
+                steps,
+                facts=facts,
+                encoder=index.encoder,
+                autoencoder=autoencoder,
+            )
     wait_for_all("the model is written")
     return signal_number

@@ -11,6 +11,7 @@ from idfsr_jax.evaluation.fits import album_of, fit_people
 from idfsr_jax.evaluation.methods import Method, condition_of, methods_of, restore, start_identity
 from idfsr_jax.evaluation.study import cases_of, degraded, low_resolution, truths
 from idfsr_jax.training.fit import fit_identity
+from idfsr_jax.weights import load_model
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +115,8 @@ def test_many_people_are_fitted_as_each_alone(study, restorer):
 def test_the_methods_of_a_group(study):
     protocol = replace(study.protocol, counts=(1, 3, 5))  # Ada has three photographs to fit on
     core = [method.name for method in methods_of(protocol, "core", {}, 2)]
-    assert core[:5] == ["bicubic", "lanczos", "pasted reference", "unfitted", "fitted"]
+    pasted = ["pasted reference", "pasted reference, toned"]
+    assert core[:6] == ["bicubic", "lanczos", *pasted, "unfitted", "fitted"]
     everything = {method.name: method for method in methods_of(protocol, "all", {}, 2)}
     assert {"no reference", "no identity", "fitted, 1 photograph", "unfitted, 1 photograph"} <= set(everything)
     assert {"fitted, 1 step", "fitted, 20 steps"} <= set(everything) and "fitted, 2 steps" not in everything
@@ -135,3 +137,16 @@ def test_an_ablation_without_identity_is_given_none():
     assert methods["p"].identity == "none"
     assert methods["n"].identity == "none"
     assert (methods["m"].identity, methods["m"].reference, methods["m"].model) == ("fitted", True, "m")
+
+
+def test_what_is_pasted_depends_on_the_warp_and_not_on_the_mask_of_the_model(study, cases, tiny_model):
+    cases, trained = cases[:2], load_model(tiny_model)
+    masked = {
+        mask: replace(trained, config=replace(trained.config, model=replace(trained.config.model, mask=mask)))
+        for mask in ("full", "tone", "none")
+    }
+    for kind in ("pasted", "toned"):
+        full, tone, none = (restore(Method("p", kind, 3), cases, study, model, {}) for model in masked.values())
+        np.testing.assert_array_equal(tone, full)
+        np.testing.assert_array_equal(none, full)
+        assert np.abs(full).max() <= 1.0 + 1e-5 or kind == "toned"

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 import subprocess
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks import small_run
 from idfsr_jax.config import Config
 from idfsr_jax.data.identity_faces import IdentityFaces
 from idfsr_jax.data.parts import FaceRecord
@@ -55,22 +55,7 @@ def packed_config(tiny_config) -> Config:
 @pytest.fixture
 def noise_faces(tmp_path, face_crop) -> Path:
     """A data set of the same photographs and people as the pack, each a picture of noise of 32 px."""
-
-    def face(photo: str) -> FaceRecord:
-        digest = hashlib.sha256(photo.encode())
-        rng = np.random.default_rng(list(digest.digest()))
-        file = io.BytesIO()
-        Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(file, "JPEG")
-        descriptor = rng.normal(size=128).astype(np.float32)
-        return FaceRecord(photo, file.getvalue(), face_crop.landmarks, descriptor, digest.hexdigest())
-
-    photos = {"train": [f"{person}/{n}.jpg" for person in "ABCD" for n in range(3)], "val": ["E/0.jpg", "E/1.jpg"]}
-    records = {
-        split: (lambda names=names: ((name[0], face(name)) for name in names)) for split, names in photos.items()
-    }
-    folder = tmp_path / "data"
-    IdentityFaces(data_dir=folder, records=records, encoder="dlib-resnet-v1").download_and_prepare()
-    return folder
+    return small_run.noise_faces(tmp_path / "data", face_crop.landmarks)
 
 
 @pytest.fixture
@@ -81,28 +66,7 @@ def child_environment(tmp_path) -> dict[str, str]:
     may have other devices.
     """
     kept = jax.config.jax_compilation_cache_dir
-    folder = Path(kept).with_name(f"{Path(kept).name}-train") if kept else tmp_path / "xla"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return {
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-        "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": str(folder),
-        "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**28),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-
-
-@pytest.fixture
-def log_of() -> Callable[[Path], list[dict]]:
-    """A function that reads the log of a run, which may be going on."""
-
-    def read(out: Path) -> list[dict]:
-        path = out / "log.jsonl"
-        # The last line may be being written.
-        lines = path.read_text().splitlines() if path.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("}")]
-
-    return read
+    return small_run.process_environment(Path(kept).with_name(f"{Path(kept).name}-train") if kept else tmp_path / "xla")
 
 
 @pytest.fixture

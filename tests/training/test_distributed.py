@@ -9,13 +9,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
+from benchmarks.small_run import read_log
 from idfsr_jax.training.distributed import NoCluster, connection, largest_of_all, spare_threads, start_processes
 from idfsr_jax.weights import load_model
 
@@ -160,9 +160,9 @@ def _finish(processes: list[subprocess.Popen]) -> list[int]:
     return [process.returncode for process in processes]
 
 
-def _differences(one: Path, other: Path, log_of: Callable[[Path], list[dict]]) -> tuple[float, float]:
+def _differences(one: Path, other: Path) -> tuple[float, float]:
     """Largest difference of the losses of any step, and of any parameter of the models."""
-    ours, theirs = ({line["step"]: line["loss"] for line in log_of(out)} for out in (one, other))
+    ours, theirs = ({line["step"]: line["loss"] for line in read_log(out)} for out in (one, other))
     assert set(ours) == set(theirs) == set(range(1, STEPS + 1))
     assert len(set(ours.values())) > STEPS // 2
     params = [jax.tree.leaves(load_model(out / "model").denoiser) for out in (one, other)]
@@ -171,7 +171,7 @@ def _differences(one: Path, other: Path, log_of: Callable[[Path], list[dict]]) -
 
 
 @pytest.mark.timeout(1800)
-def test_two_processes_train_as_one_does_and_stop_and_go_on_together(start, log_of, wait_until, tmp_path):
+def test_two_processes_train_as_one_does_and_stop_and_go_on_together(start, wait_until, tmp_path):
     alone, pair, later = tmp_path / "alone", tmp_path / "pair", tmp_path / "later"
     assert _finish(start(alone, 1)) == [0]
 
@@ -182,7 +182,7 @@ def test_two_processes_train_as_one_does_and_stop_and_go_on_together(start, log_
     time.sleep(0.3)
     processes[1].send_signal(signal.SIGTERM)
     assert _finish(processes) == [128 + signal.SIGTERM] * 2
-    stopped = len(log_of(pair))
+    stopped = len(read_log(pair))
     assert 0 < stopped < STEPS
     assert (pair / "checkpoints" / str(stopped)).is_dir()
     assert json.loads((pair / "model" / "model.json").read_text())["steps"] == stopped
@@ -192,8 +192,8 @@ def test_two_processes_train_as_one_does_and_stop_and_go_on_together(start, log_
     assert _finish(start(pair, 2, slurm=True)) == [0, 0]
     assert _finish(start(later, 1)) == [0]
     for out in (pair, later):
-        assert [line["step"] for line in log_of(out)] == list(range(1, STEPS + 1))
-        loss, params = _differences(out, alone, log_of)
+        assert [line["step"] for line in read_log(out)] == list(range(1, STEPS + 1))
+        loss, params = _differences(out, alone)
         assert loss <= 2e-6 and params <= 1e-6, (out, loss, params)  # the log has six digits
     assert [path.name for path in (pair / "samples").iterdir()] == [f"{STEPS:07d}.png"]
 
