@@ -23,7 +23,7 @@ import numpy as np
 import tyro
 
 from benchmarks.table import publish
-from idfsr_jax.models.denoiser import Denoiser, empty_condition
+from idfsr_jax.models.denoiser import Denoiser, empty_inputs
 from idfsr_jax.weights import load_model
 
 
@@ -47,10 +47,10 @@ def main() -> int:
     model = load_model(options.weights)
     config = model.config
     size, count = config.data.size, options.batch
-    condition = jax.tree.map(lambda leaf: jnp.repeat(leaf, count, 0), empty_condition(1, size, len(model.center)))
-    x_t = jnp.asarray(np.random.default_rng(0).normal(size=(count, size, size, 3)), jnp.float32)
+    picture, log_snr, condition = empty_inputs(count, size, config.model)
+    x_t = jnp.asarray(np.random.default_rng(0).normal(size=picture.shape), jnp.float32)
     network = Denoiser(config.model)
-    arguments = (model.denoiser, x_t, jnp.zeros(count), condition)
+    arguments = (model.denoiser, x_t, log_snr, condition)
     compiled = jax.jit(lambda params, *given: network.apply({"params": params}, *given)).lower(*arguments).compile()
     kinds = kinds_of(compiled.as_text())
     jax.block_until_ready(compiled(*arguments))

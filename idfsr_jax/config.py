@@ -88,6 +88,22 @@ class ModelConfig:
     `use_prior=False`."""
     use_prior: bool = True
     dtype: Literal["float32", "bfloat16"] = "float32"
+    autoencoder: str = ""
+    """Folder of an `AutoencoderKL` in diffusers' layout, whose latents are diffused; without one, pixels are. Training
+    reads it, and every model folder holds a copy."""
+    latent_channels: int = 4
+    """Of the autoencoder; not read without one."""
+    latent_reduction: int = 8
+    """Pixels per latent along a side, likewise."""
+
+    @property
+    def diffused_channels(self) -> int:
+        """Channels of what is diffused, pixels or latents."""
+        return self.latent_channels if self.autoencoder else 3
+
+    def diffused_side(self, size: int) -> int:
+        """Side of what is diffused, where the picture's is `size`."""
+        return size // self.latent_reduction if self.autoencoder else size
 
 
 @dataclass(frozen=True)

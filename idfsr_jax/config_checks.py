@@ -13,7 +13,16 @@ from idfsr_jax.errors import BadConfig
 
 _LEAST_ONE = {
     "data": ("size", "workers"),
-    "model": ("patch", "attention_at", "head_width", "embedding", "identity_dim", "identity_tokens"),
+    "model": (
+        "patch",
+        "attention_at",
+        "head_width",
+        "embedding",
+        "identity_dim",
+        "identity_tokens",
+        "latent_channels",
+        "latent_reduction",
+    ),
     "diffusion": ("shift_base",),
     "train": ("steps", "batch", "accumulate", "log_every", "checkpoint_every", "keep_checkpoints", "samples_every"),
     "devices": ("fsdp", "fsdp_least"),
@@ -96,7 +105,7 @@ def check_config(config: Config) -> None:
         _demand(0 <= fields[name] < 2**32, fields, name, "a whole number from 0 to 4294967295")
     for name in _names(_LISTS):
         _demand(bool(fields[name]) and min(fields[name]) >= 1, fields, name, "whole numbers of at least 1")
-    _check_sizes(fields)
+    _check_sizes(config, fields)
     _check_shares(config, fields)
     _check_encoder(fields)
     low, high = fields["diffusion.log_snr_min"], fields["diffusion.log_snr_max"]
@@ -112,7 +121,7 @@ def _check_encoder(fields: dict[str, Any]) -> None:
     _demand(sound, fields, "model.identity_dim", "128, as model.encoder is 'dlib'")
 
 
-def _check_sizes(fields: dict[str, Any]) -> None:
+def _check_sizes(config: Config, fields: dict[str, Any]) -> None:
     size, scales, weights = fields["data.size"], fields["data.scales"], fields["data.scale_weights"]
     divide = f"numbers that divide data.size, {size}"
     _demand(all(size % scale == 0 for scale in scales), fields, "data.scales", divide)
@@ -122,10 +131,12 @@ def _check_sizes(fields: dict[str, Any]) -> None:
 
     channels, blocks, patch = fields["model.channels"], fields["model.blocks"], fields["model.patch"]
     _demand(len(blocks) == len(channels), fields, "model.blocks", f"one for each of the {len(channels)} model.channels")
-    multiple = patch * 2 ** (len(channels) - 1)
-    wanted = f"a multiple of {multiple}, as there are {len(channels)} model.channels"
+    pixels = config.model.latent_reduction if config.model.autoencoder else 1
+    multiple = pixels * patch * 2 ** (len(channels) - 1)
+    latents = f" and {pixels} pixels to a latent" if config.model.autoencoder else ""
+    wanted = f"a multiple of {multiple}, as there are {len(channels)} model.channels{latents}"
     _demand(size % multiple == 0, fields, "data.size", wanted)
-    sides = [size // patch // 2**level for level in range(len(channels))]
+    sides = [config.model.diffused_side(size) // patch // 2**level for level in range(len(channels))]
     attending = [width for width, side in zip(channels, sides, strict=True) if side <= fields["model.attention_at"]]
     head = fields["model.head_width"]
     _demand(all(width % head == 0 for width in attending), fields, "model.channels", f"multiples of head_width, {head}")

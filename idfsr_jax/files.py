@@ -30,6 +30,16 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         raise
 
 
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's content.
+
+    Raises:
+      OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def write_summed_json(path: Path, content: Mapping[str, Any]) -> None:
     """Writes JSON with a SHA-256 of its own content in it, `self_sha256`.
 

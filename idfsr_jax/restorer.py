@@ -79,7 +79,7 @@ class Restorer:
     @property
     def frozen(self) -> Frozen:
         """What fitting reads and never changes."""
-        return Frozen(self.model.landmark_net, self.encoder, jnp.asarray(self.model.center))
+        return Frozen(self.model.landmark_net, self.encoder, jnp.asarray(self.model.center), self.model.autoencoder)
 
     def descriptors(self, crops: Sequence[FaceCrop]) -> Float[np.ndarray, "k d"]:
         """Raw descriptors of photographs, as `idfsr prepare` computes them."""
@@ -204,6 +204,7 @@ class Restorer:
             config=config,
             low_resolution=jnp.repeat(y, variants, axis=0) if strength > 0 else None,
             consistency=strength,
+            autoencoder=self.model.autoencoder,
         )
         fitted = sample(self.model.denoiser, repeat(condition, variants), key)
         start = condition.replace(identity=jnp.asarray(identity.start)[None])  # type: ignore[attr-defined]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import flax.traverse_util
+import jax
 import ml_dtypes
 import numpy as np
 from jaxtyping import Float
@@ -16,8 +17,13 @@ from safetensors.numpy import save as save_safetensors
 
 from idfsr_jax.config import Config, from_dict
 from idfsr_jax.errors import BadWeights
-from idfsr_jax.files import read_summed_json, write_atomically, write_summed_json
+from idfsr_jax.files import file_sha256, read_summed_json, write_atomically, write_summed_json
+from idfsr_jax.interop.diffusers_vae import FILES, write_autoencoder
 from idfsr_jax.models.id_encoder import DLIB_NAME
+from idfsr_jax.models.latent import Autoencoder, read_autoencoder_of
+
+_AUTOENCODER = "vae"
+"""Folder of the autoencoder within a model's; the name that diffusers' pipelines give it."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,7 @@ class Model:
       digest: SHA-256 over the sums of all its files, which names the model in identity files and pictures.
       steps: training steps.
       encoder: name of the ID encoder that it was trained with.
+      autoencoder: of the latents that it was trained on, or None where these are pixels.
     """
 
     config: Config
@@ -41,6 +48,7 @@ class Model:
     digest: str
     steps: int
     encoder: str = DLIB_NAME
+    autoencoder: Autoencoder | None = None
 
 
 def save_tree(path: Path, tree: Any, dtype: str = "float32") -> str:
@@ -143,6 +151,7 @@ def save_model(
     dtype: str = "float32",
     facts: Mapping[str, Any] | None = None,
     encoder: str = DLIB_NAME,
+    autoencoder: Autoencoder | None = None,
 ) -> None:
     """Writes a model folder; `model.json` last, so that an interrupted write never passes for a model.
 
@@ -156,11 +165,20 @@ def save_model(
       dtype: precision of the matrices on disk.
       facts: anything else to record (images seen, minutes).
       encoder: name of the ID encoder that made the training identities.
+      autoencoder: of the latents, if it was trained on them; written to `vae/` in diffusers' layout, float32.
+
+    Raises:
+      ValueError: the configuration diffuses latents and no autoencoder is given, or one is and it does not.
     """
+    if (autoencoder is None) == bool(config.model.autoencoder):
+        raise ValueError("an autoencoder belongs to a model of latents, and to no other")
     sums = save_parts(folder, "denoiser", denoiser, dtype) | {
         "landmark_net.safetensors": save_tree(folder / "landmark_net.safetensors", landmark_net, dtype),
         "center.safetensors": save_tree(folder / "center.safetensors", {"center": center}),
     }
+    if autoencoder is not None:
+        write_autoencoder(folder / _AUTOENCODER, autoencoder.config, jax.device_get(autoencoder.params))
+        sums |= {f"{_AUTOENCODER}/{name}": file_sha256(folder / _AUTOENCODER / name) for name in FILES}
     described = {"config": asdict(config), "encoder": encoder, "sha256": sums, "steps": steps}
     write_description(folder, described | {"facts": dict(facts or {})})
 
@@ -223,7 +241,23 @@ def load_model(folder: Path | None = None) -> Model:
         digest=hashlib.sha256("".join(sums[name] for name in sorted(sums)).encode()).hexdigest(),
         steps=steps,
         encoder=encoder,
+        autoencoder=_load_autoencoder(folder, config, sums),
     )
+
+
+def _load_autoencoder(folder: Path, config: Config, sums: Mapping[str, str]) -> Autoencoder | None:
+    """The model's own copy of the autoencoder, its sums checked."""
+    if not config.model.autoencoder:
+        return None
+    for name in FILES:
+        path = folder / _AUTOENCODER / name
+        try:
+            found = file_sha256(path)
+        except OSError as error:
+            raise BadWeights(f"{path}: cannot be read ({error.strerror}); get the model folder again.") from error
+        if found != sums.get(f"{_AUTOENCODER}/{name}"):
+            raise BadWeights(f"{path}: its SHA-256 sum is not the recorded one, so it is damaged; get it again.")
+    return read_autoencoder_of(config.model, folder / _AUTOENCODER)
 
 
 def shipped_model() -> Path:

@@ -6,6 +6,7 @@ import pathlib
 import platform
 import re
 import socket
+from collections.abc import Callable
 
 import jax
 import jaxlib
@@ -108,7 +109,7 @@ def shrink():
             data=replace(config.data, size=32, scales=(4, 8), scale_weights=(1.0, 1.0)),
             model=replace(config.model, channels=(8, 16), blocks=(1, 1), head_width=8, embedding=16),
             landmarks=replace(config.landmarks, size=32, channels=(4, 4, 4), steps=2, batch=2),
-            train=replace(config.train, batch=2, warmup_steps=1),
+            train=replace(config.train, batch=2, accumulate=min(config.train.accumulate, 2), warmup_steps=1),
             devices=replace(config.devices, data=1),
             sample=replace(config.sample, steps=2),
             fit=replace(config.fit, steps=2, batch=2, scales=(4, 8)),
@@ -163,6 +164,53 @@ def tiny_model(tmp_path_factory, tiny_config, tiny_weights):
     center = np.random.default_rng(1).normal(scale=0.01, size=128).astype(np.float32)
     save_model(folder, tiny_config, *tiny_weights, center, steps=3)
     return folder
+
+
+@pytest.fixture(scope="session")
+def write_autoencoder_of() -> Callable[..., None]:
+    """A function that has diffusers write an autoencoder of random weights, four channels and two pixels to a latent.
+
+    Keywords are those of diffusers' class, and `seed`.
+    """
+
+    def write(folder: pathlib.Path, seed: int = 0, levels: int = 2, **values) -> None:
+        import torch
+        from diffusers import AutoencoderKL
+
+        blocks = {
+            "down_block_types": ("DownEncoderBlock2D",) * levels,
+            "up_block_types": ("UpDecoderBlock2D",) * levels,
+        }
+        size = {"block_out_channels": (8,) * levels, "norm_num_groups": 4, "sample_size": 32}
+        scale = {"scaling_factor": 3.0, "shift_factor": 0.1}
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            AutoencoderKL(**blocks, **{**size, **scale, **values}).eval().save_pretrained(folder)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def latent_config(tiny_config, tmp_path_factory, write_autoencoder_of):
+    """The shrunk default configuration in latents, 16 x 16 x 4."""
+    from dataclasses import replace
+
+    folder = tmp_path_factory.mktemp("vae")
+    write_autoencoder_of(folder)
+    model = replace(tiny_config.model, autoencoder=str(folder), latent_channels=4, latent_reduction=2, patch=1)
+    return replace(tiny_config, model=model)
+
+
+@pytest.fixture(scope="session")
+def latent_denoiser(latent_config) -> dict:
+    """Random weights whose output is not zero."""
+    from idfsr_jax.models.denoiser import init_denoiser
+
+    rng = np.random.default_rng(0)
+    denoiser = jax.device_get(init_denoiser(jax.random.key(0), latent_config.model, latent_config.data.size))
+    return jax.tree.map(
+        lambda x: x + 0.1 * rng.standard_normal(x.shape).astype(np.float32) if not np.any(x) else x, denoiser
+    )
 
 
 @pytest.fixture(scope="session")

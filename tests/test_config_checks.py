@@ -27,6 +27,7 @@ MISTAKES = [
     ("model", "encoder", "arcface", "model.encoder is 'arcface'; give 'dlib' or 'arcface:PATH'"),
     ("model", "encoder", "arcface:", "model.encoder"),
     ("model", "identity_dim", 512, "model.identity_dim is 512; give 128, as model.encoder is 'dlib'"),
+    ("model", "latent_reduction", 0, "model.latent_reduction is 0; give a whole number of at least 1"),
     ("diffusion", "log_snr_min", 20.0, "diffusion.log_snr_min"),
     ("diffusion", "log_snr_max", float("nan"), "diffusion.log_snr_min"),
     ("train", "steps", 0, "train.steps is 0; give a whole number of at least 1"),
@@ -142,3 +143,11 @@ def small_embeddings(tmp_path_factory):
     records = {split: lambda: iter([("A", face)]) for split in ("train", "val")}
     IdentityFaces(data_dir=folder, records=records, encoder="dlib-resnet-v1").download_and_prepare()
     return folder
+
+
+def test_a_size_that_latents_do_not_divide_is_refused():
+    config, model = Config(), dataclasses.replace(Config().model, autoencoder="vae", latent_reduction=8)
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, size=96))
+    check_config(config)
+    with pytest.raises(BadConfig, match=r"data\.size is 96; give a multiple of 64, .* and 8 pixels to a latent"):
+        check_config(dataclasses.replace(config, model=model))

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -8,9 +9,13 @@ import pytest
 
 from idfsr_jax.config import Config, load_config
 from idfsr_jax.models.id_encoder import load_id_encoder
+from idfsr_jax.models.latent import autoencoder_of
 from idfsr_jax.training.start import initial_state
 from idfsr_jax.training.state import make_optimizer
 from idfsr_jax.training.step import Frozen, train_step
+
+# diffusers' own
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.py"))
 
@@ -26,14 +31,21 @@ def test_the_config_makes_sense(path):
     assert len(config.model.channels) == len(config.model.blocks)
     assert len(config.data.scales) == len(config.data.scale_weights)
     assert all(config.data.size % scale == 0 for scale in (*config.data.scales, *config.fit.scales))
-    assert config.data.size % (config.model.patch * 2 ** (len(config.model.channels) - 1)) == 0
+    side = config.model.diffused_side(config.data.size)
+    assert side % (config.model.patch * 2 ** (len(config.model.channels) - 1)) == 0
     assert all(channels % config.model.head_width == 0 for channels in config.model.channels)
     assert config.train.out == f"runs/{path.stem}"
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_one_shrunk_training_step_has_a_finite_loss(path, shrink, tiny_weights, face_crop):
+def test_one_shrunk_training_step_has_a_finite_loss(
+    path, shrink, tiny_weights, face_crop, write_autoencoder_of, tmp_path
+):
     config: Config = shrink(load_config(path))
+    if config.model.autoencoder:
+        levels = config.model.latent_reduction.bit_length()
+        write_autoencoder_of(tmp_path, levels=levels, latent_channels=config.model.latent_channels)
+        config = replace(config, model=replace(config.model, autoencoder=str(tmp_path)))
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (2, 2, 32, 32, 3), np.uint8)
     landmarks = np.stack([face_crop.landmarks] * 2)
@@ -48,7 +60,7 @@ def test_one_shrunk_training_step_has_a_finite_loss(path, shrink, tiny_weights, 
         "scale": np.array([0, 1], np.int32),
     }
     encoder = load_id_encoder() if config.train.identity_loss > 0 else None
-    frozen = Frozen(tiny_weights[1], encoder, jnp.zeros(128))
+    frozen = Frozen(tiny_weights[1], encoder, jnp.zeros(128), autoencoder_of(config.model))
     state = initial_state(config)
     step = partial(train_step, config=config, optimizer=make_optimizer(config.train))
     # Leaves alone, as JAX's descriptions of arguments are no arrays to the types of `Frozen`.

@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from idfsr_jax.errors import BadWeights
+from idfsr_jax.models.latent import autoencoder_of
 from idfsr_jax.weights import (
     load_model,
     load_parts,
@@ -193,3 +194,42 @@ def test_an_environment_variable_names_the_model_that_is_loaded_by_default(tiny_
     monkeypatch.setenv("IDFSR_MODEL", str(tiny_model))
     assert shipped_model() == tiny_model
     assert load_model().steps == 3
+
+
+LATENT_FILES = ("vae/config.json", "vae/diffusion_pytorch_model.safetensors")
+
+
+@pytest.fixture
+def latent_folder(latent_config, latent_denoiser, tiny_weights, tmp_path):
+    center = np.zeros(128, np.float32)
+    autoencoder = autoencoder_of(latent_config.model)
+    folder = tmp_path / "latent"
+    save_model(folder, latent_config, latent_denoiser, tiny_weights[1], center, steps=1, autoencoder=autoencoder)
+    return folder
+
+
+def test_a_model_of_latents_carries_its_autoencoder(latent_folder, latent_config, latent_denoiser):
+    model = load_model(latent_folder)
+    autoencoder = autoencoder_of(latent_config.model)
+    jax.tree.map(np.testing.assert_array_equal, model.denoiser, latent_denoiser)
+    jax.tree.map(np.testing.assert_array_equal, model.autoencoder, autoencoder)
+    names = sorted((*FILES, *LATENT_FILES))
+    sums = [hashlib.sha256((latent_folder / name).read_bytes()).hexdigest() for name in names]
+    assert model.digest == hashlib.sha256("".join(sums).encode()).hexdigest()
+
+
+@pytest.mark.parametrize("name", LATENT_FILES)
+def test_another_autoencoder_in_a_model_is_noticed(latent_folder, name):
+    flip_bit(latent_folder / name, -3, bit=2)
+    assert f"{name}: its SHA-256" in complaint(latent_folder)
+    (latent_folder / name).unlink()
+    assert f"{name}: cannot be read" in complaint(latent_folder)
+
+
+def test_an_autoencoder_belongs_to_a_model_of_latents_only(tmp_path, tiny_config, tiny_weights, latent_config):
+    rest = (tmp_path, tiny_config, *tiny_weights, np.zeros(128, np.float32), 1)
+    with pytest.raises(ValueError, match="belongs to a model of latents"):
+        save_model(*rest, autoencoder=autoencoder_of(latent_config.model))
+    with pytest.raises(ValueError, match="belongs to a model of latents"):
+        save_model(tmp_path, latent_config, *tiny_weights, np.zeros(128, np.float32), 1)
+    assert not list(tmp_path.iterdir())

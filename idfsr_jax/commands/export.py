@@ -49,6 +49,8 @@ def export(
     from idfsr_jax.sampling import with_sampling
 
     restorer = Restorer.load(weights)
+    if restorer.config.model.autoencoder:
+        raise InputError(f"{weights}: works on latents, and only models that work on pixels can be exported.")
     if identity is not None:
         from idfsr_jax.identity import Identity
 

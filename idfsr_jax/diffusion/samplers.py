@@ -35,12 +35,13 @@ def sample(
     size: int,
     project: Project | None = None,
     noise: Float[Array, "b h w c"] | None = None,
+    bound: float = 1.0,
 ) -> Float[Array, "b h w c"]:
-    """Draws pictures by `config.steps` calls of the denoiser.
+    """Draws pictures, or latents, by `config.steps` calls of the denoiser.
 
     They are at t = 1, 1 - 1 / steps, ..., 1 / steps on the shifted cosine. The last step is of first order and goes to
-    no noise at all, that is, returns the last estimate of x0. Every estimate is clipped to [-1, 1], then projected; so
-    the result satisfies whatever `project` enforces, and leaves [-1, 1] only as far as that moves it.
+    no noise at all, that is, returns the last estimate of x0. Every estimate is clipped to [-bound, bound], then
+    projected; so the result satisfies whatever `project` enforces, and leaves the bound only as far as that moves it.
 
     To be jitted by the caller, with the denoiser's parameters as an argument; `denoise` is traced once.
 
@@ -51,9 +52,10 @@ def sample(
       shape: [b, h, w, c] of the result; b may be symbolic (`jax.export`).
       config: sampler and number of steps.
       diffusion: bounds of the schedule.
-      size: side S of the picture, pixels, which shifts the schedule (h is smaller for latents).
+      size: side of the picture or the latents, which shifts the schedule (h is smaller for patches).
       project: applied to every x0 estimate, for example `data.degrade.data_consistency`.
       noise: starting noise, standard normal, instead of that drawn from the key.
+      bound: of the values of what is sampled; infinity clips nothing.
 
     Raises:
       BadConfig: fewer than one step.
@@ -65,7 +67,7 @@ def sample(
     levels = log_snr(1.0 - jnp.arange(config.steps, dtype=jnp.float32) / config.steps, size, diffusion)
 
     def refine(x0: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        x0 = jnp.clip(x0, -1.0, 1.0)
+        x0 = jnp.clip(x0, -bound, bound)
         return x0 if project is None else project(x0)
 
     return sample_at(denoise, key, noise, levels, config.sampler, refine)

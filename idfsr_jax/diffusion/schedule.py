@@ -24,7 +24,7 @@ def log_snr(t: Float[Array, "*b"], size: int, config: DiffusionConfig) -> Float[
 
     Args:
       t: diffusion time in [0, 1]; 0 is the clean picture.
-      size: side S of the picture, pixels.
+      size: side of the picture, pixels, or of its latents.
       config: bounds and base size of the schedule.
     """
     shift = 2.0 * math.log(config.shift_base / size)

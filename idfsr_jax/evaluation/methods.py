@@ -19,6 +19,7 @@ from idfsr_jax.evaluation.study import Case, Study, low_resolution
 from idfsr_jax.models.condition import Condition, make_condition, paste, without_identity
 from idfsr_jax.models.id_encoder import unit_identity
 from idfsr_jax.models.landmark_net import estimate_landmarks
+from idfsr_jax.models.latent import Autoencoder
 from idfsr_jax.pictures import to_float, to_uint8
 from idfsr_jax.sampling import restore_crops
 from idfsr_jax.training.fit import mean_identity
@@ -169,7 +170,7 @@ def restore(
         config = replace(config, sample=replace(config.sample, steps=method.steps))
     keys = jnp.stack([case.key("sample") for case in cases])
     known = y if method.consistency > 0 else None
-    return np.asarray(_restore(model.denoiser, condition, keys, config, known, method.consistency))
+    return np.asarray(_restore(model.denoiser, condition, keys, config, known, method.consistency, model.autoencoder))
 
 
 @partial(jax.jit, static_argnames="config")
@@ -180,13 +181,14 @@ def _restore(
     config: Config,
     y: Float[Array, "b n n 3"] | None,
     consistency: float | Float[Array, ""],
+    autoencoder: Autoencoder | None,
 ) -> Float[Array, "b s s 3"]:
     """One sampling run with a key for each picture, so that no picture depends on the batch it is in."""
     leaves, structure = jax.tree.flatten((condition, y))
 
     def one(alone: list[Array], key: Key[Array, ""]) -> Array:
         condition, y = jax.tree.unflatten(structure, alone)
-        return restore_crops(denoiser, condition, key, config, y, consistency)[0]
+        return restore_crops(denoiser, condition, key, config, y, consistency, autoencoder)[0]
 
     return jax.vmap(one)([leaf[:, None] for leaf in leaves], keys)
 

@@ -22,6 +22,8 @@ from idfsr_jax.files import write_atomically
 
 _CONFIG = "config.json"
 _WEIGHTS = "diffusion_pytorch_model.safetensors"
+FILES = (_CONFIG, _WEIGHTS)
+"""What `write_autoencoder` writes."""
 _HALF_WEIGHTS = "diffusion_pytorch_model.fp16.safetensors"
 _TYPES = {"F16": np.dtype(np.float16), "F32": np.dtype(np.float32), "BF16": np.dtype(ml_dtypes.bfloat16)}
 _BLOCKS = {"down_block_types": "DownEncoderBlock2D", "up_block_types": "UpDecoderBlock2D"}

@@ -16,7 +16,7 @@ from idfsr_jax.models.warp import warp_reference
 
 @flax.struct.dataclass
 class Condition:
-    """What guides the denoiser; images in [-1, 1].
+    """What guides the denoiser; images in [-1, 1], or their latents (`models.latent.encode_condition`).
 
     Attributes:
       hidden: LR picture, enlarged, its face masked out: y_up (1 - m).
@@ -26,15 +26,17 @@ class Condition:
       identity: unit identity vector e.
       identity_present: 1, or 0 where the learned null identity shall stand in for e.
       scale: down-sampling factor s.
+      pasted: `paste` of the pixels, where these are latents, of which it cannot be made.
     """
 
-    hidden: Float[Array, "b s s 3"]
+    hidden: Float[Array, "b s s c"]
     mask: Float[Array, "b s s 1"]
-    reference: Float[Array, "b s s 3"]
+    reference: Float[Array, "b s s c"]
     valid: Float[Array, "b s s 1"]
     identity: Float[Array, "b d"]
     identity_present: Float[Array, " b"]
     scale: Float[Array, " b"]
+    pasted: Float[Array, "b s s c"] | None = None
 
 
 def make_condition(
@@ -72,12 +74,14 @@ def make_condition(
     )
 
 
-def paste(condition: Condition, kind: str) -> Float[Array, "b s s 3"]:
+def paste(condition: Condition, kind: str) -> Float[Array, "b s s c"]:
     """The obvious guess: the warped reference pasted into the hole of the LR picture.
 
     The denoiser is preconditioned around it, and it is the baseline to beat. With `kind` "tone" the reference gives
     its detail only, on the light that the LR picture keeps; with "none" nothing is hidden, and the guess is y_up.
     """
+    if condition.pasted is not None:
+        return condition.pasted
     visible = condition.mask * condition.valid
     match kind:
         case "full":

@@ -11,7 +11,7 @@ from idfsr_jax.models.unet import UNet
 
 
 class Denoiser(nn.Module):
-    """Predicts v = alpha eps - sigma x0 (Salimans and Ho 2022) of the noisy crop x_t under a condition.
+    """Predicts v = alpha eps - sigma x0 (Salimans and Ho 2022) of noisy pixels or latents x_t under a condition.
 
     Karras et al. (2022, section 5) precondition a denoiser around the data's mean and deviation so that the network
     has a unit-variance input and target at every noise level. Here the best guess before any noise is seen is not the
@@ -28,8 +28,8 @@ class Denoiser(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x_t: Float[Array, "b s s 3"], log_snr: Float[Array, " b"], condition: Condition
-    ) -> Float[Array, "b s s 3"]:
+        self, x_t: Float[Array, "b s s c"], log_snr: Float[Array, " b"], condition: Condition
+    ) -> Float[Array, "b s s c"]:
         cfg = self.config
         null = self.param("null_identity", nn.initializers.zeros, (cfg.identity_dim,), jnp.float32)
         present = condition.identity_present[:, None]
@@ -43,19 +43,26 @@ class Denoiser(nn.Module):
         k = jnp.sqrt(jnp.square(alpha * deviation) + jnp.square(sigma))
 
         stack = [(x_t - alpha * guess) / k, condition.hidden, condition.mask, condition.reference, condition.valid]
-        output = UNet(cfg, name="unet")(jnp.concatenate(stack, axis=-1), log_snr, condition.scale, identity)
+        network = UNet(cfg, cfg.diffused_channels, name="unet")
+        output = network(jnp.concatenate(stack, axis=-1), log_snr, condition.scale, identity)
         linear = sigma / jnp.square(k) * (alpha * (1.0 - deviation**2) * x_t - guess)
         return linear + deviation / k * output
 
 
-def empty_condition(batch: int, size: int, identity_dim: int) -> Condition:
-    """A condition of zeros, for shapes."""
-    picture, plane = jnp.zeros((batch, size, size, 3)), jnp.zeros((batch, size, size, 1))
-    return Condition(picture, plane, picture, plane, jnp.zeros((batch, identity_dim)), jnp.ones(batch), jnp.ones(batch))
+def empty_inputs(batch: int, size: int, config: ModelConfig) -> tuple[Float[Array, "b s s c"], Array, Condition]:
+    """Arguments of the denoiser, for their shapes.
+
+    Args:
+      batch: number of examples.
+      size: side of the picture, pixels, also where latents are diffused.
+      config: says what is diffused.
+    """
+    side = config.diffused_side(size)
+    picture, plane = jnp.zeros((batch, side, side, config.diffused_channels)), jnp.zeros((batch, side, side, 1))
+    identity, ones = jnp.zeros((batch, config.identity_dim)), jnp.ones(batch)
+    return picture, jnp.zeros(batch), Condition(picture, plane, picture, plane, identity, ones, ones)
 
 
 def init_denoiser(key: Array, config: ModelConfig, size: int) -> dict:
-    """Fresh float32 parameters."""
-    net = Denoiser(config)
-    condition = empty_condition(1, size, config.identity_dim)
-    return jax.jit(net.init)(key, jnp.zeros((1, size, size, 3)), jnp.zeros(1), condition)["params"]
+    """Fresh float32 parameters; `size` is the picture's side, pixels."""
+    return jax.jit(Denoiser(config).init)(key, *empty_inputs(1, size, config))["params"]

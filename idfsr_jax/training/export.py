@@ -28,6 +28,7 @@ def export(model: Path, out: Path, dtype: Literal["float32", "bfloat16"] = "bflo
         dtype=dtype,
         facts=facts,
         encoder=loaded.encoder,
+        autoencoder=loaded.autoencoder,
     )
 
 

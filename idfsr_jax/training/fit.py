@@ -19,6 +19,7 @@ from idfsr_jax.diffusion.schedule import draw_log_snr, q_sample, x0_from_v
 from idfsr_jax.models.condition import make_condition
 from idfsr_jax.models.denoiser import Denoiser
 from idfsr_jax.models.landmark_net import estimate_landmarks
+from idfsr_jax.models.latent import encode_example, to_pixels
 from idfsr_jax.training.randomness import step_key
 from idfsr_jax.training.state import update_in_optax
 from idfsr_jax.training.step import Frozen, identity_loss
@@ -60,7 +61,8 @@ def fit_loss(
       album: the photographs.
       pairs: (target, reference) positions in the album; equal where there is one photograph only, whose mirror image
         then is the reference.
-      frozen: LandmarkNet, the identity centre, and the encoder if the identity loss is on.
+      frozen: LandmarkNet, the identity centre, the autoencoder if latents are diffused, and the encoder if the identity
+        loss is on.
       config: the model's; `config.fit` says how to fit.
       key: source of scales, noise levels and noise.
     """
@@ -79,13 +81,15 @@ def fit_loss(
     identity = jnp.broadcast_to(variables["identity"], (x0.shape[0], variables["identity"].shape[0]))
     scale = jnp.asarray(scales, jnp.float32)[index]
     condition = make_condition(y_up, landmarks, reference, points, identity, scale, config.model)  # type: ignore[arg-type]
+    x0, condition = encode_example(x0, condition, config.model.mask, frozen.autoencoder)
     log_snr = draw_log_snr(time_key, x0.shape[0], x0.shape[1], config.diffusion)
     noise = jax.random.normal(noise_key, x0.shape)
     x_t = q_sample(x0, noise, log_snr)
     v = Denoiser(config.model).apply({"params": variables["denoiser"]}, x_t, log_snr, condition)
     loss = v_loss(v, x0, noise, log_snr, config.diffusion.min_snr_gamma)  # type: ignore[arg-type]
     if config.fit.identity_loss > 0:
-        estimate = jnp.clip(x0_from_v(x_t, v, log_snr), -1.0, 1.0)  # type: ignore[arg-type]
+        estimate = to_pixels(x0_from_v(x_t, v, log_snr), frozen.autoencoder)  # type: ignore[arg-type]
+        estimate = jnp.clip(estimate, -1.0, 1.0)
         truth, points = album.identities[pairs[:, 0]], album.landmarks[pairs[:, 0]]
         loss += config.fit.identity_loss * identity_loss(estimate, truth, points, frozen, log_snr)
     return loss.mean()
@@ -157,7 +161,7 @@ def fit_identity(
       start: `mean_identity` of the photographs.
       album: 1 to 20 photographs.
       denoiser: its parameters; not changed.
-      frozen: LandmarkNet, the identity centre, and the encoder if the identity loss is on; not changed.
+      frozen: see `fit_loss`; not changed.
       config: the model's; `config.fit` says how to fit.
       progress: called with (step, loss) after every step.
       weights: how often each photograph is the target, relatively; equally often if not given.

@@ -12,6 +12,7 @@ from idfsr_jax.errors import BadConfig
 from idfsr_jax.face import write_image
 from idfsr_jax.files import write_atomically
 from idfsr_jax.models.condition import paste
+from idfsr_jax.models.latent import Autoencoder
 from idfsr_jax.pictures import grid
 from idfsr_jax.sampling import restore_crops
 from idfsr_jax.training.distributed import all_agree, is_main, wait_for_all
@@ -24,11 +25,12 @@ from idfsr_jax.training.step import Frozen, condition_of
 from idfsr_jax.weights import load_tree, save_tree
 
 
-def claim_folder(out: Path, config: Config) -> None:
-    """Writes `config.json` into the run's folder; of several processes one writes, and all look.
+def claim_folder(out: Path, config: Config, autoencoder: Autoencoder | None = None) -> None:
+    """Writes `config.json`, and the autoencoder's name, into the run's folder; one process writes, and all look.
 
     Raises:
-      BadConfig: the folder belongs to a run of another configuration; the sentence names the first field.
+      BadConfig: the folder belongs to a run of another configuration; the sentence names the first field. Or what lies
+        at the autoencoder's place is no longer the same.
     """
     path = out / "config.json"
     if path.exists():
@@ -39,8 +41,17 @@ def claim_folder(out: Path, config: Config) -> None:
                 f"{out}: belongs to a run with {name} = {old!r}, not {new!r}; "
                 "choose another train.out or the same configuration."
             )
+    named = out / "autoencoder.txt"
+    if autoencoder is not None and named.exists() and named.read_text(errors="replace").strip() != autoencoder.name:
+        raise BadConfig(
+            f"{config.model.autoencoder}: is not the autoencoder that the run in {out} began with; "
+            "put that one there, or choose another train.out."
+        )
     if is_main():
         write_atomically(path, lambda file: file.write(to_json(config).encode()))
+        if autoencoder is not None:
+            name = autoencoder.name
+            write_atomically(named, lambda file: file.write(f"{name}\n".encode()))
 
 
 def landmark_net(out: Path, config: Config, batches: Callable[[], Iterator[Mapping[str, Any]]]) -> Any:
@@ -91,7 +102,7 @@ def previewer(out: Path, config: Config, frozen: Frozen, batch: Mapping[str, Any
     target, condition = jax.jit(partial(condition_of, config=config))(batch, frozen, key=key)
 
     def preview(step: int, ema: Any) -> None:
-        sampled = restore_crops(whole(ema), condition, key, config)
+        sampled = restore_crops(whole(ema), condition, key, config, autoencoder=frozen.autoencoder)
         rows = (condition.hidden, condition.reference, paste(condition, config.model.mask), sampled, target)
         write_image(out / "samples" / f"{step:07d}.png", grid(rows), {})
 

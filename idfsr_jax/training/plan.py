@@ -14,15 +14,11 @@ from types import MappingProxyType
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import AbstractMesh, AxisType
 
 from idfsr_jax.config import Config, DeviceConfig
 from idfsr_jax.errors import BadConfig
-from idfsr_jax.models.dlib_resnet import DlibResNet
-from idfsr_jax.models.id_encoder import DLIB_NAME, IdEncoder
-from idfsr_jax.models.iresnet import IResNet
-from idfsr_jax.models.landmark_net import LandmarkNet
+from idfsr_jax.training.abstract import abstract_batch, abstract_frozen
 from idfsr_jax.training.loop import compiled_step
 from idfsr_jax.training.mesh import DATA, FSDP, state_shardings
 from idfsr_jax.training.speed import flops_of_step
@@ -177,36 +173,6 @@ def state_bytes(state: TrainState, config: DeviceConfig, devices: int, fsdp: int
     leaves, shardings = jax.tree.leaves(state), jax.tree.leaves(state_shardings(state, mesh, config))
     shards = [sharding.shard_shape(leaf.shape) for leaf, sharding in zip(leaves, shardings, strict=True)]
     return sum(math.prod(shape) * leaf.dtype.itemsize for leaf, shape in zip(leaves, shards, strict=True))
-
-
-def abstract_batch(config: Config) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes and types of a batch, as `data.pipeline.training_examples` makes them (a step reads all but `record`)."""
-    b, size, dimension = config.train.batch, config.data.size, config.model.identity_dim
-    shapes: dict[str, tuple[tuple[int, ...], Any]] = {
-        "target": ((b, size, size, 3), jnp.uint8),
-        "target_landmarks": ((b, 68, 2), jnp.float32),
-        "target_embedding": ((b, dimension), jnp.float32),
-        "reference": ((b, size, size, 3), jnp.uint8),
-        "reference_landmarks": ((b, 68, 2), jnp.float32),
-        "embedding": ((b, dimension), jnp.float32),
-        "scale": ((b,), jnp.int32),
-    }
-    return {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in shapes.items()}
-
-
-def abstract_frozen(config: Config) -> dict[str, Any]:
-    """Shapes of the fields of `Frozen`; an ArcFace recogniser is taken for an IResNet-50."""
-    key, side = jax.random.key(0), config.landmarks.size
-    net = jax.eval_shape(lambda: LandmarkNet(config.landmarks).init(key, jnp.zeros((1, side, side, 3))))["params"]
-    encoder = None
-    if config.train.identity_loss > 0:
-        is_dlib = config.model.encoder == "dlib"
-        network = DlibResNet() if is_dlib else IResNet(dimension=config.model.identity_dim)
-        chip = 150 if is_dlib else 112
-        params = jax.eval_shape(lambda: network.init(key, jnp.zeros((1, chip, chip, 3))))["params"]
-        encoder = IdEncoder(params, DLIB_NAME if is_dlib else config.model.encoder, network)
-    center = jax.ShapeDtypeStruct((config.model.identity_dim,), jnp.float32)
-    return {"landmark_net": net, "encoder": encoder, "center": center}
 
 
 def _step(state: Any, batch: Any, frozen: dict[str, Any], **static: Any) -> Any:

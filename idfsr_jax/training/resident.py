@@ -24,6 +24,7 @@ from idfsr_jax.data.pack import load_encoder, load_split, read_manifest
 from idfsr_jax.data.resident import ResidentFaces, draw_batch, epoch_records, resident_faces
 from idfsr_jax.errors import BadConfig
 from idfsr_jax.models.id_encoder import IdEncoder, require_kind
+from idfsr_jax.models.latent import autoencoder_of
 from idfsr_jax.training.folder import claim_folder, landmark_net, previewer
 from idfsr_jax.training.loop import train_denoiser
 from idfsr_jax.training.mesh import batch_sharding, make_mesh, placed, replicated, spread
@@ -184,16 +185,17 @@ def train_packed(
     say(f"{faces.images.shape[0]} faces on {mesh.size} x {kind} after {time.monotonic() - began:.0f} s.")
     manifest = read_manifest(pack)
     encoder_named = manifest["encoder"]
+    autoencoder = autoencoder_of(config.model)
     start = None
     if start_from is not None:
-        start, brought_net = load_travel(start_from, config, initial_state(config))
+        start, brought_net = load_travel(start_from, config, initial_state(config), autoencoder)
     elif config.train.start_from:
-        start, brought_net = started_from(config, encoder_named)
-    claim_folder(out, config)
+        start, brought_net = started_from(config, encoder_named, autoencoder)
+    claim_folder(out, config, autoencoder)
     if start is not None:
         bring_landmark_net(out, brought_net)
     net = jax.tree.map(jnp.asarray, landmark_net(out, config, lambda: LandmarkBatches(faces, config)))
-    frozen = Frozen(net, encoder, jnp.asarray(center))
+    frozen = Frozen(net, encoder, jnp.asarray(center), autoencoder)
     say(f"LandmarkNet ready after {time.monotonic() - began:.0f} s.")
 
     facts: dict[str, Any] = {"pack": manifest["self_sha256"]}
@@ -202,7 +204,8 @@ def train_packed(
         return facts | {"images_seen": step * config.train.batch, "minutes": round((time.monotonic() - began) / 60, 2)}
 
     def travel(step: int, state: TrainState) -> None:
-        save_travel(out / "travel", config, state, frozen.landmark_net, center, describe(step), encoder_named)
+        parts = (frozen.landmark_net, center, describe(step), encoder_named, autoencoder)
+        save_travel(out / "travel", config, state, *parts)
 
     everywhere = placed(faces, replicated(mesh))
     state, signal_number = train_denoiser(
@@ -227,6 +230,7 @@ def train_packed(
         steps,
         facts=describe(steps),
         encoder=encoder_named,
+        autoencoder=autoencoder,
     )
     say(f"Step {steps} after {(time.monotonic() - began) / 60:.1f} minutes.")
     return signal_number

@@ -9,6 +9,7 @@ import numpy as np
 from idfsr_jax.config import Config
 from idfsr_jax.data.pipeline import load_index, training_examples
 from idfsr_jax.models.id_encoder import encoder_name, encoder_of, require_encoder, require_kind
+from idfsr_jax.models.latent import autoencoder_of
 from idfsr_jax.training.distributed import is_main, wait_for_all
 from idfsr_jax.training.folder import claim_folder, landmark_net, previewer
 from idfsr_jax.training.full_disk import full_disk_explained
@@ -32,8 +33,8 @@ def train(config: Config) -> int:
       The number of the signal that stopped it, or 0.
 
     Raises:
-      BadConfig: the folder belongs to a run of another configuration; the sentence names the first field. Or
-        `train.start_from` is another network.
+      BadConfig: the folder belongs to a run of another configuration, the sentence names the first field, or of
+        another autoencoder. Or `train.start_from` is another network.
       FullDisk: there is no room to write.
       BadWeights: LandmarkNet, every checkpoint, or the model of `train.start_from`, is damaged.
       InputError: the data set is missing or damaged, or the loss is not finite.
@@ -46,10 +47,11 @@ def train(config: Config) -> int:
     require_encoder(index.encoder, encoder_name(config.model.encoder), data.dataset, remedy)
     require_kind(index.encoder, index.embeddings.shape[1], config.model, data.dataset)
     shown = next(iter(training_examples(data, 0, 8, data.val_split)))
+    autoencoder = autoencoder_of(config.model)
     start = None
     if config.train.start_from:
-        start, landmark_params = started_from(config, index.encoder)
-    claim_folder(out, config)
+        start, landmark_params = started_from(config, index.encoder, autoencoder)
+    claim_folder(out, config, autoencoder)
     if start is not None:
         bring_landmark_net(out, landmark_params)
     with full_disk_explained(out):
@@ -61,6 +63,7 @@ def train(config: Config) -> int:
             ),
             encoder=encoder_of(config.model) if config.train.identity_loss > 0 else None,
             center=jnp.asarray(center),
+            autoencoder=autoencoder,
         )
         place = {"shard": jax.process_index(), "shards": jax.process_count()}
         batches = iter(training_examples(data, seed, config.train.batch, data.train_split, **place))
@@ -71,7 +74,15 @@ def train(config: Config) -> int:
         averaged, facts = whole(state.ema), {"images_seen": steps * config.train.batch}
         if is_main():
             save_model(
-                out / "model", config, averaged, frozen.landmark_net, center, steps, facts=facts, encoder=index.encoder
+                out / "model",
+                config,
+                averaged,
+                frozen.landmark_net,
+                center,
+                steps,
+                facts=facts,
+                encoder=index.encoder,
+                autoencoder=autoencoder,
             )
     wait_for_all("the model is written")
     return signal_number

@@ -14,7 +14,8 @@ import numpy as np
 
 from idfsr_jax.config import Config
 from idfsr_jax.errors import InputError
-from idfsr_jax.models.denoiser import Denoiser, empty_condition
+from idfsr_jax.models.denoiser import Denoiser, empty_inputs
+from idfsr_jax.models.latent import autoencoder_of
 from idfsr_jax.training import checkpoint
 from idfsr_jax.training.folder import previewer
 from idfsr_jax.training.landmarks import train_landmark_net
@@ -67,7 +68,7 @@ def smoke(
     net = train_landmark_net(LandmarkBatches(faces, config), brief, config.train.seed)
     say(f"{elapsed()} LandmarkNet: two steps")
 
-    frozen = Frozen(jax.tree.map(jnp.asarray, net), encoder, jnp.asarray(center))
+    frozen = Frozen(jax.tree.map(jnp.asarray, net), encoder, jnp.asarray(center), autoencoder_of(config.model))
     state = initial_state(config)
     forward, step = forward_flops(config, state.params), _step_flops(config, state, faces, frozen)
     count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
@@ -101,12 +102,9 @@ def smoke(
 
 def forward_flops(config: Config, params: Any) -> float:
     """Operations of the denoiser for one picture."""
-    size = config.data.size
-    condition = empty_condition(1, size, config.model.identity_dim)
+    picture, log_snr, condition = empty_inputs(1, config.data.size, config.model)
     apply = Denoiser(config.model).apply
-    return flops_of(
-        lambda tree, x: apply({"params": tree}, x, jnp.zeros(1), condition), params, jnp.zeros((1, size, size, 3))
-    )
+    return flops_of(lambda tree, x: apply({"params": tree}, x, log_snr, condition), params, picture)
 
 
 def _step_flops(config: Config, state: Any, faces: Any, frozen: Frozen) -> float:
@@ -144,7 +142,7 @@ def _check_saving(config: Config, state: Any, frozen: Frozen, center: np.ndarray
     if restored is None or not _equal(restored[0], state):
         raise InputError(f"{config.train.out}: a checkpoint does not come back as it was written; check the disk.")
     travel = Path(config.train.out) / "travel"
-    save_travel(travel, config, state, frozen.landmark_net, center, {})
+    save_travel(travel, config, state, frozen.landmark_net, center, {}, autoencoder=frozen.autoencoder)
     load_travel(travel, config, state)
 
 
@@ -154,5 +152,5 @@ def _equal(left: Any, right: Any) -> bool:
 
 
 def _megabytes(folder: Path) -> str:
-    sizes = [path.stat().st_size for path in folder.iterdir()]
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
     return f"{len(sizes)} files, {sum(sizes) / 1e6:.1f} MB, the largest {max(sizes) / 1e6:.1f} MB"

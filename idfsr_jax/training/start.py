@@ -11,6 +11,7 @@ from idfsr_jax.config import Config
 from idfsr_jax.errors import BadConfig
 from idfsr_jax.models.denoiser import init_denoiser
 from idfsr_jax.models.id_encoder import DLIB_NAME
+from idfsr_jax.models.latent import Autoencoder, require_autoencoder
 from idfsr_jax.training.distributed import wait_for_all
 from idfsr_jax.training.folder import save_landmark_net
 from idfsr_jax.training.randomness import step_key
@@ -24,16 +25,20 @@ def initial_state(config: Config) -> TrainState:
     return create_state(params, make_optimizer(config.train))
 
 
-def started_from(config: Config, encoder: str = DLIB_NAME) -> tuple[TrainState, Any]:
+def started_from(
+    config: Config, encoder: str = DLIB_NAME, autoencoder: Autoencoder | None = None
+) -> tuple[TrainState, Any]:
     """The state at step 0 with the weights of the model folder `train.start_from`, and that model's LandmarkNet.
 
     Args:
       config: the run.
       encoder: name of the ID encoder whose identities it will see.
+      autoencoder: of the latents that it will see, if it does.
 
     Raises:
       BadWeights: there is no model, or it is damaged.
-      BadConfig: it is another network, or knows the identities of another encoder.
+      BadConfig: it is another network, or knows the identities of another encoder or the latents of another
+        autoencoder.
     """
     folder = config.train.start_from
     model = load_model(Path(folder))
@@ -42,6 +47,7 @@ def started_from(config: Config, encoder: str = DLIB_NAME) -> tuple[TrainState, 
         raise BadConfig(f"train.start_from={folder}: is another network than this config.model.")
     if model.encoder != encoder:
         raise BadConfig(f"train.start_from={folder}: was trained with the ID encoder {model.encoder}, not {encoder}.")
+    require_autoencoder(model.autoencoder, autoencoder, f"train.start_from={folder}")
     if model.config.landmarks.channels != config.landmarks.channels:
         raise BadConfig(f"train.start_from={folder}: has another LandmarkNet than this config.landmarks.")
     return create_state(jax.tree.map(jnp.array, model.denoiser), make_optimizer(config.train)), model.landmark_net

@@ -17,6 +17,7 @@ from idfsr_jax.models.condition import Condition, drop, make_condition
 from idfsr_jax.models.denoiser import Denoiser
 from idfsr_jax.models.id_encoder import identity_of, unit_identity
 from idfsr_jax.models.landmark_net import estimate_landmarks
+from idfsr_jax.models.latent import Autoencoder, encode_example, to_pixels
 from idfsr_jax.models.resample import smoothed
 from idfsr_jax.pictures import to_float
 from idfsr_jax.training.mesh import microbatches
@@ -32,11 +33,13 @@ class Frozen:
       landmark_net: parameters of LandmarkNet.
       encoder: parameters of the ID encoder, or None where the identity loss is off.
       center: mean raw descriptor of the training people, [D].
+      autoencoder: of the latents that are diffused, or None where pixels are.
     """
 
     landmark_net: Any
     encoder: Any
     center: Float[Array, " d"]
+    autoencoder: Autoencoder | None = None
 
 
 def condition_of(
@@ -91,17 +94,15 @@ class Examples:
 
     Attributes:
       x0: the targets in [-1, 1].
-      x_t: the same, noised.
-      noise: what they were noised with.
+      noise: what they, or their latents, are noised with.
       log_snr: noise level of each.
-      condition: of each.
+      condition: of each, in pixels.
       descriptor: raw, of each target.
       landmarks: of each target, unit coordinates.
     """
 
     x0: Float[Array, "b s s 3"]
-    x_t: Float[Array, "b s s 3"]
-    noise: Float[Array, "b s s 3"]
+    noise: Float[Array, "b side side c"]
     log_snr: Float[Array, " b"]
     condition: Condition
     descriptor: Float[Array, "b d"]
@@ -109,31 +110,34 @@ class Examples:
 
 
 def draw_examples(batch: Mapping[str, Array], frozen: Frozen, config: Config, key: PRNGKeyArray) -> Examples:
-    """Degrades and noises a batch.
+    """Degrades a batch, and draws its noise.
 
     Always the whole batch, in whatever parts its loss is computed: who is given which noise must not depend on them.
     """
     condition_key, time_key, noise_key, drop_key = jax.random.split(key, 4)
     x0, condition = condition_of(batch, frozen, config, condition_key)
     condition = drop(condition, drop_key, config.diffusion.condition_dropout)
-    log_snr = draw_log_snr(time_key, x0.shape[0], x0.shape[1], config.diffusion)
-    noise = jax.random.normal(noise_key, x0.shape)
-    x_t = q_sample(x0, noise, log_snr)
-    return Examples(x0, x_t, noise, log_snr, condition, batch["target_embedding"], batch["target_landmarks"])
+    side = config.model.diffused_side(x0.shape[1])
+    log_snr = draw_log_snr(time_key, x0.shape[0], side, config.diffusion)
+    noise = jax.random.normal(noise_key, (x0.shape[0], side, side, config.model.diffused_channels))
+    return Examples(x0, noise, log_snr, condition, batch["target_embedding"], batch["target_landmarks"])
 
 
 def examples_loss(
     params: Any, examples: Examples, frozen: Frozen, config: Config
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """The training loss of some examples, with its parts."""
-    x0, x_t, log_snr = examples.x0, examples.x_t, examples.log_snr
-    v = Denoiser(config.model).apply({"params": params}, x_t, log_snr, examples.condition)
+    log_snr = examples.log_snr
+    x0, condition = encode_example(examples.x0, examples.condition, config.model.mask, frozen.autoencoder)
+    x_t = q_sample(x0, examples.noise, log_snr)
+    v = Denoiser(config.model).apply({"params": params}, x_t, log_snr, condition)
     loss = v_loss(v, x0, examples.noise, log_snr, config.diffusion.min_snr_gamma).mean()
     parts = {"v_loss": loss}
     if config.train.identity_loss > 0:
         # Evenly spread noise levels are ordered within the batch, so a stride takes a fair share of them.
         part = lambda z: z[:: config.train.identity_every]  # noqa: E731
-        estimate = jnp.clip(x0_from_v(part(x_t), part(v), part(log_snr)), -1.0, 1.0)
+        estimate = to_pixels(x0_from_v(part(x_t), part(v), part(log_snr)), frozen.autoencoder)
+        estimate = jnp.clip(estimate, -1.0, 1.0)
         if config.train.identity_smoothing:
             estimate = smoothed(estimate)
         truth = unit_identity(part(examples.descriptor), frozen.center)

@@ -23,6 +23,7 @@ from jaxtyping import Float
 from idfsr_jax.config import Config
 from idfsr_jax.errors import BadConfig, BadWeights
 from idfsr_jax.models.id_encoder import DLIB_NAME
+from idfsr_jax.models.latent import Autoencoder, require_autoencoder
 from idfsr_jax.training.state import TrainState
 from idfsr_jax.weights import load_model, load_tree, read_description, save_model, save_tree
 
@@ -37,6 +38,7 @@ def save_travel(
     center: Float[np.ndarray, " d"],
     facts: Mapping[str, Any],
     encoder: str = DLIB_NAME,
+    autoencoder: Autoencoder | None = None,
 ) -> None:
     """Writes the folder anew; at every moment it, or `FOLDER.old`, is whole.
 
@@ -48,6 +50,7 @@ def save_travel(
       center: mean raw descriptor of the training people.
       facts: to be recorded.
       encoder: name of the ID encoder.
+      autoencoder: of the latents that are diffused, if they are; in full precision.
     """
     fresh, old = (folder.with_name(f"{folder.name}.{name}") for name in ("new", "old"))
     shutil.rmtree(fresh, ignore_errors=True)
@@ -55,7 +58,18 @@ def save_travel(
     digest = save_tree(fresh / _RESUME, moments)
     facts = {**facts, "resume_sha256": digest}
     steps = int(state.step)
-    save_model(fresh, config, state.ema, landmark_net, center, steps, dtype="bfloat16", facts=facts, encoder=encoder)
+    save_model(
+        fresh,
+        config,
+        state.ema,
+        landmark_net,
+        center,
+        steps,
+        dtype="bfloat16",
+        facts=facts,
+        encoder=encoder,
+        autoencoder=autoencoder,
+    )
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         os.rename(folder, old)
@@ -63,20 +77,23 @@ def save_travel(
     shutil.rmtree(old, ignore_errors=True)
 
 
-def load_travel(folder: Path, config: Config, like: TrainState) -> tuple[TrainState, Any]:
+def load_travel(
+    folder: Path, config: Config, like: TrainState, autoencoder: Autoencoder | None = None
+) -> tuple[TrainState, Any]:
     """Reads what `save_travel` wrote.
 
     Args:
       folder: the folder.
       config: of the run that is to go on; its network must be the same.
       like: a state of the run, for its structure.
+      autoencoder: of the run.
 
     Returns:
       The state, and the parameters of LandmarkNet.
 
     Raises:
       BadWeights: it is missing or damaged.
-      BadConfig: it holds another network.
+      BadConfig: it holds another network, or knows the latents of another autoencoder.
     """
     model = load_model(folder)
     digest = read_description(folder).get("facts", {}).get("resume_sha256")
@@ -85,6 +102,7 @@ def load_travel(folder: Path, config: Config, like: TrainState) -> tuple[TrainSt
     for section in ("model", "landmarks"):
         if getattr(model.config, section) != getattr(config, section):
             raise BadConfig(f"{folder}: its config.{section} is another one; use the configuration that it came from.")
+    require_autoencoder(model.autoencoder, autoencoder, str(folder))
     second = unfactored(load_tree(folder / _RESUME, digest), like.params)
     params = jax.tree.map(jnp.asarray, model.denoiser)
     step = jnp.asarray(model.steps, jnp.int32)

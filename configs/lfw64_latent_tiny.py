@@ -1,0 +1,43 @@
+"""64 px on LFW in latents, as small as it can be: whether the latent path works, in some minutes on two cores.
+
+Latents of 16 x 16 with 4 channels, from an autoencoder that is trained first, on the same pictures:
+
+Latents  python -m idfsr_jax.training.autoencoder configs/lfw64_latent_tiny.py \
+             --channels 16 32 32 --batch 6 --steps 250 --learning-rate 2e-3
+Train    python train.py configs/lfw64_latent_tiny.py
+Use      idfsr fit --photos ANN --out ann.safetensors --weights runs/lfw64_latent_tiny/model
+         idfsr restore small.png --photos ANN --identity ann.safetensors --out out.png \
+             --weights runs/lfw64_latent_tiny/model
+
+LandmarkNet is lfw64.py's: copy `landmark_net.*` of that run into `runs/lfw64_latent_tiny` before training, or it is
+trained here again, for longer than all the rest. The pictures are poor, as neither network has seen much:
+docs/latents.md says what came of it.
+"""
+
+from idfsr_jax.config import Config, DataConfig, FitConfig, ModelConfig, SampleConfig, TrainConfig
+
+config = Config(
+    name="lfw64_latent_tiny",
+    data=DataConfig(dataset="data/lfw", size=64),
+    model=ModelConfig(
+        autoencoder="runs/lfw64_latent_tiny_autoencoder",
+        latent_channels=4,
+        latent_reduction=4,
+        patch=1,
+        channels=(64, 96, 128),
+        blocks=(1, 1, 1),
+        prior_std=0.7,  # measured on val: the latents of a paste are 0.66 off those of the truth
+    ),
+    train=TrainConfig(
+        out="runs/lfw64_latent_tiny",
+        steps=300,
+        batch=8,
+        learning_rate=1e-3,
+        warmup_steps=50,
+        log_every=5,
+        checkpoint_every=100,
+    ),
+    # With this little training the model's own distribution is mostly noise: cooler is better, by a decibel on val.
+    sample=SampleConfig(steps=8, temperature=0.5),
+    fit=FitConfig(steps=25, learning_rate=3e-3),
+)
