@@ -50,9 +50,9 @@ def abstract_frozen(config: Config) -> dict[str, Any]:
 
 
 def abstract_autoencoder(config: ModelConfig) -> Autoencoder | None:
-    """Shapes of an autoencoder of the configured latents, with Stable Diffusion's widths; None where pixels are diffused.
+    """Shapes of an autoencoder of the configured latents; None where pixels are diffused.
 
-    A plan asks for no file, so that the real one is not looked at.
+    A plan asks for no file, so that it is taken to have Stable Diffusion's widths.
     """
     if not config.autoencoder:
         return None
