@@ -200,7 +200,7 @@ def test_readme_names_every_command_and_all_documents_only_real_options(capsys, 
     shown += [line.split() for path in documents for line in commands_of(path) if line.startswith("idfsr ")]
     for words in shown:
         # The documents also speak of configs that are the reader's.
-        config = words[2] if (ROOT / words[2]).is_file() else "configs/lfw64.py"
+        config = next((word for word in words[2:3] if (ROOT / word).is_file()), "configs/lfw64.py")
         configured = [words[1], config] if words[1] in ("train", "evaluate", "plan") else [words[1]]
         known = set(re.findall(r"--[\w.-]+", _help_of(configured, capsys)))
         assert {word.split("=")[0] for word in words if word.startswith("--")} <= known, words
