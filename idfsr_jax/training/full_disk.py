@@ -36,12 +36,13 @@ def full_disk_explained(out: Path) -> Iterator[None]:
         yield
     except Exception as error:
         if not is_full_disk(error):
+            logger.removeFilter(_tells_no_full_disk)
             raise
+        # The filter stays: threads that were saving meet the full disk while the process ends.
         raise FullDisk(
             f"{out}: the disk is full; make room and give the same command again, which goes on where it was saved."
         ) from error
-    finally:
-        logger.removeFilter(_tells_no_full_disk)
+    logger.removeFilter(_tells_no_full_disk)
 
 
 def is_full_disk(error: BaseException | None) -> bool:

@@ -6,6 +6,16 @@ import pytest
 
 from idfsr_jax.training.full_disk import FullDisk, close_event_writer, full_disk_explained, is_full_disk
 
+
+@pytest.fixture(autouse=True)
+def logger():
+    """Orbax's, as it was before each test."""
+    logger = logging.getLogger("absl")
+    before = list(logger.filters)
+    yield logger
+    logger.filters[:] = before
+
+
 FULL = Path("/dev/full")  # where every write fails as on a full disk
 needs_full = pytest.mark.skipif(not FULL.exists(), reason="only Linux has /dev/full")
 
@@ -34,8 +44,7 @@ def test_other_errors_pass(tmp_path):
     assert not is_full_disk(PermissionError(13, "Permission denied"))
 
 
-def test_only_the_tracebacks_of_a_full_disk_are_not_logged(tmp_path, caplog):
-    logger = logging.getLogger("absl")
+def test_only_the_tracebacks_of_a_full_disk_are_not_logged(tmp_path, caplog, logger):
     with full_disk_explained(tmp_path), caplog.at_level(logging.ERROR, "absl"):
         for error in (OSError(28, "No space left on device"), OSError(5, "Input/output error")):
             try:
@@ -44,6 +53,9 @@ def test_only_the_tracebacks_of_a_full_disk_are_not_logged(tmp_path, caplog):
                 logger.exception("a thread failed with %s", error)
     assert [record.getMessage() for record in caplog.records] == ["a thread failed with [Errno 5] Input/output error"]
     assert not logger.filters
+    with pytest.raises(FullDisk), full_disk_explained(tmp_path):
+        raise OSError(28, "No space left on device")
+    assert logger.filters  # a thread may still be saving
 
 
 def test_event_files_are_closed_on_a_full_disk_without_a_word(tmp_path):
