@@ -53,8 +53,7 @@ def main() -> int:
         whole, broken = folder / "whole", folder / "broken"
         began = time.monotonic()
         _demand_success(start(config, whole, environment))
-        # Uniform over all that a run of a few hundred steps does: to start, to read, to compile, to train, to save.
-        span = 0.0
+        span = 0.0  # the longest time that a start took, to read and to compile among it
         killed: dict[str, int] = {}
         for number in range(options.times):
             seconds, phase = _kill(config, broken, environment, rng, span)
@@ -76,7 +75,7 @@ def main() -> int:
 def _kill(
     config: Path, out: Path, environment: dict[str, str], rng: np.random.Generator, span: float
 ) -> tuple[float, str]:
-    """Starts a run and kills it at a random moment: of two out of three, in its steps; else at any.
+    """Starts a run and kills it: two times out of three in the first steps, which save too, else while it starts.
 
     Returns:
       Seconds until its first new step, or 0 where it did not come so far; and what it was doing.

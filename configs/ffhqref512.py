@@ -4,9 +4,8 @@ The network and its cost are those of celebahq512_latent.py, whose note says wha
 
 Data     FFHQ-Ref (Hsiao et al. 2024, "ReF-LDM"): 20,405 of FFHQ's 70,000 photographs (1024 px; CC BY-NC-SA 4.0, each
          photograph under a licence of its own), with a list of others of the same person for each, as ArcFace tells
-         people apart. Photographs that list one another, directly or by way of others, are one identity: put them
-         into a folder for each, write the identities of its train, val and test into lists, and
-             idfsr prepare --photos ffhqref/images --splits ffhqref --out data/ffhqref
+         people apart. Photographs that list one another, directly or by way of others, are one identity:
+             idfsr prepare --photos images1024x1024 --lists reference_mapping/*.csv --out data/ffhqref
 Latents  As for celebahq512_latent.py
 Train    python train.py configs/ffhqref512.py
 Judge    python evaluate.py configs/ffhqref512.py

@@ -2,11 +2,10 @@
 
 import functools
 import html
-import re
 import secrets
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
@@ -26,7 +25,7 @@ from idfsr_jax.app.session import (
     write_result,
 )
 from idfsr_jax.app.visitors import Visit, VisitorGone, Visitors
-from idfsr_jax.app.wording import on_the_page
+from idfsr_jax.app.wording import on_the_page, said
 from idfsr_jax.arguments import MAX_SEED
 from idfsr_jax.errors import InputError
 from idfsr_jax.face import write_image
@@ -64,7 +63,7 @@ def answers(place: int | None, count: int = 0) -> Callable[[Callable[Concatenate
                 sentence = _OUR_FAULT
             if place is None:
                 raise gr.Error(html.escape(sentence), duration=12, title="Please look again", print_exception=False)
-            return [_said("bad", [sentence]) if each == place else gr.skip() for each in range(count)]
+            return [said("bad", [sentence]) if each == place else gr.skip() for each in range(count)]
 
         return wrapped
 
@@ -144,7 +143,7 @@ class Desk:
             return self._restore(visit, here, wishes, face=face_at(question, x, y))
         visit.clicks = [*visit.clicks, (x, y)][-2:]
         if len(visit.clicks) == 1:
-            return ["", *_nothing(_said("ask", ["Now click the middle of the other eye."]), gr.skip())]
+            return ["", *_nothing(said("ask", ["Now click the middle of the other eye."]), gr.skip())]
         clicks, visit.clicks = visit.clicks, []
         return self._restore(visit, here, wishes, eyes=eyes_at(question, clicks))
 
@@ -170,7 +169,11 @@ class Desk:
 
     def _restore(self, visit: Visit, here: Callable[[], None], wishes: Wishes, **where: Any) -> list[Any]:
         here()
-        found = restore_picture(self.restorer, visit.person, visit.picture, wishes, **where)
+        try:
+            found = restore_picture(self.restorer, visit.person, visit.picture, wishes, **where)
+        except InputError as error:
+            # What was clicked on names no file by which the sentence could be cleared of the server's paths.
+            raise InputError(on_the_page(str(error), [visit.picture] if visit.picture else [])) from error
         here()
         if isinstance(found, Question):
             visit.question = found
@@ -207,7 +210,7 @@ def _learnt(person: Person) -> str:
     told = f"Learnt from {used} photograph{'s' if used > 1 else ''}."
     report = f"<details><summary>What became of each photograph</summary><ul>{rows}</ul></details>"
     refused = [f"{name}: {why}." for name, state, why in person.photographs if state != "used"]
-    return _said("good", [told]) + _said("warn", [*person.warnings, *refused]) + report
+    return said("good", [told]) + said("warn", [*person.warnings, *refused]) + report
 
 
 def _asked(visit: Visit, question: Question) -> list[Any]:
@@ -216,7 +219,7 @@ def _asked(visit: Visit, question: Question) -> list[Any]:
     # A browser shows what it has of a name that it knows.
     path = visit.folder / f"question-{secrets.token_hex(4)}.png"
     write_image(path, question.image, {"Description": "Faces that idfsr-jax found; nothing in it is synthesised."})
-    return [_said("ask", [question.sentence]), gr.update(value=str(path), visible=True)]
+    return [said("ask", [question.sentence]), gr.update(value=str(path), visible=True)]
 
 
 def _nothing(ask: Any = "", chooser: Any = None) -> list[Any]:
@@ -233,21 +236,9 @@ def _shown(result: Result) -> list[Any]:
     return [
         gr.update(visible=False),
         gr.update(value=(str(result.before), str(result.after[0])), visible=True),
-        _said("warn", result.notes) + _said("info", [_SEVERAL] if several else []),
+        said("warn", result.notes) + said("info", [_SEVERAL] if several else []),
         gr.update(value=str(result.pictures[0]), visible=True),
         gr.update(value=captions if several else None, visible=several),
         gr.update(value=str(result.spread) if result.spread else None, visible=several),
         gr.update(visible=True),
     ]
-
-
-def _said(kind: str, sentences: Sequence[str]) -> str:
-    if not sentences:
-        return ""
-    lines = "".join(f"<p>{html.escape(_capital(sentence))}</p>" for sentence in sentences)
-    return f'<div class="said {kind}" role="status">{lines}</div>'
-
-
-def _capital(sentence: str) -> str:
-    """With a capital at its head, but for the name of a file, which stays as it is."""
-    return sentence if re.match(r"[^:]*\.\w{1,5}: ", sentence) else sentence[:1].upper() + sentence[1:]

@@ -5,7 +5,7 @@ browser has a secret in a cookie; uploads, results and sessions belong to the se
 """
 
 import re
-from collections.abc import MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
@@ -60,12 +60,14 @@ class Guard:
       visitors: of the page.
       hosts: names under which the page may be asked for; None for any.
       max_upload: bytes of one upload, of all its files together.
+      is_allowed: whether the values of a request's cookies include one that a login gave; by default all may enter.
     """
 
     app: Application
     visitors: Visitors
     hosts: frozenset[str] | None
     max_upload: int
+    is_allowed: Callable[[Mapping[str, str]], bool] = lambda cookies: True
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answers a request, or has it answered."""
@@ -73,10 +75,13 @@ class Guard:
             await self.app(scope, receive, send)
         if scope["type"] != "http":
             return
-        secret = _cookie(scope)
+        cookies = _cookies(scope)
+        secret, allowed = cookies.get(COOKIE), self.is_allowed(cookies)
         try:
             self._require_host(scope)
             if own := _OWN.fullmatch(scope["path"]):
+                if not allowed:
+                    raise Refusal(HTTPStatus.UNAUTHORIZED, "Log in first.")
                 if secret is None or not self.visitors.knows(secret):
                     raise Refusal(HTTPStatus.FORBIDDEN, "This page is too old; reload it.")
                 await self._own(
@@ -84,7 +89,7 @@ class Guard:
                 )
             elif _OPEN.fullmatch(scope["path"]):
                 headers = {}
-                if scope["path"] == "/" and not self.visitors.knows(secret):
+                if scope["path"] == "/" and allowed and not self.visitors.knows(secret):
                     secure = "; Secure" if scope["scheme"] == "https" else ""
                     headers["set-cookie"] = f"{COOKIE}={self.visitors.admit()}; Path=/; HttpOnly; SameSite=Lax{secure}"
                 await self.app(scope, receive, _with_headers(send, headers))
@@ -121,7 +126,8 @@ class Guard:
     async def _upload(self, secret: str, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         length = _header(scope, b"content-length")
         size = int(length) if length.isdecimal() else None
-        if size is None:
+        # Where both are given, the body is what comes in chunks, however long.
+        if size is None or _header(scope, b"transfer-encoding"):
             raise Refusal(HTTPStatus.LENGTH_REQUIRED, "An upload has to say how long it is.")
         if size > self.max_upload:
             megabytes = self.max_upload // 1_000_000
@@ -182,12 +188,11 @@ def _header(scope: MutableMapping[str, Any], name: bytes) -> str:
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
 
 
-def _cookie(scope: MutableMapping[str, Any]) -> str | None:
+def _cookies(scope: MutableMapping[str, Any]) -> dict[str, str]:
     try:
-        cookies = SimpleCookie(_header(scope, b"cookie"))
+        return {name: morsel.value for name, morsel in SimpleCookie(_header(scope, b"cookie")).items()}
     except CookieError:
-        return None
-    return cookies[COOKIE].value if COOKIE in cookies else None
+        return {}
 
 
 def _with_headers(send: Send, headers: dict[str, str]) -> Send:

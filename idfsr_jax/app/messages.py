@@ -81,9 +81,9 @@ def paths_in(value: Any) -> Iterator[str]:
         if isinstance(value, dict):
             if isinstance(value.get("path"), str):
                 yield value["path"]
-            pending += value.values()
+            pending += reversed(value.values())
         elif isinstance(value, list):
-            pending += value
+            pending += reversed(value)
 
 
 def uploaded(answer: bytes) -> list[Path]:

@@ -9,7 +9,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -121,7 +121,13 @@ def application(restorer: Any, visitors: Visitors, service: Service) -> Guard:
         css=stylesheet(),
     )
     most = min(MAX_PHOTOGRAPHS, 10) * service.max_upload_mb * 1_000_000
-    return Guard(app, visitors, None if service.logins else LOOPBACK_NAMES, max_upload=most)
+    guard = Guard(app, visitors, None if service.logins else LOOPBACK_NAMES, max_upload=most)
+    if not service.logins:
+        return guard
+    inner = next(route.app for route in app.routes if isinstance(getattr(route, "app", None), gradio.routes.App))
+    # Gradio keeps the tokens that it gave, and asks for them in few of its routes.
+    names = (f"access-token-{inner.cookie_id}", f"access-token-unsecure-{inner.cookie_id}")
+    return replace(guard, is_allowed=lambda cookies: any(cookies.get(name) in inner.tokens for name in names))
 
 
 def _door(logins: Mapping[str, str]) -> Any:

@@ -15,6 +15,10 @@ from idfsr_jax.app.session import Question, Result
 from idfsr_jax.errors import InputError
 
 _SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_MOST_PAGES = 16
+"""Of one visitor at a time."""
+_BROKEN_OFF = 600.0
+"""Seconds after which an upload that grows no more was broken off."""
 
 
 class VisitorGone(Exception):
@@ -33,7 +37,8 @@ class Visit:
       clicks: into the question's picture, so far.
       result: of the last restoration.
       claimed: uploads that the page has made use of.
-      closed: when its connection ended, in seconds; None while it lasts.
+      connections: that the page holds now.
+      closed: when the last of them ended, in seconds; None while there is one, or none has begun.
     """
 
     folder: Path
@@ -43,6 +48,7 @@ class Visit:
     clicks: list[tuple[float, float]] = field(default_factory=list)
     result: Result | None = None
     claimed: set[Path] = field(default_factory=set)
+    connections: int = 0
     closed: float | None = None
 
     def room(self) -> Path:
@@ -101,7 +107,8 @@ class Visitors:
         with self._lock:
             self.sweep()
             while len(self._visitors) >= self._most:
-                self.forget(min(self._visitors, key=lambda secret: self._visitors[secret].seen))
+                # Whoever has opened no page loses nothing.
+                self.forget(min(self._visitors.items(), key=lambda item: (bool(item[1].visits), item[1].seen))[0])
             secret = secrets.token_urlsafe(32)
             self._visitors[secret] = _Visitor(self._clock())
             return secret
@@ -115,13 +122,19 @@ class Visitors:
             return visitor is not None
 
     def bind(self, secret: str, session: str) -> bool:
-        """Takes a page's session for a visitor's; False where it is another's, or no session's name."""
+        """Takes a page's session for a visitor's; False where it is another's, no session's name, or one too many."""
         with self._lock:
             if secret not in self._visitors or not _SESSION.fullmatch(session):
                 return False
             if any(session in visitor.visits for key, visitor in self._visitors.items() if key != secret):
                 return False
-            self.visit(secret, session)
+            visits = self._visitors[secret].visits
+            if session not in visits and len(visits) >= _MOST_PAGES:
+                return False
+            visit = self.visit(secret, session)
+            if visit.closed is not None:
+                # Whoever still asks is still there, though the connection may have been lost.
+                visit.closed = self._clock()
             return True
 
     def visit(self, secret: str, session: str) -> Visit:
@@ -148,13 +161,18 @@ class Visitors:
     def connect(self, secret: str, session: str) -> None:
         """A page's connection has begun."""
         with self._lock:
-            self.visit(secret, session).closed = None
+            visit = self.visit(secret, session)
+            visit.connections += 1
+            visit.closed = None
 
     def hang_up(self, secret: str, session: str) -> None:
-        """A page's connection has ended; it is forgotten soon unless it comes back."""
+        """A page's connection has ended; with its last one it is forgotten soon, unless it comes back or asks."""
         with self._lock:
             if self.is_here(secret, session):
-                self._visitors[secret].visits[session].closed = self._clock()
+                visit = self._visitors[secret].visits[session]
+                visit.connections = max(visit.connections - 1, 0)
+                if not visit.connections:
+                    visit.closed = self._clock()
 
     def leave(self, secret: str, session: str) -> None:
         """A page's files go, with the uploads that no other page of the visitor uses; with the last page all do."""
@@ -185,6 +203,12 @@ class Visitors:
                         self.leave(secret, session)
                 if visitor.seen < now - self._keep:
                     self.forget(secret)
+            # What an upload left that was broken off, and so is nobody's.
+            for path in self.root.iterdir():
+                with contextlib.suppress(OSError):
+                    unfinished = path.is_file() and not path.name.startswith(".")
+                    if unfinished and path.stat().st_mtime < time.time() - _BROKEN_OFF:
+                        path.unlink()
 
     def reserve(self, secret: str, size: int) -> None:
         """Sets bytes of a visitor's quota aside for an upload that begins.

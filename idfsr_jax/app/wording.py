@@ -1,6 +1,8 @@
 """Sentences of the package in the words of the page, which has buttons where the command has options."""
 
-from collections.abc import Iterable
+import html
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 _ON_THE_PAGE = (
@@ -35,3 +37,21 @@ def on_the_page(sentence: str, files: Iterable[Path] = ()) -> str:
     if _REDUCE_FIRST in sentence:
         sentence = sentence[: sentence.index(_REDUCE_FIRST)] + "."
     return sentence
+
+
+def said(kind: str, sentences: Sequence[str]) -> str:
+    """Sentences as a box of the page's, HTML; nothing if there are none.
+
+    Args:
+      kind: of the box, a class of the stylesheet.
+      sentences: plain text.
+    """
+    if not sentences:
+        return ""
+    lines = "".join(f"<p>{html.escape(_capital(sentence))}</p>" for sentence in sentences)
+    return f'<div class="said {kind}" role="status">{lines}</div>'
+
+
+def _capital(sentence: str) -> str:
+    """With a capital at its head, but for the name of a file, which stays as it is."""
+    return sentence if re.match(r"[^:]*\.\w{1,5}: ", sentence) else sentence[:1].upper() + sentence[1:]

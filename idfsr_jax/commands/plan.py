@@ -61,6 +61,8 @@ def run_plan(config: Config, options: PlanOptions) -> int:
     require_between(1, options.devices, fsdp=options.fsdp)
     if not 0 < options.share <= 1:
         raise InputError(f"--share {options.share:g}: give a part of the peak, above 0 and up to 1.")
+    if options.json is not None and options.json.is_dir():
+        raise InputError(f"--json {options.json}: is a folder; give the name of a file.")
     if options.json is not None:
         require_writable(options.json.parent)
     # The number of devices is the command line's, whatever groups the config would make of them.

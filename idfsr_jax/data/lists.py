@@ -49,7 +49,7 @@ def list_by_references(photos: Path, lists: Sequence[Path]) -> Listing:
       InputError: a table is not of this kind, two name the same photograph, or none of the photographs is there.
     """
     members: list[tuple[str, str, str]] = []
-    split_of: dict[str, tuple[str, Path]] = {}
+    table_of: dict[str, Path] = {}
     for table in lists:
         split = table.name.split("_")[0]
         if split not in SPLIT_NAMES:
@@ -57,9 +57,9 @@ def list_by_references(photos: Path, lists: Sequence[Path]) -> Listing:
         for person in _linked(_rows(table)):
             identity = Path(min(person)).stem
             for file in sorted(person):
-                earlier, where = split_of.setdefault(file, (split, table))
-                if earlier != split:
-                    raise InputError(f"{table}: {file} is in {where.name} too; keep each photograph in one split.")
+                where = table_of.setdefault(file, table)
+                if where != table:
+                    raise InputError(f"{table}: {file} is in {where.name} too; keep each photograph in one table.")
                 members.append((file, identity, split))
     if not members:
         raise InputError(f"{lists[0]}: names no photograph; give the tables of FFHQ-Ref's reference_mapping.")

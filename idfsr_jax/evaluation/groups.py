@@ -79,6 +79,8 @@ def table(
     for kind, of_photo in groups.items():
         for name in _THIRDS[kind]:
             chosen = [picture for picture in pictures if of_photo[picture["photo"]] == name]
+            if not chosen:
+                continue
             people = [picture["person"] for picture in chosen]
             facts = [summary([picture["metrics"].get(metric) for picture in chosen], people) for metric in metrics]
             cells = [f"{fact['mean']:.3f} [{fact['interval'][0]:.3f}, {fact['interval'][1]:.3f}]" for fact in facts]
@@ -109,6 +111,8 @@ def main(results: Path, dataset: Path, method: str = "fitted", scale: int = 16, 
     record = {photo: number for number, photo in enumerate(index.photos)}
     members = dict(zip(index.people, index.members, strict=True))
     people = {picture["person"] for picture in pictures}
+    if not people <= members.keys() or any(picture["photo"] not in record for picture in pictures):
+        raise InputError(f"{dataset}: lacks photographs of {results}; give the data set that it was made on.")
     angle = lambda number: skin_angle(resize_crop(images.read(number), _SIDE), index.landmarks[number])  # noqa: E731
     tones = {person: float(np.median([angle(int(number)) for number in members[person]])) for person in people}
     tone_of = thirds(tones, _THIRDS["skin"])

@@ -50,8 +50,11 @@ def restore(options: argparse.Namespace) -> None:
     if options.scale is not None and options.scale not in scales:
         raise ValueError(f"--scale {options.scale}: give one of {', '.join(map(str, scales))}.")
     person = load_person(options.person, manifest["model"])
-    with Image.open(options.picture) as opened:
-        picture = opened.convert("RGB")
+    try:
+        with Image.open(options.picture) as opened:
+            picture = opened.convert("RGB")
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{options.picture}: has too many pixels; give a crop of a head.") from error
     if picture.width != picture.height:
         raise ValueError(f"{options.picture}: is {picture.width} x {picture.height} px; give a square crop of a head.")
     sides = [size // options.scale] if options.scale is not None else [size // scale for scale in scales]
@@ -75,7 +78,8 @@ def restore(options: argparse.Namespace) -> None:
         np.uint32(options.seed),
     )
     said = PngInfo()
-    for name, text in (manifest["metadata"] | {"idfsr:seed": str(options.seed)}).items():
+    drawn = {"idfsr:seed": str(options.seed), "idfsr:identity": person["digest"]}
+    for name, text in (manifest["metadata"] | drawn).items():
         said.add_itxt(name, text)
     Image.fromarray(np.asarray(restored)[0]).save(options.out, format="PNG", pnginfo=said)
 
@@ -87,6 +91,8 @@ def load(folder: Path):
     from safetensors.numpy import load as load_safetensors
 
     manifest = json.loads((folder / "manifest.json").read_text())
+    if "sampler.jax" not in manifest["sha256"]:
+        raise ValueError(f"{folder}: holds no sampler for JAX; export it with --formats jax.")
     files = {name: checked(folder / name, manifest["sha256"][name]) for name in ("sampler.jax", "sampler.safetensors")}
     sampler = jax.jit(export.deserialize(bytearray(files["sampler.jax"])).call)
     return manifest, sampler, load_safetensors(files["sampler.safetensors"])
@@ -98,9 +104,11 @@ def load_person(path: Path, model: str):
 
     try:
         with safe_open(path, framework="np") as file:
-            if (file.metadata() or {}).get("model") != model:
+            said = file.metadata() or {}
+            if said.get("model") != model:
                 raise ValueError(f"{path}: was exported for another model; export it again with this one.")
-            return {name: file.get_tensor(name) for name in ("identity", "references", "landmarks")}
+            person = {name: file.get_tensor(name) for name in ("identity", "references", "landmarks")}
+            return person | {"digest": said.get("identity", "")}
     except SafetensorError as error:
         raise ValueError(f"{path}: is not a person that `idfsr export --identity` wrote.") from error
 

@@ -20,6 +20,7 @@ import optax
 import tyro
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from idfsr_jax.arguments import require_between
 from idfsr_jax.compile_cache import use_compile_cache
 from idfsr_jax.config import AutoencoderConfig, Config
 from idfsr_jax.config_checks import read_config
@@ -189,6 +190,8 @@ def train_autoencoder(
       out: Folder to write to, instead of the config's model.autoencoder.
       training: How.
     """
+    require_between(1, 10**9, steps=training.steps, batch=training.batch, log_every=training.log_every)
+    require_between(1, 16, layers=training.layers)
     run = read_config(config)
     place = out or Path(run.model.autoencoder)
     if out is None and not run.model.autoencoder:

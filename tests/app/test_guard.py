@@ -179,3 +179,32 @@ def test_uploads_are_capped(ask, inner, visitors):
 def test_every_file_of_a_message_is_found():
     message = {"data": [{"image": {"path": "a"}}, [{"path": "b", "x": {"path": "c"}}], {"path": 3}], "path": "d"}
     assert sorted(paths_in(message)) == ["a", "b", "c", "d"]
+
+
+def test_an_upload_in_chunks_is_refused_whatever_length_it_claims(ask, inner, visitors):
+    headers = [(b"content-length", b"1"), (b"transfer-encoding", b"chunked")]
+    assert ask("/gradio_api/upload", visitors.admit(), headers=headers)[0] == 411 and inner.asked == []
+
+
+def test_before_a_login_there_is_no_visitor(inner, visitors):
+    guard = Guard(inner, visitors, None, 1_000, is_allowed=lambda cookies: cookies.get("token") == "good")
+
+    def status(path, cookie):
+        scope = {"type": "http", "path": path, "query_string": b"", "scheme": "http"}
+        scope["headers"] = [(b"host", b"any"), (b"cookie", cookie.encode())]
+        sent = []
+
+        async def receive():
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message):
+            sent.append(message)
+
+        asyncio.run(guard(scope, receive, send))
+        return sent[0]["status"]
+
+    known = visitors.admit()
+    assert status("/", "a=b") == 200 and len(visitors) == 1
+    assert status("/gradio_api/heartbeat/page", f"{COOKIE}={known}") == 401
+    assert status("/", "token=good") == 200 and len(visitors) == 2
+    assert status("/gradio_api/heartbeat/page", f"{COOKIE}={known}; token=good") == 200

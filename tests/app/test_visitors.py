@@ -1,5 +1,8 @@
 """What belongs to whom, and that all of it goes."""
 
+import os
+import time
+
 import pytest
 
 from idfsr_jax.app.visitors import VisitorGone, Visitors
@@ -133,3 +136,46 @@ def test_a_new_result_takes_the_place_of_the_last(visitors):
     first = visit.room()
     visit.result = Result(first / "before.png", (), (), None)
     assert visit.room().is_dir() and not first.exists() and visit.result is None
+
+
+def test_strangers_who_open_no_page_push_out_nobody_who_has(visitors, clock):
+    anna = visitors.admit()
+    visitors.connect(anna, "page")
+    for clock.now in range(1, 40):
+        visitors.admit()
+    assert len(visitors) == 3 and visitors.is_here(anna, "page")
+
+
+def test_a_visitor_has_so_many_pages_and_no_more(visitors):
+    anna = visitors.admit()
+    assert all(visitors.bind(anna, f"page-{number}") for number in range(16))
+    assert not visitors.bind(anna, "one-more") and visitors.bind(anna, "page-3")
+    assert len(list(visitors.root.iterdir())) == 16
+
+
+def test_a_page_that_is_connected_twice_outlives_one_of_them(visitors, clock):
+    anna = visitors.admit()
+    visitors.connect(anna, "page")
+    visitors.connect(anna, "page")
+    visitors.hang_up(anna, "page")
+    clock.now = 200.0
+    visitors.sweep()
+    assert visitors.is_here(anna, "page")
+    visitors.hang_up(anna, "page")
+    # Whoever still asks is still there.
+    for clock.now in (300.0, 400.0, 500.0):
+        assert visitors.bind(anna, "page")
+        visitors.sweep()
+    assert visitors.is_here(anna, "page")
+    clock.now = 621.0
+    visitors.sweep()
+    assert not visitors.is_here(anna, "page")
+
+
+def test_uploads_that_were_broken_off_go(visitors):
+    left, growing = visitors.root / "tmp-left", visitors.root / "tmp-growing"
+    for path in (left, growing):
+        path.write_bytes(b"x")
+    os.utime(left, (time.time() - 700, time.time() - 700))
+    visitors.sweep()
+    assert not left.exists() and growing.exists()
