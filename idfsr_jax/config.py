@@ -88,6 +88,9 @@ class ModelConfig:
     `use_prior=False`."""
     use_prior: bool = True
     dtype: Literal["float32", "bfloat16"] = "float32"
+    remat: bool = False
+    """Computes each residual block anew on the way back instead of keeping what it made: less memory, a third more
+    arithmetic, the same numbers."""
     autoencoder: str = ""
     """Folder of an `AutoencoderKL` in diffusers' layout, whose latents are diffused; without one, pixels are. Training
     reads it, and every model folder holds a copy."""

@@ -63,7 +63,8 @@ class UNet(nn.Module):
         cfg = self.config
         dtype = jnp.dtype(cfg.dtype)
         embedding, tokens = Embedding(cfg, name="embedding")(log_snr, scale, identity)
-        block = lambda h, channels, name: ResidualBlock(channels, dtype, name=name)(h, embedding)  # noqa: E731
+        residual = nn.remat(ResidualBlock) if cfg.remat else ResidualBlock
+        block = lambda h, channels, name: residual(channels, dtype, name=name)(h, embedding)  # noqa: E731
 
         def attend(h: Float[Array, "b h w c"], name: str) -> Float[Array, "b h w c"]:
             if h.shape[1] > cfg.attention_at:

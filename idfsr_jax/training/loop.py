@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -69,6 +69,7 @@ def train_denoiser(
     deadline: float | None = None,
     saved: Callable[[int, TrainState], None] = lambda step, state: None,
     annotate: Callable[[dict[str, float]], dict[str, float]] = lambda values: {},
+    name_of: Callable[[int], str] = str,
 ) -> tuple[TrainState, int]:
     """Trains until `config.train.steps`, a time limit or a signal, from the newest checkpoint if there is one.
 
@@ -87,12 +88,13 @@ def train_denoiser(
       deadline: on `time.monotonic`'s clock, when to stop; `max_minutes` from now, if set, if None.
       saved: called with (step, state) after each checkpoint but those at a stop, by all processes.
       annotate: called with the values of a log line; what it returns is added to them.
+      name_of: of a record of the data set by its number, for complaints.
 
     Returns:
       The last state, and the number of the signal that stopped it, or 0.
 
     Raises:
-      NonFiniteLoss: with the step; nothing is saved.
+      NonFiniteLoss: with the step and the names of its records; nothing is saved.
     """
     train, mesh = config.train, make_mesh(config)
     make = partial(initial_state, config)
@@ -111,13 +113,14 @@ def train_denoiser(
         else:
             state = born_sharded(make, like)
         step, number = int(state.step), 0
-        window, agreed = _Window(step), largest_of_all()
+        window, agreed = _Window(step, name_of), largest_of_all()
         step_fn = compiled_together(step_fn, f"the step after {step} is compiled")
         with progress_bar("training", train.steps, step) as progress:
             while step < train.steps:
-                state, metrics = step_fn(state, global_batch(next(batches), mesh), frozen)
+                batch = next(batches)
+                state, metrics = step_fn(state, global_batch(batch, mesh), frozen)
                 step += 1
-                window.add(metrics)
+                window.add(metrics, batch)
                 number = agreed(stopped() or _TIME_IS_UP * (time.monotonic() > deadline))
                 stop = step == train.steps or number > 0
                 if stop or step % train.log_every == 0:
@@ -140,23 +143,27 @@ def train_denoiser(
 class _Window:
     """Metrics since the last log line; they stay on the device until then, so that no step waits for the host."""
 
-    def __init__(self, step: int) -> None:
+    def __init__(self, step: int, name_of: Callable[[int], str]) -> None:
         self.metrics: list[dict[str, jax.Array]] = []
-        self.step, self.began = step, time.monotonic()
+        self.records: list[Any] = []
+        self.step, self.began, self.name_of = step, time.monotonic(), name_of
 
-    def add(self, metrics: dict[str, jax.Array]) -> None:
+    def add(self, metrics: dict[str, jax.Array], batch: Any) -> None:
         self.metrics.append(metrics)
+        # Batches that are drawn on the device do not say which records they are of.
+        self.records.append(batch.get("record", ()) if isinstance(batch, Mapping) else ())
 
     def close(self, step: int, batch: int) -> dict[str, float]:
         fetched: list[dict[str, Any]] = jax.device_get(self.metrics)
         means = {name: float(np.mean([m[name] for m in fetched])) for name in fetched[0]}
         if not math.isfinite(means["loss"]):
             first = next(i for i, m in enumerate(fetched) if not np.isfinite(m["loss"]))
+            names = ", ".join(self.name_of(int(record)) for record in self.records[first])
             raise NonFiniteLoss(
-                f"The loss is {fetched[first]['loss']} at step {self.step + first + 1}; "
-                "lower train.learning_rate and start again from the last checkpoint."
+                f"The loss is {fetched[first]['loss']} at step {self.step + first + 1}{names and f', of {names}'}; "
+                "lower train.learning_rate, or leave out what is wrong, and start again from the last checkpoint."
             )
         now = time.monotonic()
         means["images_per_second"] = (step - self.step) * batch / max(now - self.began, 1e-9)
-        self.metrics, self.step, self.began = [], step, now
+        self.metrics, self.records, self.step, self.began = [], [], step, now
         return means

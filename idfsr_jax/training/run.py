@@ -67,9 +67,8 @@ def train(config: Config) -> int:
         )
         place = {"shard": jax.process_index(), "shards": jax.process_count()}
         batches = iter(training_examples(data, seed, config.train.batch, data.train_split, **place))
-        state, signal_number = train_denoiser(
-            config, frozen, batches, previewer(out, config, frozen, shown), start=start
-        )
+        preview, name_of = previewer(out, config, frozen, shown), index.photos.__getitem__
+        state, signal_number = train_denoiser(config, frozen, batches, preview, start=start, name_of=name_of)
         steps = int(state.step)
         averaged, facts = whole(state.ema), {"images_seen": steps * config.train.batch}
         if is_main():

@@ -26,6 +26,7 @@ def _fixed_fields(config: Config) -> list[str]:
     sections = ("data", "model", "diffusion", "landmarks")
     parts = [(section, getattr(config, section)) for section in sections]
     fields = [f"{section}.{field.name}" for section, part in parts for field in dataclasses.fields(part)]
+    fields.remove("model.remat")
     return [*fields, "train.start_from", "train.seed", "train.batch"]
 
 

@@ -145,3 +145,18 @@ def test_identity_and_reference_are_dropped_apart(conditions, face):
     kinds = {(bool(i), bool(r)) for i, r in zip(identity, reference, strict=True)}
     assert len(kinds) == 4
     assert abs(identity.mean() - 0.5) < 0.1 and abs(reference.mean() - 0.5) < 0.1
+
+
+def test_what_is_computed_anew_on_the_way_back_has_the_same_gradients(conditions, face, tiny_config, tiny_weights):
+    condition, level = conditions(face[0]), jnp.zeros(1)
+
+    def gradients(remat):
+        apply = Denoiser(replace(tiny_config.model, remat=remat)).apply
+        loss = lambda params: jnp.square(apply({"params": params}, face[0], level, condition)).sum()  # noqa: E731
+        return jax.jit(jax.grad(loss)).lower(tiny_weights[0]).compile()
+
+    kept, anew = gradients(False), gradients(True)
+    assert "checkpoint" in anew.as_text() and "checkpoint" not in kept.as_text()
+    both = (jax.tree.leaves(compiled(tiny_weights[0])) for compiled in (anew, kept))
+    for ours, theirs in zip(*both, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)

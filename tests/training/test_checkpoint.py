@@ -36,6 +36,7 @@ class SeededBatches:
             "embedding": descriptors,
             "target_embedding": descriptors,
             "scale": rng.integers(0, 2, 2).astype(np.int32),
+            "record": np.array([10 * self.given[-1], 10 * self.given[-1] + 1]),
         }
 
     def get_state(self) -> dict:
@@ -99,8 +100,8 @@ class _StopAfter:
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(tmp_path, tiny_config, frozen, face_crop):
     config = configured(tiny_config, tmp_path, log_every=2)
-    with pytest.raises(NonFiniteLoss, match="at step 4;"):
-        train_denoiser(config, frozen, SeededBatches(face_crop, poison=3))
+    with pytest.raises(NonFiniteLoss, match=r"at step 4, of photo 30, photo 31;"):
+        train_denoiser(config, frozen, SeededBatches(face_crop, poison=3), name_of=lambda record: f"photo {record}")
     kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit())
     assert kept == ["2"]
 
