@@ -3,6 +3,7 @@
 import os
 import time
 
+import numpy as np
 import pytest
 
 from idfsr_jax.app.visitors import VisitorGone, Visitors
@@ -141,7 +142,7 @@ def test_a_new_result_takes_the_place_of_the_last(visitors):
 def test_strangers_who_open_no_page_push_out_nobody_who_has(visitors, clock):
     anna = visitors.admit()
     visitors.connect(anna, "page")
-    for clock.now in range(1, 40):
+    for clock.now in np.arange(1.0, 40.0).tolist():
         visitors.admit()
     assert len(visitors) == 3 and visitors.is_here(anna, "page")
 
