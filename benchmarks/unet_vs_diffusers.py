@@ -1,13 +1,16 @@
 """The same UNet in JAX, of this package's blocks, and in PyTorch, by diffusers: forward, training step, sampling.
 
-python -m benchmarks.unet_vs_diffusers [--size 128] [--rounds 10] [--out FILE]
+python -m benchmarks.unet_vs_diffusers [--size 128] [--rounds 10] [--onnx] [--out FILE]
 
-The weights are diffusers' own, converted, and the outputs are compared first. Both are float32 and take turns.
+The weights are diffusers' own, converted, and the outputs are compared first. Both are float32 and take turns; with
+--onnx so does onnxruntime with our network, exported.
 """
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import jax
@@ -32,6 +35,7 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--compile", action="store_true", help="PyTorch's compiler for PyTorch's side")
+    parser.add_argument("--onnx", action="store_true", help="also our network in onnxruntime, on the CPU")
     parser.add_argument("--out", type=Path, help="JSON file")
     options = parser.parse_args()
     channels, layers, size = tuple(options.channels), options.layers, options.size
@@ -107,27 +111,66 @@ def main() -> int:
         return finished(x)
 
     ours_x, ours_target, opt_state = jnp.asarray(x), jnp.asarray(target), optimizer.init(params)
-    work = {
-        "forward": (lambda: jax.block_until_ready(forward(params, ours_x, clock)), torch_forward),
-        "training step": (lambda: jax.block_until_ready(step(params, opt_state, ours_x, ours_target)), torch_step),
-        f"{STEPS} sampling steps": (lambda: jax.block_until_ready(sample(params, ours_x)), torch_sample),
+    sampling = f"{STEPS} sampling steps"
+    work: dict[str, dict[str, Callable[[], object]]] = {
+        "forward": {
+            "ours": lambda: jax.block_until_ready(forward(params, ours_x, clock)),
+            "diffusers": torch_forward,
+        },
+        "training step": {
+            "ours": lambda: jax.block_until_ready(step(params, opt_state, ours_x, ours_target)),
+            "diffusers": torch_step,
+        },
+        sampling: {"ours": lambda: jax.block_until_ready(sample(params, ours_x)), "diffusers": torch_sample},
     }
+    if options.onnx:
+        run = onnx_session(lambda x, time: network.apply({"params": params}, x, time), x.shape)
+
+        def onnx_sample() -> np.ndarray:
+            now = x
+            for timestep, alpha, previous in zip(steps, alphas, [*alphas[1:], np.float32(1.0)], strict=True):
+                eps = run(now, np.full(len(now), timestep, np.float32))
+                clean = (now - np.sqrt(1 - alpha) * eps) / np.sqrt(alpha)
+                now = np.sqrt(previous) * clean + np.sqrt(1 - previous) * eps
+            return now
+
+        difference = max(difference, float(np.abs(run(x, np.asarray(clock)) - expected).max()))
+        work["forward"]["onnxruntime"] = lambda: run(x, np.asarray(clock))
+        work[sampling]["onnxruntime"] = onnx_sample
     flops = flops_of(lambda params, x: network.apply({"params": params}, x, clock), params, ours_x)
     rows, facts = [], []
-    for name, (ours, peer) in work.items():
+    for name, contestants in work.items():
         rounds = max(3, options.rounds // 4) if "sampling" in name else options.rounds
-        seconds = interleaved({"ours": ours, "diffusers": peer}, rounds)
+        seconds = interleaved(contestants, rounds)
         medians = {who: float(np.median(each)) for who, each in seconds.items()}
-        ratio = medians["ours"] / medians["diffusers"]
-        rows.append([name, milliseconds(seconds["ours"]), milliseconds(seconds["diffusers"]), f"{ratio:.2f}"])
-        facts.append({"what": name, **medians, "ratio": ratio})
+        for who in contestants:
+            ratio = medians[who] / medians["diffusers"]
+            rows.append([name, who, milliseconds(seconds[who]), f"{ratio:.2f}"])
+            facts.append({"what": name, "by": who, "seconds": medians[who], "ratio": ratio})
     count = sum(value.size for value in jax.tree.leaves(params))
     title = (
         f"UNet2DModel {channels}, {layers} layers, {size} px, batch {options.batch}: {count / 1e6:.1f} M parameters, "
         f"{flops / 1e9:.1f} GFLOP; largest difference of the outputs {difference:.1e}"
     )
-    publish(title, ["", "ours, ms", "diffusers, ms", "ratio"], rows, {"rows": facts, "gflop": flops / 1e9}, options.out)
+    publish(title, ["", "by", "ms", "times diffusers"], rows, {"rows": facts, "gflop": flops / 1e9}, options.out)
     return int(difference > 1e-3)
+
+
+def onnx_session(
+    network: Callable[[jax.Array, jax.Array], jax.Array], shape: tuple[int, ...]
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """A network of (x, time) as onnxruntime computes it, on as many threads as PyTorch has."""
+    import jax2onnx
+    import onnxruntime
+
+    shapes: Any = [shape, shape[:1]]
+    exported: Any = jax2onnx.to_onnx(network, shapes, model_name="unet", input_names=["x", "time"])
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = torch.get_num_threads()
+    # Threads that spin while they wait would take the others' turn from them.
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(exported.SerializeToString(), settings, providers=["CPUExecutionProvider"])
+    return lambda x, time: session.run(None, {"x": x, "time": time})[0]
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def save(
     notes: dict[str, Any] = {"position": iterator_state}
     if config is not None:
         notes["config"] = json.loads(json.dumps(dataclasses.asdict(config)))
-    record = notes | {"sha256": state_sha256(state, _summed(notes))}
+    record = notes | {"notes_sha256": _notes_sha256(notes), "sha256": state_sha256(state, _summed(notes))}
     items = ocp.args.Composite(state=ocp.args.StandardSave(state), iterator=ocp.args.JsonSave(record))
     manager.save(step, args=items)
 
@@ -100,6 +100,10 @@ def state_sha256(state: Any, notes: Any) -> str:
         digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {np.shape(leaf)}".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+def _notes_sha256(notes: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(notes, sort_keys=True).encode()).hexdigest()
 
 
 def _summed(notes: dict[str, Any]) -> Any:
@@ -163,7 +167,10 @@ def _no_asyncio_log() -> Iterator[None]:
 def _read(manager: ocp.CheckpointManager, step: int, like: Any, config: Config | None) -> tuple[Any, dict, str]:
     """State, notes and recorded sum of a checkpoint; whatever error damage brings about is passed on."""
     record = manager.restore(step, args=ocp.args.Composite(iterator=ocp.args.JsonRestore()))["iterator"]
-    notes = {name: value for name, value in record.items() if name != "sha256"}
+    notes = {name: value for name, value in record.items() if name not in ("notes_sha256", "sha256")}
+    # Before the notes are believed: with a damaged config this would be another run. Older checkpoints lack this sum.
+    if record.get("notes_sha256", _notes_sha256(notes)) != _notes_sha256(notes):
+        raise ValueError("the notes are damaged")
     # Before the arrays, which those of another network cannot be read into.
     if config is not None and "config" in notes:
         _demand_same_run(f"{manager.directory / str(step)}", notes["config"], config)

@@ -126,9 +126,22 @@ def _cut_every_file(folder) -> None:
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def _change_the_position(folder) -> None:
+def _rewrite_the_notes(folder, before: str, after: str) -> None:
     (path,) = [path for path in (folder / "iterator").rglob("*") if path.is_file() and "next" in path.read_text()]
-    path.write_text(path.read_text().replace('"next": 6', '"next": 7'))
+    assert path.read_text().count(before) == 1
+    path.write_text(path.read_text().replace(before, after))
+
+
+def _change_the_position(folder) -> None:
+    _rewrite_the_notes(folder, '"next": 6', '"next": 7')
+
+
+def _make_it_another_run(folder) -> None:
+    _rewrite_the_notes(folder, '"min_snr_gamma": 5.0', '"min_snr_gamma": 1.0')
+
+
+def _misspell_a_field(folder) -> None:
+    _rewrite_the_notes(folder, '"keep_checkpoints"', '"kgep_checkpoints"')
 
 
 @pytest.fixture(scope="module")
@@ -139,15 +152,25 @@ def _finished(tmp_path_factory, tiny_config, tiny_weights, face_crop):
     return out, train_denoiser(configured(tiny_config, out), frozen, SeededBatches(face_crop))[0]
 
 
-@pytest.mark.parametrize("damage", [_flip_bit_of_the_largest_file, _cut_every_file, _change_the_position])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _flip_bit_of_the_largest_file,
+        _cut_every_file,
+        _change_the_position,
+        _make_it_another_run,
+        _misspell_a_field,
+    ],
+)
 def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_it_taken(
     tmp_path, tiny_config, _finished, capsys, damage
 ):
     folder, whole = _finished
     out = shutil.copytree(folder, tmp_path / "run")
     damage(out / "checkpoints" / "6")
-    with open_checkpoints(configured(tiny_config, out).train) as manager:
-        state, position = restore(manager, whole)
+    config = configured(tiny_config, out)
+    with open_checkpoints(config.train) as manager:
+        state, position = restore(manager, whole, config)
         assert (int(state.step), position) == (4, {"next": 4})
         # Orbax saves no step at or before its newest, so that the damaged one must be gone.
         assert manager.latest_step() == 4
