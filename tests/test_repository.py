@@ -35,6 +35,7 @@ PARTS = [
     "models",
     "data",
     "sampling",
+    "parameter_files",
     "weights",
     "likeness",
     "identity",
