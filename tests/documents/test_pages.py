@@ -122,6 +122,15 @@ def test_the_readme_is_one_screen_with_a_picture():
     assert text.count("\n") <= 70 and "](docs/demo.png)" in text
 
 
+def test_figures_in_readme_and_limits_are_those_of_the_results():
+    results = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    for name in ("README.md", "docs/limits.md"):
+        text = (ROOT / name).read_text(encoding="utf-8").replace("Python 3.11", "")
+        figures = re.findall(r"(?<![\w.])\d+\.\d{2,3}(?![\d.])", text)
+        assert figures
+        assert [figure for figure in figures if figure not in results] == [], name
+
+
 def test_pictures_are_light_and_say_that_they_are_synthesised():
     for name in ("demo.png", "method.png"):
         path = ROOT / "docs" / name
