@@ -90,6 +90,12 @@ def test_the_python_that_is_shown_runs(name, place, tiny_model, tmp_path, monkey
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_all_python_is_python(path):
+    for block in re.findall(r"^```python\n(.*?)^```", path.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+        compile(block, path.name, "exec")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_links_lead_somewhere(path):
     text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
