@@ -141,10 +141,23 @@ class AutoencoderConfig:
 class DiffusionConfig:
     """Noise schedule and loss weighting."""
 
+    schedule: Literal["cosine", "scaled_linear", "linear"] = "cosine"
+    """`cosine` is continuous. The others are diffusers' `beta_schedule`s of a fixed number of timesteps, the same at
+    every resolution: `scaled_linear` is Stable Diffusion's, `linear` that of Ho et al. (2020)."""
     log_snr_min: float = -10.0
+    """Bounds of the cosine schedule."""
     log_snr_max: float = 10.0
     shift_base: int = 64
     """Cosine schedule shifted by 2 log(shift_base / S) in log-SNR (Hoogeboom et al. 2023)."""
+    beta_start: float = 0.00085
+    """First beta of the other schedules. This and the next four have diffusers' names; defaults are Stable
+    Diffusion's, but for the spacing, which Lin et al. (2024) advise."""
+    beta_end: float = 0.012
+    num_train_timesteps: int = 1000
+    timestep_spacing: Literal["trailing", "leading", "linspace"] = "trailing"
+    """Which timesteps are sampled at; as diffusers' DDIM has them, with any sampler."""
+    steps_offset: int = 1
+    """Added to those of `leading`."""
     min_snr_gamma: float = 5.0
     """Min-SNR weighting (Hang et al. 2023)."""
     condition_dropout: float = 0.1

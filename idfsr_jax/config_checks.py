@@ -23,7 +23,7 @@ _LEAST_ONE = {
         "latent_channels",
         "latent_reduction",
     ),
-    "diffusion": ("shift_base",),
+    "diffusion": ("shift_base", "num_train_timesteps"),
     "train": ("steps", "batch", "accumulate", "log_every", "checkpoint_every", "keep_checkpoints", "samples_every"),
     "devices": ("fsdp", "fsdp_least"),
     "landmarks": ("size", "steps", "batch"),
@@ -40,6 +40,7 @@ _POSITIVE = {
 }
 _NOT_NEGATIVE = {
     "data": ("embedding_noise",),
+    "diffusion": ("steps_offset",),
     "train": ("weight_decay", "identity_loss", "max_minutes", "warmup_steps"),
     "devices": ("data",),
     "landmarks": ("max_shift", "max_log_scale", "max_degrees"),
@@ -108,8 +109,22 @@ def check_config(config: Config) -> None:
     _check_sizes(config, fields)
     _check_shares(config, fields)
     _check_encoder(fields)
+    _check_schedule(fields)
+
+
+def _check_schedule(fields: dict[str, Any]) -> None:
     low, high = fields["diffusion.log_snr_min"], fields["diffusion.log_snr_max"]
     _demand(-math.inf < low < high < math.inf, fields, "diffusion.log_snr_min", f"a number below log_snr_max, {high}")
+    first, last = fields["diffusion.beta_start"], fields["diffusion.beta_end"]
+    _demand(0 < last < 1, fields, "diffusion.beta_end", "a number above 0 and below 1")
+    _demand(0 < first <= last, fields, "diffusion.beta_start", f"a number above 0 and up to beta_end, {last}")
+    if fields["diffusion.schedule"] != "cosine":
+        steps, count = fields["sample.steps"], fields["diffusion.num_train_timesteps"]
+        _demand(steps <= count, fields, "sample.steps", f"at most diffusion.num_train_timesteps, {count}")
+        if fields["diffusion.timestep_spacing"] == "leading":
+            most = count - 1 - (steps - 1) * (count // steps)
+            wanted = f"at most {most}, as there are {steps} leading of {count} timesteps"
+            _demand(fields["diffusion.steps_offset"] <= most, fields, "diffusion.steps_offset", wanted)
 
 
 def _check_encoder(fields: dict[str, Any]) -> None:

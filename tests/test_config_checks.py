@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from idfsr_jax import cli
-from idfsr_jax.config import Config
+from idfsr_jax.config import Config, DiffusionConfig
 from idfsr_jax.config_checks import check_config, read_config
 from idfsr_jax.errors import BadConfig
 
@@ -30,6 +30,13 @@ MISTAKES = [
     ("model", "latent_reduction", 0, "model.latent_reduction is 0; give a whole number of at least 1"),
     ("diffusion", "log_snr_min", 20.0, "diffusion.log_snr_min"),
     ("diffusion", "log_snr_max", float("nan"), "diffusion.log_snr_min"),
+    ("diffusion", "schedule", "squaredcos", "give 'cosine' or 'scaled_linear' or 'linear'"),
+    ("diffusion", "num_train_timesteps", 0, "diffusion.num_train_timesteps is 0; give a whole number of at least 1"),
+    ("diffusion", "beta_start", 0.0, "diffusion.beta_start is 0.0; give a number above 0 and up to beta_end, 0.012"),
+    ("diffusion", "beta_start", 0.02, "diffusion.beta_start is 0.02; give a number above 0 and up to beta_end, 0.012"),
+    ("diffusion", "beta_end", 1.0, "diffusion.beta_end is 1.0; give a number above 0 and below 1"),
+    ("diffusion", "timestep_spacing", "even", "diffusion.timestep_spacing is 'even'; give 'trailing' or 'leading' or"),
+    ("diffusion", "steps_offset", -1, "diffusion.steps_offset is -1; give 0 or more"),
     ("train", "steps", 0, "train.steps is 0; give a whole number of at least 1"),
     ("train", "batch", True, "train.batch"),
     ("train", "batch", -1, "train.batch"),
@@ -63,6 +70,20 @@ def test_a_mistake_is_named(section: str, field: str, value: object, said: str):
     with pytest.raises(BadConfig) as caught:
         check_config(dataclasses.replace(config, **{section: wrong}))
     assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "steps", "said"),
+    [
+        ({}, 1001, r"sample\.steps is 1001; give at most diffusion\.num_train_timesteps, 1000"),
+        ({"timestep_spacing": "leading"}, 1000, "steps_offset is 1; give at most 0, as there are 1000 leading"),
+    ],
+)
+def test_sampling_takes_no_more_steps_than_the_schedule_has(schedule: dict, steps: int, said: str):
+    config = dataclasses.replace(Config(), sample=dataclasses.replace(Config().sample, steps=steps))
+    check_config(dataclasses.replace(config, diffusion=DiffusionConfig(**schedule)))
+    with pytest.raises(BadConfig, match=said):
+        check_config(dataclasses.replace(config, diffusion=DiffusionConfig(schedule="linear", **schedule)))
 
 
 def test_examples_that_bear_the_identity_loss_are_the_same_number_in_every_part():

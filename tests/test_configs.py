@@ -1,23 +1,34 @@
-from dataclasses import replace
-from functools import partial
+"""Every config in configs/: it makes sense, and one step of it, made small, goes through `train.py` to a model."""
+
+import contextlib
+import json
+import math
+import runpy
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
 
-from idfsr_jax.config import Config, load_config
-from idfsr_jax.models.id_encoder import load_id_encoder
-from idfsr_jax.models.latent import autoencoder_of
-from idfsr_jax.training.start import initial_state
-from idfsr_jax.training.state import make_optimizer
-from idfsr_jax.training.step import Frozen, train_step
+from benchmarks.small_run import newest_checkpoint, noise_faces, read_log
+from idfsr_jax.config import load_config
+from idfsr_jax.weights import load_model
 
 # diffusers' own
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
-CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.py"))
+ROOT = Path(__file__).parent.parent
+CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
+
+SMALL = """
+    --data.size 16 --data.scales 4 8 --data.scale-weights 1 1 --data.workers 1
+    --model.channels 8 --model.blocks 1 --model.head-width 8 --model.embedding 16 --model.identity-tokens 1
+    --landmarks.size 16 --landmarks.channels 4 --landmarks.low-resolution-widths 2 4
+    --landmarks.steps 1 --landmarks.batch 2
+    --train.steps 1 --train.batch 2 --train.learning-rate 1e-3 --train.warmup-steps 1
+    --sample.steps 1 --fit.scales 4 8 --devices.data 1
+"""
 
 
 def test_there_are_configs():
@@ -37,40 +48,78 @@ def test_the_config_makes_sense(path):
     assert config.train.out == f"runs/{path.stem}"
 
 
+def bears_no_identity_loss(path: Path) -> bool:
+    """Ablations are spared it, as its gradient takes most of the compiler's time, and their control has it."""
+    return load_config(path).train.identity_loss == 0 or (path.parent.name == "ablations" and path.stem != "control")
+
+
+@contextlib.contextmanager
+def hasty_compiler() -> Iterator[None]:
+    """A program that runs once is not worth much of a compiler's time."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="module")
+def train_small(tmp_path_factory, face_crop, write_autoencoder_of) -> Callable[..., Path]:
+    """A function that runs `python train.py CONFIG [MORE ...]` for one step of a small network; returns its folder.
+
+    The model that a config starts from is that of its own config, made small as well, and trained but once.
+    """
+    root = tmp_path_factory.mktemp("runs")
+    faces = noise_faces(root / "faces", face_crop.landmarks)
+
+    def train(path: Path, *more: str) -> Path:
+        config, out = load_config(path), root / "_".join([path.stem, *more]).replace("--", "")
+        if (out / "model").exists():
+            return out
+        options = [*SMALL.split(), "--data.dataset", str(faces), "--train.out", str(out), *more]
+        options += ["--train.accumulate", str(min(config.train.accumulate, 2))]
+        if bears_no_identity_loss(path):
+            options += ["--train.identity-loss", "0"]
+        if config.model.autoencoder:
+            levels = config.model.latent_reduction.bit_length()
+            write_autoencoder_of(out / "vae", levels=levels, latent_channels=config.model.latent_channels)
+            options += ["--model.autoencoder", str(out / "vae")]
+        if config.train.start_from:
+            base = ROOT / "configs" / f"{Path(config.train.start_from).parent.name}.py"
+            options += ["--train.start-from", str(train(base) / "model")]
+        # Ours is strict; JAX itself promotes types when it lowers its attention in bfloat16.
+        promotion = "strict" if config.model.dtype == "float32" else "standard"
+        with pytest.MonkeyPatch.context() as patch, jax.numpy_dtype_promotion(promotion), hasty_compiler():
+            patch.setattr(sys, "argv", ["train.py", str(path), *options])
+            with pytest.raises(SystemExit) as exit:
+                runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
+        assert exit.value.code == 0
+        return out
+
+    return train
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_one_shrunk_training_step_has_a_finite_loss(
-    path, shrink, tiny_weights, face_crop, write_autoencoder_of, tmp_path
-):
-    config: Config = shrink(load_config(path))
-    if config.model.autoencoder:
-        levels = config.model.latent_reduction.bit_length()
-        write_autoencoder_of(tmp_path, levels=levels, latent_channels=config.model.latent_channels)
-        config = replace(config, model=replace(config.model, autoencoder=str(tmp_path)))
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (2, 2, 32, 32, 3), np.uint8)
-    landmarks = np.stack([face_crop.landmarks] * 2)
-    descriptors = rng.normal(size=(2, 2, 128)).astype(np.float32)
-    batch = {
-        "target": images[0],
-        "target_landmarks": landmarks,
-        "reference": images[1],
-        "reference_landmarks": landmarks,
-        "embedding": descriptors[0],
-        "target_embedding": descriptors[1],
-        "scale": np.array([0, 1], np.int32),
-    }
-    encoder = load_id_encoder() if config.train.identity_loss > 0 else None
-    frozen = Frozen(tiny_weights[1], encoder, jnp.zeros(128), autoencoder_of(config.model))
-    state = initial_state(config)
-    step = partial(train_step, config=config, optimizer=make_optimizer(config.train))
-    # Leaves alone, as JAX's descriptions of arguments are no arrays to the types of `Frozen`.
-    leaves, structure = jax.tree.flatten((state, batch, frozen))
-    traced = jax.jit(lambda *leaves: step(*jax.tree.unflatten(structure, leaves))).trace(*leaves)
-    # Ours is strict; JAX itself promotes types when it lowers its attention in bfloat16.
-    with jax.numpy_dtype_promotion("standard"):
-        compiled = traced.lower().compile()
-    after, metrics = compiled(*leaves)
-    assert int(after.step) == 1
-    assert all(np.isfinite(value) for value in metrics.values())
-    assert metrics["loss"] > 0 and metrics["gradient_norm"] > 0
-    assert ("identity_loss" in metrics) == (config.train.identity_loss > 0)
+def test_one_small_step_through_train_py_leaves_a_checkpoint_and_a_model(path, train_small):
+    config, out = load_config(path), train_small(path)
+    (line,) = read_log(out)
+    assert line["step"] == 1 and all(math.isfinite(value) for value in line.values())
+    assert line["loss"] > 0 and line["gradient_norm"] > 0
+    assert ("identity_loss" not in line) == bears_no_identity_loss(path)
+    assert newest_checkpoint(out) == 1
+    assert (out / "samples" / "0000001.png").exists()
+    model = load_model(out / "model")
+    assert model.steps == 1 and model.config.name == config.name
+    for part in ("mask", "warp", "use_reference", "use_identity", "use_prior", "dtype", "patch", "latent_reduction"):
+        assert getattr(model.config.model, part) == getattr(config.model, part)
+    assert (model.autoencoder is not None) == bool(config.model.autoencoder)
+    assert json.loads((out / "config.json").read_text())["diffusion"]["shift_base"] == config.diffusion.shift_base
+
+
+def test_one_small_step_on_the_timesteps_of_stable_diffusion(train_small):
+    path = ROOT / "configs" / "ablations" / "plain_diffusion.py"
+    out = train_small(path, "--diffusion.schedule", "scaled_linear")
+    (line,) = read_log(out)
+    assert math.isfinite(line["loss"]) and line["gradient_norm"] > 0
+    assert (out / "samples" / "0000001.png").exists()
+    assert load_model(out / "model").config.diffusion.schedule == "scaled_linear"

@@ -1,5 +1,6 @@
 """Data sets of the TensorFlow Datasets catalogue, `tfds:lfw` or `tfds:celeb_a`, once they are on this machine."""
 
+import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ def unpack(name: str, folder: Path) -> tuple[Path, Path | None]:
 
     Args:
       name: of the catalogue (`lfw`), looked for in TFDS_DATA_DIR or ~/tensorflow_datasets; or the folder of a data set.
-      folder: to write below: `photographs` and, where the data set has several splits, `splits`.
+      folder: to write below, in a folder for each data set: `photographs` and, where it has several splits, `splits`.
 
     Returns:
       The folder of identities, and the folder of splits, or None.
@@ -36,6 +37,9 @@ def unpack(name: str, folder: Path) -> tuple[Path, Path | None]:
     field = next((each for each in ("identity", "label") if each in features), None)
     if "image" not in features or field is None:
         raise InputError(f"{PREFIX}{name}: has no image with an identity or label beside it; give a data set of faces.")
+    # An earlier run may have been stopped that unpacked another data set here.
+    folder = folder / hashlib.sha256(os.fsencode(Path(builder.data_path).resolve())).hexdigest()[:16]
+    names = _names(builder.info.features[field])
     people: dict[str, set[str]] = {}
     for split in builder.info.splits:
         if split not in _SPLITS:
@@ -43,7 +47,7 @@ def unpack(name: str, folder: Path) -> tuple[Path, Path | None]:
         source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
         for index in range(len(source)):
             record = source[index]
-            person = _person(record[field])
+            person = _person(names[record[field]] if names else record[field])
             people.setdefault(_SPLITS[split], set()).add(person)
             _write(folder / "photographs" / person / f"{split}-{index:06d}", record["image"])
     if not people:
@@ -51,8 +55,8 @@ def unpack(name: str, folder: Path) -> tuple[Path, Path | None]:
     if len(people) == 1:
         return folder / "photographs", None
     (folder / "splits").mkdir(parents=True, exist_ok=True)
-    for split, names in people.items():
-        (folder / "splits" / f"{split}.txt").write_text("\n".join(sorted(names)) + "\n", encoding="utf-8")
+    for split, members in people.items():
+        (folder / "splits" / f"{split}.txt").write_text("\n".join(sorted(members)) + "\n", encoding="utf-8")
     return folder / "photographs", folder / "splits"
 
 
@@ -74,6 +78,12 @@ def _opened(name: str) -> Any:
             f"with `tfds build {builder.name} --file_format=array_record`."
         )
     return builder
+
+
+def _names(feature: Any) -> list[str]:
+    """The names of classes; none where there are no classes, or they were only counted."""
+    names = list(getattr(feature, "names", None) or ())
+    return [] if names == [str(number) for number in range(len(names))] else names
 
 
 def _person(value: Any) -> str:

@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from idfsr_jax.errors import BadConfig
+
 
 def discrete_log_snr(
     betas: Literal["linear", "scaled_linear"] = "scaled_linear",
@@ -44,7 +46,14 @@ def spaced_timesteps(
       steps: how many; at most `train_steps`.
       train_steps: length of the schedule.
       offset: added to leading timesteps.
+
+    Raises:
+      BadConfig: there are not as many timesteps.
     """
+    if steps > train_steps:
+        raise BadConfig(f"{steps} sampling steps are more than the schedule's {train_steps} timesteps; take fewer.")
+    if spacing == "leading" and (steps - 1) * (train_steps // steps) + offset >= train_steps:
+        raise BadConfig(f"{steps} leading steps, each {offset} later, leave the {train_steps} timesteps; take fewer.")
     if spacing == "trailing":
         return np.round(np.arange(train_steps, 0, -train_steps / steps)).astype(np.int64)[:steps] - 1
     if spacing == "leading":

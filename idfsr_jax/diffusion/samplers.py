@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from idfsr_jax.config import DiffusionConfig, SampleConfig
-from idfsr_jax.diffusion.schedule import alpha_sigma, log_snr, x0_from_v
+from idfsr_jax.diffusion.schedule import alpha_sigma, sampling_levels, x0_from_v
 from idfsr_jax.errors import BadConfig
 
 Denoise = Callable[[Float[Array, "b h w c"], Float[Array, "b"]], Float[Array, "b h w c"]]
@@ -39,7 +39,7 @@ def sample(
 ) -> Float[Array, "b h w c"]:
     """Draws pictures, or latents, by `config.steps` calls of the denoiser.
 
-    They are at t = 1, 1 - 1 / steps, ..., 1 / steps on the shifted cosine. The last step is of first order and goes to
+    They are at the levels of `schedule.sampling_levels`. The last step is of first order and goes to
     no noise at all, that is, returns the last estimate of x0. Every estimate is clipped to [-bound, bound], then
     projected; so the result satisfies whatever `project` enforces, and leaves the bound only as far as that moves it.
 
@@ -51,20 +51,20 @@ def sample(
       key: the only source of randomness.
       shape: [b, h, w, c] of the result; b may be symbolic (`jax.export`).
       config: sampler and number of steps.
-      diffusion: bounds of the schedule.
+      diffusion: the schedule.
       size: side of the picture or the latents, which shifts the schedule (h is smaller for patches).
       project: applied to every x0 estimate, for example `data.degrade.data_consistency`.
       noise: starting noise, standard normal, instead of that drawn from the key.
       bound: of the values of what is sampled; infinity clips nothing.
 
     Raises:
-      BadConfig: fewer than one step.
+      BadConfig: fewer than one step, or more than the schedule has.
     """
     if config.steps < 1:
         raise BadConfig(f"SampleConfig.steps is {config.steps}; it must be at least 1.")
     if noise is None:
         noise = jax.random.normal(jax.random.fold_in(key, 0), shape)
-    levels = log_snr(1.0 - jnp.arange(config.steps, dtype=jnp.float32) / config.steps, size, diffusion)
+    levels = sampling_levels(config.steps, size, diffusion)
 
     def refine(x0: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         x0 = jnp.clip(x0, -bound, bound)
@@ -168,5 +168,5 @@ def _close(*columns: Float[Array, "rest"]) -> Float[Array, "steps 4"]:
 
 def sampling_table(config: SampleConfig, diffusion: DiffusionConfig, size: int) -> Float[Array, "steps 5"]:
     """What `sample` follows, for whoever writes the loop elsewhere: log-SNR, on_x, on_x0, on_previous, on_noise."""
-    levels = log_snr(1.0 - jnp.arange(config.steps, dtype=jnp.float32) / config.steps, size, diffusion)
+    levels = sampling_levels(config.steps, size, diffusion)
     return jnp.concatenate([levels[:, None], _TABLES[config.sampler](levels)], axis=1)

@@ -10,13 +10,18 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+import numpy as np
+from jaxtyping import Array, Float, Float32, PRNGKeyArray
 
 from idfsr_jax.config import DiffusionConfig
+from idfsr_jax.diffusion.discrete import discrete_log_snr, spaced_timesteps
 
 
 def log_snr(t: Float[Array, "*b"], size: int, config: DiffusionConfig) -> Float[Array, "*b"]:
-    """The cosine schedule, shifted by resolution (Hoogeboom et al. 2023, "simple diffusion").
+    """The noise level at a time, on the schedule that `config.schedule` names.
+
+    A schedule of T timesteps has level n at n / T <= t < (n + 1) / T. The continuous one is the cosine, shifted by
+    resolution (Hoogeboom et al. 2023, "simple diffusion"):
 
     log_snr = -2 log tan(angle) + 2 log(shift_base / size), where the angle runs linearly in t between the two angles at
     which the *shifted* schedule meets its bounds. Hence t = 0 gives `config.log_snr_max` and t = 1 `config.log_snr_min`
@@ -25,8 +30,13 @@ def log_snr(t: Float[Array, "*b"], size: int, config: DiffusionConfig) -> Float[
     Args:
       t: diffusion time in [0, 1]; 0 is the clean picture.
       size: side of the picture, pixels, or of its latents.
-      config: bounds and base size of the schedule.
+      config: the schedule, its bounds and base size.
     """
+    if config.schedule != "cosine":
+        count = config.num_train_timesteps
+        # The product can round up to the number of timesteps.
+        timestep = jnp.minimum((t * count).astype(jnp.int32), count - 1)
+        return jnp.asarray(_levels(config))[timestep]
     shift = 2.0 * math.log(config.shift_base / size)
     first = math.atan(math.exp(-0.5 * (config.log_snr_max - shift)))
     # Near pi/2 an angle has lost its digits in float32, so the rest up to pi/2 is tracked too: tan = sin / sin(rest).
@@ -43,6 +53,33 @@ def draw_log_snr(key: PRNGKeyArray, batch: int, size: int, config: DiffusionConf
     """
     t = (jax.random.uniform(key, ()) + jnp.arange(batch, dtype=jnp.float32) / batch) % 1.0
     return log_snr(t, size, config)
+
+
+def sampling_levels(steps: int, size: int, config: DiffusionConfig) -> Float[Array, "steps"]:
+    """The log-SNR of every step of sampling, noisiest first.
+
+    On the cosine at t = 1, 1 - 1 / steps, ..., 1 / steps; of a schedule of timesteps those of `timestep_spacing`.
+
+    Args:
+      steps: how many.
+      size: as for `log_snr`.
+      config: the schedule.
+
+    Raises:
+      BadConfig: more steps than the schedule has.
+    """
+    if config.schedule == "cosine":
+        return log_snr(1.0 - jnp.arange(steps, dtype=jnp.float32) / steps, size, config)
+    count, offset = config.num_train_timesteps, config.steps_offset
+    timesteps = spaced_timesteps(config.timestep_spacing, steps, train_steps=count, offset=offset)
+    return jnp.asarray(_levels(config)[timesteps])
+
+
+def _levels(config: DiffusionConfig) -> Float32[np.ndarray, "timesteps"]:
+    """Of a schedule of timesteps, each one's log-SNR."""
+    assert config.schedule != "cosine"
+    betas = {"start": config.beta_start, "end": config.beta_end, "steps": config.num_train_timesteps}
+    return discrete_log_snr(config.schedule, **betas).astype(np.float32)  # type: ignore[arg-type]
 
 
 def alpha_sigma(log_snr: Float[Array, "*b"]) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:

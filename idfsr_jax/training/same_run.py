@@ -13,7 +13,8 @@ from idfsr_jax.errors import BadConfig
 def difference(before: Config, now: Config) -> tuple[str, Any, Any] | None:
     """The first field in which two configurations are of different runs: its dotted name and both values.
 
-    Not among those fields is what only says how long a run is, on what machines it runs, and how often it tells.
+    Not among those fields is what only says how long a run is, on what machines it runs, how often it tells, and how
+    it is sampled from.
     """
     for name in _fixed_fields(now):
         old, new = (operator.attrgetter(name)(each) for each in (before, now))
@@ -26,7 +27,8 @@ def _fixed_fields(config: Config) -> list[str]:
     sections = ("data", "model", "diffusion", "landmarks")
     parts = [(section, getattr(config, section)) for section in sections]
     fields = [f"{section}.{field.name}" for section, part in parts for field in dataclasses.fields(part)]
-    fields.remove("model.remat")
+    for name in ("model.remat", "diffusion.timestep_spacing", "diffusion.steps_offset"):
+        fields.remove(name)
     return [*fields, "train.start_from", "train.seed", "train.batch"]
 
 

@@ -10,9 +10,13 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from idfsr_jax import cli
+from idfsr_jax.config import DataConfig
 from idfsr_jax.data import prepare as prepare_module
 from idfsr_jax.data.catalogue import unpack
 from idfsr_jax.data.folder import list_photographs
+from idfsr_jax.data.index import load_index
+from idfsr_jax.data.pipeline import training_examples
 from idfsr_jax.errors import InputError
 
 
@@ -104,6 +108,67 @@ def test_prepare_reads_the_catalogue_and_leaves_no_photographs(lfw, tmp_path, mo
     assert len(seen) == 3
     with pytest.raises(InputError, match="leave --lists and --identities out"):
         prepare_module.prepare("tfds:lfw", tmp_path / "out", identities=tmp_path / "who.txt")
+
+
+def test_classes_are_called_by_their_names(catalogue, tmp_path):
+    image = tfds.features.Image(shape=(None, None, 3))
+    records = [{"image": _picture(0), "label": "Bo"}, {"image": _picture(1), "label": "Ann"}]
+    named, counted = (tfds.features.ClassLabel(**each) for each in ({"names": ["Ann", "Bo"]}, {"num_classes": 9}))
+    _written(catalogue, "named", {"image": image, "label": named}, {"train": records})
+    _written(catalogue, "counted", {"image": image, "label": counted}, {"train": [{"image": _picture(0), "label": 7}]})
+    people = [
+        {each.identity for each in list_photographs(*unpack(name, tmp_path)).photographs}
+        for name in ("named", "counted")
+    ]
+    assert people == [{"Ann", "Bo"}, {"000007"}], "each data set apart, in one folder"
+
+
+@pytest.fixture
+def faces(photographs) -> dict[str, list[bytes]]:
+    """Files that show a face, of three people."""
+    files = {"Ann": ("1.jpg", "2.jpg", "3.png"), "Bea": ("1.jpg", "2.jpg"), "Cid": ("1.jpg",)}
+    return {who: [(photographs / who / name).read_bytes() for name in names] for who, names in files.items()}
+
+
+def test_the_command_goes_from_lfw_to_a_batch_of_examples(catalogue, faces, tmp_path, capsys):
+    """As of TFDS's own `lfw`, which has no splits; the lists give them."""
+    features = {"label": tfds.features.Text(), "image": tfds.features.Image(shape=(None, None, 3))}
+    records = [{"label": who, "image": image} for who, images in faces.items() for image in images]
+    _written(catalogue, "lfw", features, {"train": records})
+    (tmp_path / "splits").mkdir()
+    (tmp_path / "splits/train.txt").write_text("Ann\nBea\n")
+    (tmp_path / "splits/val.txt").write_text("Cid\n")
+    out = tmp_path / "out"
+    command = ["prepare", "--photos", "tfds:lfw", "--splits", str(tmp_path / "splits"), "--out", str(out)]
+    assert cli.main([*command, "--workers", "0"]) == 0
+    assert "6 of 6 photographs kept" in capsys.readouterr().out
+    assert sorted(path.name for path in out.iterdir()) == ["identity_faces", "report.json"]
+    index = load_index(out, "train")
+    assert sorted(index.people[person] for person in index.person) == ["Ann"] * 3 + ["Bea"] * 2
+    config = DataConfig(dataset=str(out), size=32, scales=(4, 8), scale_weights=(1.0, 1.0), workers=1)
+    batch = next(iter(training_examples(config, 0, 4, "train")))
+    assert batch["target"].shape == batch["reference"].shape == (4, 32, 32, 3)
+    assert all(80 < image.mean() < 200 and image.std() > 30 for image in batch["target"]), "pictures, not noise"
+    assert set(batch["record"]) <= set(range(5))
+    np.testing.assert_array_equal(batch["target_embedding"], index.embeddings[batch["record"]])
+
+
+def test_the_command_takes_the_splits_and_numbers_of_celeba(catalogue, faces, tmp_path):
+    image = tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg")
+    features = {"image": image, "identity": {"Identity_No": np.int64}}
+    record = lambda who, place, number: {"image": faces[who][place], "identity": {"Identity_No": number}}  # noqa: E731
+    splits = {"train": [record("Ann", 0, 12), record("Ann", 1, 12)], "validation": [record("Bea", 0, 7)]}
+    _written(catalogue, "celeb_a", features, splits)
+    out = tmp_path / "out"
+    assert cli.main(["prepare", "--photos", "tfds:celeb_a", "--out", str(out), "--workers", "0"]) == 0
+    assert [load_index(out, split).people for split in ("train", "val")] == [("000012",), ("000007",)]
+
+
+def test_the_command_says_what_cannot_be_had_from_here(catalogue, tmp_path, capsys):
+    assert cli.main(["prepare", "--photos", "tfds:lfw", "--out", str(tmp_path / "out")]) == 2
+    complaint = capsys.readouterr().err
+    assert "`tfds build lfw --file_format=array_record`" in complaint and "the network" in complaint
+    assert complaint.count("\n") == 1 and not (tmp_path / "out").exists()
 
 
 def test_what_is_not_here_is_said_with_what_makes_it(catalogue, tmp_path):

@@ -1,14 +1,18 @@
 """Stable Diffusion's schedules against diffusers': their levels, and every step of a sampling run, v and epsilon."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 
+from idfsr_jax.config import DiffusionConfig, SampleConfig, from_dict
 from idfsr_jax.diffusion import samplers, schedule
 from idfsr_jax.diffusion.discrete import discrete_log_snr, spaced_timesteps
+from idfsr_jax.errors import BadConfig
 
 STABLE_DIFFUSION = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 SHAPE = (1, 8, 8, 4)
@@ -22,13 +26,43 @@ def network(module, x, level, prediction):
     return (x - alpha * x0) / sigma if prediction == "epsilon" else (alpha * x - x0) / sigma
 
 
-@pytest.mark.parametrize(("betas", "start", "end"), [("scaled_linear", 0.00085, 0.012), ("linear", 0.0001, 0.02)])
-def test_levels_are_those_of_diffusers(betas, start, end):
-    theirs = DDIMScheduler(beta_schedule=betas, beta_start=start, beta_end=end).alphas_cumprod.double().numpy()
+SCHEDULES = [("scaled_linear", 0.00085, 0.012), ("linear", 0.0001, 0.02)]
+
+
+@pytest.mark.parametrize(("betas", "start", "end"), SCHEDULES)
+@pytest.mark.parametrize("scheduler", [DDIMScheduler, DDPMScheduler])
+def test_levels_are_those_of_diffusers(scheduler, betas, start, end):
+    theirs = scheduler(beta_schedule=betas, beta_start=start, beta_end=end).alphas_cumprod.numpy()
     ours = discrete_log_snr(betas, start=start, end=end)
-    # Theirs is a product of a thousand factors in float32.
-    np.testing.assert_allclose(1.0 / (1.0 + np.exp(-ours)), theirs, rtol=2e-4, atol=1e-7)
     assert ours.shape == (1000,) and np.all(np.diff(ours) < 0)
+    alphas, _ = schedule.alpha_sigma(jnp.asarray(ours, jnp.float32))
+    np.testing.assert_allclose(np.square(alphas), theirs, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("betas", "start", "end"), SCHEDULES)
+def test_training_draws_each_of_the_levels_equally_often(betas, start, end):
+    config = DiffusionConfig(schedule=betas, beta_start=start, beta_end=end)
+    levels = discrete_log_snr(betas, start=start, end=end).astype(np.float32)
+    drawn = np.asarray(schedule.draw_log_snr(jax.random.key(0), 20_000, 64, config))
+    timesteps = np.searchsorted(-levels, -drawn)
+    np.testing.assert_array_equal(levels[timesteps], drawn)
+    # Evenly spread, so 20 each, but for rounding at the edges.
+    assert np.abs(np.bincount(timesteps, minlength=1000) - 20).max() <= 1
+    again = schedule.draw_log_snr(jax.random.key(0), 20_000, 512, config)
+    np.testing.assert_array_equal(again, drawn, "no resolution shifts it")
+
+
+def test_the_last_instant_belongs_to_the_last_timestep():
+    config = DiffusionConfig(schedule="scaled_linear", num_train_timesteps=3)
+    found = schedule.log_snr(jnp.array([0.0, 0.3, 0.34, 0.7, 1.0]), 64, config)
+    expected = discrete_log_snr(steps=3)[[0, 0, 1, 2, 2]]
+    np.testing.assert_array_equal(found, expected.astype(np.float32))
+
+
+def test_a_model_that_was_described_before_there_was_a_choice_has_the_cosine():
+    before = {"log_snr_min": -10.0, "log_snr_max": 10.0, "shift_base": 64, "min_snr_gamma": 5.0}
+    config = from_dict(DiffusionConfig, before)
+    assert config == DiffusionConfig() and config.schedule == "cosine"
 
 
 @pytest.mark.parametrize("steps", [1, 4, 7, 20, 50, 999])
@@ -52,9 +86,9 @@ def their_run(scheduler, noise, levels, prediction):
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")  # diffusers
-@pytest.mark.parametrize("spacing", ["trailing", "leading"])
+# diffusers' DPM-Solver++ has a leading spacing of its own.
+@pytest.mark.parametrize(("sampler", "spacing"), [("ddim", "trailing"), ("ddim", "leading"), ("dpm++2m", "trailing")])
 @pytest.mark.parametrize("prediction", ["v_prediction", "epsilon"])
-@pytest.mark.parametrize("sampler", ["ddim", "dpm++2m"])
 def test_every_step_equals_diffusers(sampler, prediction, spacing):
     levels = discrete_log_snr()
     options = {**STABLE_DIFFUSION, "prediction_type": prediction, "timestep_spacing": spacing, "steps_offset": 1}
@@ -64,16 +98,33 @@ def test_every_step_equals_diffusers(sampler, prediction, spacing):
         scheduler = DPMSolverMultistepScheduler(**options, solver_order=2, final_sigmas_type="zero")
     noise = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
     expected, timesteps = their_run(scheduler, noise, levels, prediction)
+    sampling = SampleConfig(sampler=sampler, steps=STEPS)
+    diffusion = DiffusionConfig(schedule="scaled_linear", timestep_spacing=spacing)
     seen = []
 
     def denoise(x, level):
-        jax.debug.callback(lambda value: seen.append(np.array(value)), x, ordered=True)
+        jax.debug.callback(lambda *values: seen.append([np.array(value) for value in values]), x, level, ordered=True)
         output = network(jnp, x, level[:, None, None, None], prediction)
         return output if prediction == "v_prediction" else schedule.v_from_noise(x, output, level)
 
-    at = jnp.asarray(levels[timesteps], jnp.float32)
-    result = samplers.sample_at(denoise, jax.random.key(0), jnp.asarray(noise), at, sampler)
+    result = samplers.sample(
+        denoise, jax.random.key(0), SHAPE, sampling, diffusion, 8, noise=jnp.asarray(noise), bound=math.inf
+    )
     jax.effects_barrier()
-    assert len(seen) == STEPS
-    for step, (ours, theirs) in enumerate(zip([*seen, np.asarray(result)], expected, strict=True)):
+    np.testing.assert_array_equal(np.concatenate([level for _, level in seen]), levels[timesteps].astype(np.float32))
+    for step, (ours, theirs) in enumerate(zip([*(x for x, _ in seen), result], expected, strict=True)):
         np.testing.assert_allclose(ours, theirs, atol=1e-5, rtol=0, err_msg=f"step {step}")
+    table = np.asarray(samplers.sampling_table(sampling, diffusion, 8))
+    np.testing.assert_array_equal(table[:, 0], levels[timesteps].astype(np.float32), "what an export carries")
+
+
+@pytest.mark.parametrize(
+    ("changes", "steps", "said"),
+    [
+        ({}, 1001, "1001 sampling steps are more than the schedule's 1000 timesteps"),
+        ({"timestep_spacing": "leading", "steps_offset": 1}, 1000, "1000 leading steps, each 1 later, leave"),
+    ],
+)
+def test_more_steps_than_there_are_timesteps_are_refused(changes, steps, said):
+    with pytest.raises(BadConfig, match=said):
+        schedule.sampling_levels(steps, 64, DiffusionConfig(schedule="scaled_linear", **changes))
