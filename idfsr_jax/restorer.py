@@ -11,25 +11,28 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Float, UInt8
 
 from idfsr_jax.config import Config, FitConfig
 from idfsr_jax.data.degrade import bicubic_upsample
 from idfsr_jax.data.pairs import nearest_in_pose
+from idfsr_jax.devices import data_mesh, everywhere, used
 from idfsr_jax.errors import InputError
 from idfsr_jax.face import FaceCrop, read_crops, resize_crop
+from idfsr_jax.found import Found, sample_found
 from idfsr_jax.gather import MAX_PHOTOGRAPHS, Gathering, choose_references, gather_photographs
 from idfsr_jax.identity import Identity
 from idfsr_jax.likeness import agreement
-from idfsr_jax.models.condition import Condition, make_condition, repeat
+from idfsr_jax.models.condition import Condition, make_condition
 from idfsr_jax.models.id_encoder import IdEncoder, encoder_of, require_encoder, unit_identity
 from idfsr_jax.picture import LowResolutionFace, find_low_resolution_face
-from idfsr_jax.pictures import to_float, to_uint8
+from idfsr_jax.pictures import to_float
 from idfsr_jax.places import choose_place
 from idfsr_jax.provenance import provenance
 from idfsr_jax.recognition import likeness_at, locate, photograph_descriptors
 from idfsr_jax.restoration import Restoration
-from idfsr_jax.sampling import restore_crops, with_sampling
+from idfsr_jax.sampling import with_sampling
 from idfsr_jax.training.fit import Album, fit_identity, mean_identity
 from idfsr_jax.training.step import Frozen
 from idfsr_jax.weights import Model, load_model
@@ -46,18 +49,36 @@ class Restorer:
     encoder_choice: str | None = None
     """The ID encoder, where it is not the one that the model's configuration names: "dlib" or "arcface:PATH"."""
 
+    devices: int = 0
+    """How many of this process's devices faces and people are spread over, where there are several; 0 means all."""
+
     @classmethod
-    def load(cls, weights: str | Path | None = None, encoder: str | None = None) -> "Restorer":
+    def load(cls, weights: str | Path | None = None, encoder: str | None = None, devices: int = 0) -> "Restorer":
         """Loads a model folder, or the model that ships with the package.
 
         Args:
           weights: the folder.
           encoder: "arcface:PATH" where an ArcFace model's recogniser lies elsewhere than it did in training.
+          devices: that are to be used; all of this process if 0.
 
         Raises:
           BadWeights: the folder holds no model, or a damaged one.
         """
-        return cls(load_model(None if weights is None else Path(weights)), encoder)
+        return cls(load_model(None if weights is None else Path(weights)), encoder, devices)
+
+    @functools.cached_property
+    def mesh(self) -> Mesh:
+        """The devices that are used, in a row.
+
+        Raises:
+          BadConfig: there are not that many.
+        """
+        return data_mesh(self.devices)
+
+    @functools.cached_property
+    def networks(self) -> tuple[Any, Any]:
+        """Denoiser and autoencoder (None of pixels), on each of the devices."""
+        return everywhere((self.model.denoiser, self.model.autoencoder), self.mesh)
 
     @functools.cached_property
     def encoder(self) -> IdEncoder:
@@ -137,7 +158,8 @@ class Restorer:
         album = self.album(read_crops(given))
         start = mean_identity(album.identities, weights)
         settings = replace(self.config, fit=config or self.config.fit)
-        fitted, losses = fit_identity(start, album, self.model.denoiser, self.frozen, settings, progress, weights)
+        (denoiser, _), _ = used(self.networks, self.mesh, 1)
+        fitted, losses = fit_identity(start, album, denoiser, self.frozen, settings, progress, weights)
         curve, origins = np.asarray(losses, np.float32), gathered.origins if gathered else ()
         agreed = agreement(np.asarray(album.identities)) if len(given) > 1 else math.nan
         facts = (len(given), self.model.encoder, self.model.digest, origins, agreed)
@@ -182,14 +204,36 @@ class Restorer:
           UndecidedFaces: several faces, and none stands out.
           InputError: a picture cannot be used, or the identity belongs to another model.
         """
-        config = with_sampling(self.config, steps, guidance)
-        strength = config.sample.consistency if consistency is None else consistency
-        self._check(identity, photos, variants, strength)
+        self._check(identity, photos)
+        wanted = {"steps": steps, "seed": seed, "variants": variants, "consistency": consistency, "guidance": guidance}
+        self._sampling(steps, variants, consistency, guidance)
+        found = self.find(picture, identity, photos, box=box, eyes=eyes, face=face, scale=scale, truth=truth)
+        return self.sample([found], **wanted)[0]  # type: ignore[arg-type]
+
+    def find(
+        self,
+        picture: str | Path | np.ndarray,
+        identity: Identity,
+        photos: Sequence[str | Path | FaceCrop],
+        *,
+        box: tuple[int, int, int, int] | None = None,
+        eyes: tuple[float, float, float, float] | None = None,
+        face: int | None = None,
+        scale: int | None = None,
+        truth: UInt8[np.ndarray, "s s 3"] | None = None,
+    ) -> Found:
+        """The first half of `restore`, up to the sampling, which `sample` does for many pictures at once.
+
+        Raises:
+          UndecidedFaces: several faces, and none stands out.
+          InputError: a picture cannot be used, or the identity belongs to another model.
+        """
+        self._check(identity, photos)
         crops = read_crops(photos)
         likeness = lambda small: self.likeness(small, crops)  # noqa: E731
         found = find_low_resolution_face(
             picture,
-            config,
+            self.config,
             self.model.landmark_net,
             box=box,
             eyes=eyes,
@@ -197,28 +241,48 @@ class Restorer:
             choose=partial(choose_place, number=face, likeness=likeness),
         )
         condition, reference = self.condition(found, identity.embedding, crops)
-        key = jax.random.key(seed)
-        y = to_float(found.y[None])
-        sample = partial(
-            restore_crops,
-            config=config,
-            low_resolution=jnp.repeat(y, variants, axis=0) if strength > 0 else None,
-            consistency=strength,
-            autoencoder=self.model.autoencoder,
-        )
-        fitted = sample(self.model.denoiser, repeat(condition, variants), key)
-        start = condition.replace(identity=jnp.asarray(identity.start)[None])  # type: ignore[attr-defined]
-        return Restoration(
-            face=found,
-            images=[to_uint8(image) for image in fitted],
-            condition=condition,
-            reference=reference.image,
-            unfitted=lambda: to_uint8(sample(self.model.denoiser, repeat(start, variants), key)[0]),
-            metadata=provenance(self.model, identity, seed, config, strength),
-            likeness=likeness,
-            consistent=strength > 0,
-            truth=truth,
-        )
+        return Found(found, identity, condition, reference.image, likeness, truth)
+
+    def sample(
+        self,
+        found: Sequence[Found],
+        *,
+        steps: int | None = None,
+        seed: int = 0,
+        variants: int = 1,
+        consistency: float | None = None,
+        guidance: float | None = None,
+    ) -> list[Restoration]:
+        """Restores faces, in batches over all devices; each comes out as by `restore` alone, but for rounding.
+
+        Args:
+          found: of `find`; of any people, pictures and sizes.
+          steps: see `restore`, as for the others.
+          seed: of the noise.
+          variants: how many samples to draw of each.
+          consistency: with the input.
+          guidance: weight.
+
+        Raises:
+          InputError: no variant, or a consistency that is none.
+        """
+        config, strength = self._sampling(steps, variants, consistency, guidance)
+        how = {"config": config, "mesh": self.mesh, "seed": seed, "variants": variants, "consistency": strength}
+        draw: Callable[..., Any] = partial(sample_found, self.networks, **how)
+        return [
+            Restoration(
+                face=each.face,
+                images=list(images),
+                condition=each.condition,
+                reference=each.reference,
+                unfitted=lambda each=each: draw([each.unfitted()])[0][0],  # type: ignore[misc]
+                metadata=provenance(self.model, each.identity, seed, config, strength),
+                likeness=each.likeness,
+                consistent=strength > 0,
+                truth=each.truth,
+            )
+            for each, images in zip(found, draw(found), strict=True)
+        ]
 
     def likeness(self, small: UInt8[np.ndarray, "n n 3"], crops: Sequence[FaceCrop]) -> float:
         """The cosine between a small face (a crop of `recognition.seen_side`) and photographs made as small."""
@@ -257,11 +321,17 @@ class Restorer:
         if another or identity.embedding.shape != self.model.center.shape:
             raise InputError(f"{name}: was fitted with another model; fit it again with this one.")
 
-    def _check(self, identity: Identity, photos: Sequence[Any], variants: int, consistency: float) -> None:
+    def _check(self, identity: Identity, photos: Sequence[Any]) -> None:
         if not photos:
             raise InputError("No photograph of the person was given; restoring needs at least one as its reference.")
         self.check_identity(identity)
-        if variants < 1 or not 0.0 <= consistency <= 1.0:
-            raise InputError(
-                f"variants={variants}, consistency={consistency}: give 1 or more, and a number from 0 to 1."
-            )
+
+    def _sampling(
+        self, steps: int | None, variants: int, consistency: float | None, guidance: float | None
+    ) -> tuple[Config, float]:
+        """How to sample, and the strength of the projection."""
+        config = with_sampling(self.config, steps, guidance)
+        strength = config.sample.consistency if consistency is None else consistency
+        if variants < 1 or not 0.0 <= strength <= 1.0:
+            raise InputError(f"variants={variants}, consistency={strength}: give 1 or more, and a number from 0 to 1.")
+        return config, strength
