@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import UInt8
+from jaxtyping import Array, UInt8
 
 from idfsr_jax.config import Config
 from idfsr_jax.identity import Identity
@@ -47,29 +47,55 @@ class Found:
         return replace(self, condition=self.condition.replace(identity=start))  # type: ignore[attr-defined]
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How faces are sampled.
+
+    Attributes:
+      config: the model's, with the sampling that is wanted.
+      seed: of the noise, the same for each face.
+      variants: samples of each face.
+      consistency: strength of the projection onto pictures that down-sample to the input, 0 to 1.
+    """
+
+    config: Config
+    seed: int
+    variants: int
+    consistency: float
+
+
 def sample_found(
-    networks: Any, found: Sequence[Found], config: Config, mesh: Mesh, seed: int, variants: int, consistency: float
+    networks: Any, found: Sequence[Found], mesh: Mesh, sampling: Sampling
 ) -> list[UInt8[np.ndarray, "v s s 3"]]:
-    """Samples of each face, by `sampling.restore_many`, whose arguments these are; in as many goes as memory wants.
+    """Samples of each face, by `sampling.restore_many`, in as many goes as memory wants.
 
     Args:
-      networks: put `devices.everywhere` on the mesh.
-      found: any number of faces, each with the same noise.
-      config: the model's, with the sampling that is wanted.
-      mesh: of `devices.data_mesh`.
-      seed: of the noise.
-      variants: v, of each face.
-      consistency: strength, 0 to 1.
+      networks: see there.
+      found: any number of faces.
+      mesh: see there.
+      sampling: how.
     """
-    length = max(1, _AT_ONCE // variants) * mesh.size
+    length = max(1, _AT_ONCE // sampling.variants) * mesh.size
     images: list[UInt8[np.ndarray, "v s s 3"]] = []
     for group in [found[start : start + length] for start in range(0, len(found), length)]:
-        # On the host: joined on a device, every number of faces would be a program.
-        condition = jax.tree.map(lambda *leaves: np.concatenate(leaves), *(each.condition for each in group))
         small = None
-        if consistency > 0:
-            small = np.concatenate([in_corner(np.asarray(to_float(each.face.y[None])), config) for each in group])
-        keys = jnp.broadcast_to(jax.random.key(seed), (len(group),))
-        given = {"low_resolution": small, "consistency": consistency, "variants": variants}
-        images += list(to_uint8(restore_many(networks, condition, keys, config, mesh, **given)))  # type: ignore[arg-type]
+        if sampling.consistency > 0:
+            crops = [np.asarray(to_float(each.face.y[None])) for each in group]
+            small = np.concatenate([in_corner(crop, sampling.config) for crop in crops])
+        drawn = restore_many(
+            networks,
+            jax.tree.map(_joined, *(each.condition for each in group)),
+            jnp.broadcast_to(jax.random.key(sampling.seed), (len(group),)),
+            sampling.config,
+            mesh,
+            low_resolution=small,
+            consistency=sampling.consistency,
+            variants=sampling.variants,
+        )
+        images += list(to_uint8(drawn))
     return images
+
+
+def _joined(*leaves: Array) -> Array:
+    """Batches as one; on the host, as on a device every number of them would be a program."""
+    return jnp.asarray(np.concatenate(leaves))

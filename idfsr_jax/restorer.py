@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
@@ -20,7 +19,7 @@ from idfsr_jax.data.pairs import nearest_in_pose
 from idfsr_jax.devices import data_mesh, everywhere, used
 from idfsr_jax.errors import InputError
 from idfsr_jax.face import FaceCrop, read_crops, resize_crop
-from idfsr_jax.found import Found, sample_found
+from idfsr_jax.found import Found, Sampling, sample_found
 from idfsr_jax.gather import MAX_PHOTOGRAPHS, Gathering, choose_references, gather_photographs
 from idfsr_jax.identity import Identity
 from idfsr_jax.likeness import agreement
@@ -205,10 +204,12 @@ class Restorer:
           InputError: a picture cannot be used, or the identity belongs to another model.
         """
         self._check(identity, photos)
-        wanted = {"steps": steps, "seed": seed, "variants": variants, "consistency": consistency, "guidance": guidance}
-        self._sampling(steps, variants, consistency, guidance)
+        self._sampling(steps, seed, variants, consistency, guidance)
         found = self.find(picture, identity, photos, box=box, eyes=eyes, face=face, scale=scale, truth=truth)
-        return self.sample([found], **wanted)[0]  # type: ignore[arg-type]
+        (restored,) = self.sample(
+            [found], steps=steps, seed=seed, variants=variants, consistency=consistency, guidance=guidance
+        )
+        return restored
 
     def find(
         self,
@@ -266,9 +267,8 @@ class Restorer:
         Raises:
           InputError: no variant, or a consistency that is none.
         """
-        config, strength = self._sampling(steps, variants, consistency, guidance)
-        how = {"config": config, "mesh": self.mesh, "seed": seed, "variants": variants, "consistency": strength}
-        draw: Callable[..., Any] = partial(sample_found, self.networks, **how)
+        sampling = self._sampling(steps, seed, variants, consistency, guidance)
+        draw = partial(sample_found, self.networks, mesh=self.mesh, sampling=sampling)
         return [
             Restoration(
                 face=each.face,
@@ -276,9 +276,9 @@ class Restorer:
                 condition=each.condition,
                 reference=each.reference,
                 unfitted=lambda each=each: draw([each.unfitted()])[0][0],  # type: ignore[misc]
-                metadata=provenance(self.model, each.identity, seed, config, strength),
+                metadata=provenance(self.model, each.identity, seed, sampling.config, sampling.consistency),
                 likeness=each.likeness,
-                consistent=strength > 0,
+                consistent=sampling.consistency > 0,
                 truth=each.truth,
             )
             for each, images in zip(found, draw(found), strict=True)
@@ -327,11 +327,10 @@ class Restorer:
         self.check_identity(identity)
 
     def _sampling(
-        self, steps: int | None, variants: int, consistency: float | None, guidance: float | None
-    ) -> tuple[Config, float]:
-        """How to sample, and the strength of the projection."""
+        self, steps: int | None, seed: int, variants: int, consistency: float | None, guidance: float | None
+    ) -> Sampling:
         config = with_sampling(self.config, steps, guidance)
         strength = config.sample.consistency if consistency is None else consistency
         if variants < 1 or not 0.0 <= strength <= 1.0:
             raise InputError(f"variants={variants}, consistency={strength}: give 1 or more, and a number from 0 to 1.")
-        return config, strength
+        return Sampling(config, seed, variants, strength)

@@ -117,17 +117,18 @@ def restore_rows(
 
 def _restore_share(shared: Any, rows: Any, config: Config, variants: int) -> Float[Array, "b v s s 3"]:
     (denoiser, autoencoder), consistency = shared
+    condition, keys, low_resolution = rows
+    leaves, structure = jax.tree.flatten((condition, low_resolution))
 
-    def one(row: Any) -> Float[Array, "v s s 3"]:
-        _, key, _ = row
-        condition, _, y = jax.tree.map(lambda leaf: leaf[None], row)
+    def one(alone: list[Array], key: Array) -> Float[Array, "v s s 3"]:
+        condition, y = jax.tree.unflatten(structure, alone)
         project = None
         if y is not None:
             project = consistency_at(jnp.repeat(y, variants, axis=0), condition.scale[0], config, consistency)
         seen = repeat(condition, variants)
         return sample_crops(denoiser, seen, jax.random.wrap_key_data(key), config, project, autoencoder)
 
-    return jax.vmap(one)(rows)
+    return jax.vmap(one)([leaf[:, None] for leaf in leaves], keys)
 
 
 def in_corner(low_resolution: Float[np.ndarray, "b n n 3"], config: Config) -> Float[np.ndarray, "b m m 3"]:
