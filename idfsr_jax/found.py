@@ -8,14 +8,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, UInt8
+from jaxtyping import Array, Float, UInt8
 
 from idfsr_jax.config import Config
+from idfsr_jax.data.degrade import bicubic_upsample
+from idfsr_jax.data.pairs import nearest_in_pose
+from idfsr_jax.errors import InputError
+from idfsr_jax.face import FaceCrop, resize_crop
 from idfsr_jax.identity import Identity
-from idfsr_jax.models.condition import Condition
+from idfsr_jax.models.condition import Condition, make_condition
 from idfsr_jax.picture import LowResolutionFace
 from idfsr_jax.pictures import to_float, to_uint8
-from idfsr_jax.sampling import in_corner, restore_many
+from idfsr_jax.recognition import locate
+from idfsr_jax.sampling import in_corner, restore_many, with_sampling
+from idfsr_jax.weights import Model
 
 _AT_ONCE = 16
 """Samples that a device draws at once: more gain nothing, and need memory."""
@@ -41,10 +47,38 @@ class Found:
     likeness: Callable[[UInt8[np.ndarray, "m m 3"]], float]
     truth: UInt8[np.ndarray, "t t 3"] | None = None
 
+    @property
+    def pixels(self) -> int:
+        """Of the photograph, which is kept for pasting."""
+        return 0 if self.face.photo is None else self.face.photo.shape[0] * self.face.photo.shape[1]
+
     def unfitted(self) -> "Found":
         """The same with the identity that the fit started at."""
         start = jnp.asarray(self.identity.start)[None]
         return replace(self, condition=self.condition.replace(identity=start))  # type: ignore[attr-defined]
+
+
+def condition_of(
+    model: Model, face: LowResolutionFace, embedding: Float[np.ndarray, " d"], crops: Sequence[FaceCrop]
+) -> tuple[Condition, FaceCrop]:
+    """The condition of one LR face, and the photograph that was chosen as its reference.
+
+    The reference is the photograph whose landmarks, moved and scaled onto those of the LR face, lie closest.
+    """
+    size = model.config.data.size
+    y_up = bicubic_upsample(to_float(face.y[None]), size)
+    landmarks = locate(model.landmark_net, y_up, model.config.landmarks)
+    reference = crops[nearest_in_pose(np.asarray(landmarks[0]), np.stack([crop.landmarks for crop in crops]))]
+    condition = make_condition(
+        y_up,
+        landmarks,
+        to_float(resize_crop(reference.image, size))[None],
+        jnp.asarray(reference.landmarks)[None],
+        jnp.asarray(embedding)[None],
+        jnp.full((1,), size / face.y.shape[0], jnp.float32),
+        model.config.model,
+    )
+    return condition, reference
 
 
 @dataclass(frozen=True)
@@ -62,6 +96,21 @@ class Sampling:
     seed: int
     variants: int
     consistency: float
+
+
+def sampling_of(
+    config: Config, steps: int | None, seed: int, variants: int, consistency: float | None, guidance: float | None
+) -> Sampling:
+    """What is asked for of a model; None leaves its own choice.
+
+    Raises:
+      InputError: no variant, or a consistency that is none.
+    """
+    config = with_sampling(config, steps, guidance)
+    strength = config.sample.consistency if consistency is None else consistency
+    if variants < 1 or not 0.0 <= strength <= 1.0:
+        raise InputError(f"variants={variants}, consistency={strength}: give 1 or more, and a number from 0 to 1.")
+    return Sampling(config, seed, variants, strength)
 
 
 def sample_found(

@@ -14,24 +14,20 @@ from jax.sharding import Mesh
 from jaxtyping import Float, UInt8
 
 from idfsr_jax.config import Config, FitConfig
-from idfsr_jax.data.degrade import bicubic_upsample
-from idfsr_jax.data.pairs import nearest_in_pose
 from idfsr_jax.devices import data_mesh, everywhere, used
 from idfsr_jax.errors import InputError
 from idfsr_jax.face import FaceCrop, read_crops, resize_crop
-from idfsr_jax.found import Found, Sampling, sample_found
+from idfsr_jax.found import Found, condition_of, sample_found, sampling_of
 from idfsr_jax.gather import MAX_PHOTOGRAPHS, Gathering, choose_references, gather_photographs
 from idfsr_jax.identity import Identity
 from idfsr_jax.likeness import agreement
-from idfsr_jax.models.condition import Condition, make_condition
 from idfsr_jax.models.id_encoder import IdEncoder, encoder_of, require_encoder, unit_identity
-from idfsr_jax.picture import LowResolutionFace, find_low_resolution_face
+from idfsr_jax.picture import find_low_resolution_face
 from idfsr_jax.pictures import to_float
 from idfsr_jax.places import choose_place
 from idfsr_jax.provenance import provenance
-from idfsr_jax.recognition import likeness_at, locate, photograph_descriptors
+from idfsr_jax.recognition import likeness_at, photograph_descriptors
 from idfsr_jax.restoration import Restoration
-from idfsr_jax.sampling import with_sampling
 from idfsr_jax.training.fit import Album, fit_identity, mean_identity
 from idfsr_jax.training.step import Frozen
 from idfsr_jax.weights import Model, load_model
@@ -203,8 +199,6 @@ class Restorer:
           UndecidedFaces: several faces, and none stands out.
           InputError: a picture cannot be used, or the identity belongs to another model.
         """
-        self._check(identity, photos)
-        self._sampling(steps, seed, variants, consistency, guidance)
         found = self.find(picture, identity, photos, box=box, eyes=eyes, face=face, scale=scale, truth=truth)
         (restored,) = self.sample(
             [found], steps=steps, seed=seed, variants=variants, consistency=consistency, guidance=guidance
@@ -229,7 +223,9 @@ class Restorer:
           UndecidedFaces: several faces, and none stands out.
           InputError: a picture cannot be used, or the identity belongs to another model.
         """
-        self._check(identity, photos)
+        if not photos:
+            raise InputError("No photograph of the person was given; restoring needs at least one as its reference.")
+        self.check_identity(identity)
         crops = read_crops(photos)
         likeness = lambda small: self.likeness(small, crops)  # noqa: E731
         found = find_low_resolution_face(
@@ -241,7 +237,7 @@ class Restorer:
             scale=scale,
             choose=partial(choose_place, number=face, likeness=likeness),
         )
-        condition, reference = self.condition(found, identity.embedding, crops)
+        condition, reference = condition_of(self.model, found, identity.embedding, crops)
         return Found(found, identity, condition, reference.image, likeness, truth)
 
     def sample(
@@ -267,7 +263,7 @@ class Restorer:
         Raises:
           InputError: no variant, or a consistency that is none.
         """
-        sampling = self._sampling(steps, seed, variants, consistency, guidance)
+        sampling = sampling_of(self.config, steps, seed, variants, consistency, guidance)
         draw = partial(sample_found, self.networks, mesh=self.mesh, sampling=sampling)
         return [
             Restoration(
@@ -288,29 +284,6 @@ class Restorer:
         """The cosine between a small face (a crop of `recognition.seen_side`) and photographs made as small."""
         return likeness_at(small, crops, self.encoder, self.model.landmark_net, self.model.center, self.config)
 
-    def condition(
-        self, face: LowResolutionFace, embedding: Float[np.ndarray, " d"], crops: Sequence[FaceCrop]
-    ) -> tuple[Condition, FaceCrop]:
-        """The condition of one LR face, and the photograph that was chosen as its reference.
-
-        The reference is the photograph whose landmarks, moved and scaled onto those of the LR face, lie closest.
-        """
-        size = self.config.data.size
-        y = to_float(face.y[None])
-        y_up = bicubic_upsample(y, size)
-        landmarks = locate(self.model.landmark_net, y_up, self.config.landmarks)
-        reference = crops[nearest_in_pose(np.asarray(landmarks[0]), np.stack([crop.landmarks for crop in crops]))]
-        condition = make_condition(
-            y_up,
-            landmarks,
-            to_float(resize_crop(reference.image, size))[None],
-            jnp.asarray(reference.landmarks)[None],
-            jnp.asarray(embedding)[None],
-            jnp.full((1,), size / face.y.shape[0], jnp.float32),
-            self.config.model,
-        )
-        return condition, reference
-
     def check_identity(self, identity: Identity, name: str | Path = "The identity") -> None:
         """Checks that an identity belongs to this model; a complaint calls it by the name given.
 
@@ -320,17 +293,3 @@ class Restorer:
         another = identity.model != self.model.digest or identity.encoder != self.model.encoder
         if another or identity.embedding.shape != self.model.center.shape:
             raise InputError(f"{name}: was fitted with another model; fit it again with this one.")
-
-    def _check(self, identity: Identity, photos: Sequence[Any]) -> None:
-        if not photos:
-            raise InputError("No photograph of the person was given; restoring needs at least one as its reference.")
-        self.check_identity(identity)
-
-    def _sampling(
-        self, steps: int | None, seed: int, variants: int, consistency: float | None, guidance: float | None
-    ) -> Sampling:
-        config = with_sampling(self.config, steps, guidance)
-        strength = config.sample.consistency if consistency is None else consistency
-        if variants < 1 or not 0.0 <= strength <= 1.0:
-            raise InputError(f"variants={variants}, consistency={strength}: give 1 or more, and a number from 0 to 1.")
-        return Sampling(config, seed, variants, strength)

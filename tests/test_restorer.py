@@ -14,6 +14,7 @@ from idfsr_jax.cli import main
 from idfsr_jax.data.degrade import area_downsample
 from idfsr_jax.errors import BadWeights, InputError
 from idfsr_jax.face import apply_transform, crop_side, read_image, read_metadata
+from idfsr_jax.found import condition_of
 from idfsr_jax.identity import Identity
 from idfsr_jax.interop.arcface_weights import read_arcface
 from idfsr_jax.models.denoiser import init_denoiser
@@ -203,7 +204,7 @@ def test_the_reference_is_the_photograph_nearest_in_pose(restorer, small, crops)
     bent = replace(crops[0], landmarks=crops[0].landmarks * np.array([1.5, 1.0], np.float32))
     embedding = restorer.model.center
     for photos in ([bent, crops[0]], [crops[0], bent]):
-        assert restorer.condition(face, embedding, photos)[1] is crops[0]
+        assert condition_of(restorer.model, face, embedding, photos)[1] is crops[0]
 
 
 def test_without_being_told_it_is_as_consistent_as_the_model_was_made_for(restorer, small, identity, crops):
