@@ -113,6 +113,11 @@ def sampling_of(
     return Sampling(config, seed, variants, strength)
 
 
+def at_once(variants: int, mesh: Mesh) -> int:
+    """Faces that are sampled in one go; further ones in another."""
+    return max(1, _AT_ONCE // variants) * mesh.size
+
+
 def sample_found(
     networks: Any, found: Sequence[Found], mesh: Mesh, sampling: Sampling
 ) -> list[UInt8[np.ndarray, "v s s 3"]]:
@@ -124,7 +129,7 @@ def sample_found(
       mesh: see there.
       sampling: how.
     """
-    length = max(1, _AT_ONCE // sampling.variants) * mesh.size
+    length = at_once(sampling.variants, mesh)
     images: list[UInt8[np.ndarray, "v s s 3"]] = []
     for group in [found[start : start + length] for start in range(0, len(found), length)]:
         small = None

@@ -17,7 +17,7 @@ from idfsr_jax.config import Config, FitConfig
 from idfsr_jax.devices import data_mesh, everywhere, used
 from idfsr_jax.errors import InputError
 from idfsr_jax.face import FaceCrop, read_crops, resize_crop
-from idfsr_jax.found import Found, condition_of, sample_found, sampling_of
+from idfsr_jax.found import Found, at_once, condition_of, sample_found, sampling_of
 from idfsr_jax.gather import MAX_PHOTOGRAPHS, Gathering, choose_references, gather_photographs
 from idfsr_jax.identity import Identity
 from idfsr_jax.likeness import agreement
@@ -28,6 +28,7 @@ from idfsr_jax.places import choose_place
 from idfsr_jax.provenance import provenance
 from idfsr_jax.recognition import likeness_at, photograph_descriptors
 from idfsr_jax.restoration import Restoration
+from idfsr_jax.sampling import compile_ahead
 from idfsr_jax.training.fit import Album, fit_identity, mean_identity
 from idfsr_jax.training.step import Frozen
 from idfsr_jax.weights import Model, load_model
@@ -279,6 +280,35 @@ class Restorer:
             )
             for each, images in zip(found, draw(found), strict=True)
         ]
+
+    def compile_ahead(
+        self,
+        pictures: int = 1,
+        *,
+        steps: int | None = None,
+        variants: int = 1,
+        consistency: float | None = None,
+        guidance: float | None = None,
+    ) -> None:
+        """Compiles the sampler before there is a picture, where one is not to wait for it.
+
+        One program serves all pictures, people, seeds and scales. There is one for each batch of `devices.bucket`, for
+        the options `steps`, `variants` and `guidance` of `restore`, and for `consistency` that is or is not 0.
+
+        Args:
+          pictures: that `sample` will be given at once.
+          steps: see `restore`, as for the others.
+          variants: how many samples to draw of each.
+          consistency: with the input.
+          guidance: weight.
+
+        Raises:
+          InputError: no variant, or a consistency that is none.
+        """
+        sampling = sampling_of(self.config, steps, 0, variants, consistency, guidance)
+        for count in {min(pictures, at_once(variants, self.mesh)), pictures % at_once(variants, self.mesh)} - {0}:
+            options = {"consistent": sampling.consistency > 0, "variants": variants}
+            compile_ahead(self.networks, sampling.config, self.mesh, count, **options)  # type: ignore[arg-type]
 
     def likeness(self, small: UInt8[np.ndarray, "n n 3"], crops: Sequence[FaceCrop]) -> float:
         """The cosine between a small face (a crop of `recognition.seen_side`) and photographs made as small."""

@@ -1,5 +1,6 @@
 """From a condition to a picture: the denoiser inside a sampler, one compiled call."""
 
+import dataclasses
 import math
 from dataclasses import replace
 from functools import partial
@@ -15,7 +16,7 @@ from idfsr_jax.config import Config
 from idfsr_jax.data.degrade import data_consistency
 from idfsr_jax.devices import by_shares, cut_rows, placed_rows, used
 from idfsr_jax.diffusion.samplers import Denoise, Project, guided, sample
-from idfsr_jax.models.condition import Condition, repeat, without_identity
+from idfsr_jax.models.condition import Condition, without_identity
 from idfsr_jax.models.denoiser import Denoiser
 from idfsr_jax.models.latent import Autoencoder, encode_condition, to_pixels
 
@@ -103,32 +104,58 @@ def restore_many(
     """
     count = condition.scale.shape[0]
     networks, mesh = used(networks, mesh, count)
-    rows = placed_rows((condition, jax.random.key_data(keys), low_resolution), mesh)
+    rows = placed_rows(_rows(condition, keys, low_resolution), mesh)
     return cut_rows(restore_rows((networks, np.float32(consistency)), rows, config, variants, mesh), count)
 
 
+def compile_ahead(
+    networks: Any, config: Config, mesh: Mesh, count: int, *, consistent: bool = False, variants: int = 1
+) -> None:
+    """Compiles what `restore_many` needs for `count` conditions, and for all numbers of the same `devices.bucket`.
+
+    Args:
+      networks: see `restore_many`, as for the others.
+      config: static.
+      mesh: the devices.
+      count: at least 1.
+      consistent: whether LR pictures will be given.
+      variants: of each.
+    """
+    networks, mesh = used(networks, mesh, count)
+    size = config.data.size
+    picture, plane = jnp.zeros((count, size, size, 3)), jnp.zeros((count, size, size, 1))
+    number = jnp.zeros(count)
+    identity = jnp.zeros((count, config.model.identity_dim))
+    condition = Condition(picture, plane, picture, plane, identity, number, number)
+    low_resolution = in_corner(np.zeros((count, 1, 1, 3), np.float32), config) if consistent else None
+    keys = jnp.broadcast_to(jax.random.key(0), (count,))
+    rows = placed_rows(_rows(condition, keys, low_resolution), mesh)
+    restore_rows.lower((networks, np.float32(0.0)), rows, config, variants, mesh).compile()
+
+
+def _rows(condition: Condition, keys: Key[Array, " b"], low_resolution: Float[np.ndarray, "b m m 3"] | None) -> Any:
+    """What each condition has of its own."""
+    fields = {field.name: getattr(condition, field.name) for field in dataclasses.fields(condition)}  # type: ignore[arg-type]
+    return {"condition": fields, "key": jax.random.key_data(keys), "low_resolution": low_resolution}
+
+
 @partial(jax.jit, static_argnames=("config", "variants", "mesh"))
-def restore_rows(
-    shared: tuple[Any, Any], rows: tuple[Condition, Array, Array | None], config: Config, variants: int, mesh: Mesh
-) -> Float[Array, "b v s s 3"]:
-    """What `restore_many` compiles; `shared` are networks and strength, `rows` conditions, key data and LR pictures."""
+def restore_rows(shared: Any, rows: Any, config: Config, variants: int, mesh: Mesh) -> Float[Array, "b v s s 3"]:
+    """What `restore_many` compiles; `shared` are the networks and the strength."""
     return by_shares(partial(_restore_share, config=config, variants=variants), mesh)(shared, rows)
 
 
 def _restore_share(shared: Any, rows: Any, config: Config, variants: int) -> Float[Array, "b v s s 3"]:
     (denoiser, autoencoder), consistency = shared
-    condition, keys, low_resolution = rows
-    leaves, structure = jax.tree.flatten((condition, low_resolution))
 
-    def one(alone: list[Array], key: Array) -> Float[Array, "v s s 3"]:
-        condition, y = jax.tree.unflatten(structure, alone)
-        project = None
-        if y is not None:
-            project = consistency_at(jnp.repeat(y, variants, axis=0), condition.scale[0], config, consistency)
-        seen = repeat(condition, variants)
-        return sample_crops(denoiser, seen, jax.random.wrap_key_data(key), config, project, autoencoder)
+    def one(row: Any) -> Float[Array, "v s s 3"]:
+        repeated = lambda leaf: jnp.repeat(leaf[None], variants, axis=0)  # noqa: E731
+        condition, y = jax.tree.map(repeated, (row["condition"], row["low_resolution"]))
+        project = None if y is None else consistency_at(y, condition["scale"][0], config, consistency)
+        key = jax.random.wrap_key_data(row["key"])
+        return sample_crops(denoiser, Condition(**condition), key, config, project, autoencoder)
 
-    return jax.vmap(one)([leaf[:, None] for leaf in leaves], keys)
+    return jax.vmap(one)(rows)
 
 
 def in_corner(low_resolution: Float[np.ndarray, "b n n 3"], config: Config) -> Float[np.ndarray, "b m m 3"]:

@@ -1,5 +1,6 @@
 """The whole of it, with a model of random weights: what is asked for, what comes out, and every complaint."""
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -73,6 +74,28 @@ def test_the_same_seed_gives_the_same_picture_and_another_seed_another(restorer,
     other = restorer.restore(small, identity, crops, seed=1)
     np.testing.assert_array_equal(again.images[0], result.images[0])
     assert np.any(other.images[0] != result.images[0])
+
+
+@pytest.mark.parametrize("options", [{}, {"variants": 2, "consistency": 1.0, "seed": 4}])
+def test_pictures_restored_together_come_out_as_each_alone(restorer, identity, crops, face_crop, options):
+    """Three sizes, over eight devices, and another person among them."""
+    pictures = [np.array(Image.fromarray(face_crop.image).resize((n, n), Image.Resampling.BOX)) for n in (8, 4, 6)]
+    people = [identity, replace(identity, embedding=-identity.embedding), identity]
+    found = [restorer.find(picture, person, crops) for picture, person in zip(pictures, people, strict=True)]
+    assert restorer.mesh.size == 8
+    for picture, person, together in zip(pictures, people, restorer.sample(found, **options), strict=True):
+        alone = restorer.restore(picture, person, crops, **options)
+        assert together.metadata == alone.metadata and len(together.images) == len(alone.images)
+        assert np.abs(np.stack(together.images).astype(int) - np.stack(alone.images)).max() <= 1
+        assert np.abs(together.unfitted().astype(int) - alone.unfitted()).max() <= 1
+    assert restorer.sample([]) == []
+
+
+def test_a_long_list_is_sampled_in_parts(restorer, small, identity, crops, result):
+    one_device = Restorer(restorer.model, devices=1)
+    found = one_device.find(small, identity, crops)
+    images = [restored.images[0] for restored in one_device.sample([found] * 17)]
+    assert len(images) == 17 and all(np.abs(image.astype(int) - result.images[0]).max() <= 1 for image in images)
 
 
 def test_variants_differ_and_consistency_keeps_the_input(restorer, small, identity, crops, tmp_path):
@@ -326,6 +349,32 @@ def test_the_commands_fit_and_restore(place, tiny_model):
     assert main([str(a) for a in [*restore, "--out", place / "out.png", "--sheet", place / "sheet.png"]]) == 0
     assert read_image(place / "out.png").shape[1::-1] == (SIZE, SIZE)
     assert read_image(place / "sheet.png").shape[1] > 200
+
+
+def test_an_album_holds_what_each_picture_alone_gives(place, tiny_model, crops, tmp_path):
+    """Crops and a photograph of several sizes, a bad file among them; gone on with after an interruption."""
+    common = ["--photos", place / "photo.jpg", "--weights", tiny_model, "--seed", 3]
+    assert main([str(a) for a in ["fit", *common[:4], "--out", place / "me.safetensors"]]) == 0
+    album, out = tmp_path / "album", tmp_path / "out"
+    (album / "deep").mkdir(parents=True)
+    inputs = ["a.png", "b.png", "deep/c.png"]
+    for name, side in zip(inputs, (8, 4, 12), strict=True):
+        Image.fromarray(crops[0].image).resize((side, side), Image.Resampling.BOX).save(album / name)
+    (album / "bad.png").write_bytes(b"no picture")
+    restore = ["restore", "--identity", place / "me.safetensors", *common]
+    assert main([str(a) for a in [*restore, album, "--out", out]]) == 2
+    for name in inputs:
+        assert main([str(a) for a in [*restore, album / name, "--out", tmp_path / "alone.png"]]) == 0
+        together, alone = read_image(out / name), read_image(tmp_path / "alone.png")
+        assert np.abs(together.astype(int) - alone).max() <= 1
+    summary = json.loads((out / "summary.json").read_text())
+    assert [entry["output"] for entry in summary["restored"]] == [str(out / name) for name in inputs]
+    assert len(summary["failed"]) == 1
+    (out / "b.png").unlink()
+    (album / "bad.png").unlink()
+    assert main([str(a) for a in [*restore, album, "--out", out]]) == 0
+    summary = json.loads((out / "summary.json").read_text())
+    assert [len(summary[state]) for state in ("restored", "skipped", "failed")] == [1, 2, 0]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from idfsr_jax.config import Config
 from idfsr_jax.data.degrade import area_downsample
 from idfsr_jax.devices import data_mesh, everywhere
 from idfsr_jax.models.condition import Condition
-from idfsr_jax.sampling import in_corner, restore_crops, restore_many
+from idfsr_jax.sampling import compile_ahead, in_corner, restore_crops, restore_many
 
 COUNT = 9
 
@@ -125,3 +125,18 @@ def test_one_program_for_each_length_and_setting(
     for strength, count in ((0.5, 1), (1.0, 0), (0.25, 0)):
         assert compiled(slice(3, 4), consistency=strength, low_resolution=small[3:4]) == count
         assert compiled(slice(0, 1), consistency=strength, low_resolution=small[:1]) == 0
+
+
+def test_what_was_compiled_ahead_is_not_compiled_again(
+    tiny_config, tiny_weights, condition, keys, small, compilations: list[str]
+):
+    config = replace(tiny_config, sample=replace(tiny_config.sample, sampler="ddim"))
+    mesh = data_mesh(2)
+    networks = everywhere((tiny_weights[0], None), mesh)
+    compile_ahead(networks, config, mesh, 3, consistent=True)
+    assert sum("restore_rows" in name for name in compilations) == 1
+    del compilations[:]
+    images = restore_many(
+        networks, part(condition, slice(0, 4)), keys[:4], config, mesh, low_resolution=small[:4], consistency=0.5
+    )
+    assert images.shape[0] == 4 and not any("restore_rows" in name for name in compilations)

@@ -54,11 +54,14 @@ def test_enlargements(study, cases, restorer):
         np.testing.assert_allclose(bicubic[0, :, :, channel], np.asarray(plane), atol=1e-4)
 
 
-def test_no_picture_depends_on_its_batch(study, cases, restorer):
+def test_no_picture_depends_on_its_batch_or_on_the_devices(study, cases, restorer):
     method = Method("unfitted", photographs=2, identity="unfitted")
     together = restore(method, cases, study, restorer, {})
     alone = restore(method, cases[1:2], study, restorer, {})
     np.testing.assert_allclose(together[1], alone[0], atol=1e-4)
+    one_device = Restorer(restorer.model, devices=1)
+    assert (restorer.mesh.size, one_device.mesh.size) == (8, 1)
+    np.testing.assert_allclose(restore(method, cases, study, one_device, {}), together, atol=1e-4)
     other = restore(method, [replace(cases[1], seed=1)], study, restorer, {})
     assert np.abs(other - alone).max() > 1e-3
 
@@ -94,7 +97,7 @@ def test_identities_and_references(study, cases, restorer):
 
 
 def test_many_people_are_fitted_as_each_alone(study, restorer):
-    """Albums of one, two and three photographs in one go."""
+    """Albums of one, two and three photographs in one go, on eight devices."""
     albums, starts = [], []
     for count, plan in zip((3, 1, 1), study.protocol.people, strict=True):
         albums.append(album_of(study, plan.photographs[:count], restorer.model.center))
@@ -107,6 +110,7 @@ def test_many_people_are_fitted_as_each_alone(study, restorer):
         alone, curve = fit_identity(jnp.asarray(start), album, model.denoiser, restorer.frozen, config)
         np.testing.assert_allclose(together[place], alone, atol=1e-5)
         np.testing.assert_allclose(losses[:, place], curve, rtol=1e-4)
+    assert restorer.mesh.size == 8
     np.testing.assert_array_equal(kept[0], np.stack(starts))
     assert np.abs(kept[1] - kept[0]).max() > 1e-4 and np.abs(kept[1] - together).max() > 1e-5
 
