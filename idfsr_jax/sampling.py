@@ -16,7 +16,7 @@ from idfsr_jax.config import Config
 from idfsr_jax.data.degrade import data_consistency
 from idfsr_jax.devices import by_shares, cut_rows, placed_rows, used
 from idfsr_jax.diffusion.samplers import Denoise, Project, guided, sample
-from idfsr_jax.models.condition import Condition, without_identity
+from idfsr_jax.models.condition import Condition, repeat, without_identity
 from idfsr_jax.models.denoiser import Denoiser
 from idfsr_jax.models.latent import Autoencoder, encode_condition, to_pixels
 
@@ -149,11 +149,12 @@ def _restore_share(shared: Any, rows: Any, config: Config, variants: int) -> Flo
     (denoiser, autoencoder), consistency = shared
 
     def one(row: Any) -> Float[Array, "v s s 3"]:
-        repeated = lambda leaf: jnp.repeat(leaf[None], variants, axis=0)  # noqa: E731
-        condition, y = jax.tree.map(repeated, (row["condition"], row["low_resolution"]))
-        project = None if y is None else consistency_at(y, condition["scale"][0], config, consistency)
+        fields, y = jax.tree.map(lambda leaf: leaf[None], (row["condition"], row["low_resolution"]))
+        condition, project = repeat(Condition(**fields), variants), None
+        if y is not None:
+            project = consistency_at(jnp.repeat(y, variants, axis=0), condition.scale[0], config, consistency)
         key = jax.random.wrap_key_data(row["key"])
-        return sample_crops(denoiser, Condition(**condition), key, config, project, autoencoder)
+        return sample_crops(denoiser, condition, key, config, project, autoencoder)
 
     return jax.vmap(one)(rows)
 

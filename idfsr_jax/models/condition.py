@@ -108,3 +108,8 @@ def drop(condition: Condition, key: Array, probability: float) -> Condition:
         reference=condition.reference * keep_pixels,
         valid=condition.valid * keep_pixels,
     )
+
+
+def repeat(condition: Condition, count: int) -> Condition:
+    """Every example `count` times in a row, for several samples of one condition."""
+    return jax.tree.map(lambda x: jnp.repeat(x, count, axis=0), condition)
