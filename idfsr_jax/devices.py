@@ -26,7 +26,10 @@ def data_mesh(count: int = 0) -> Mesh:
     """
     devices = jax.local_devices()
     if not 0 <= count <= len(devices):
-        raise BadConfig(f"{count} devices are asked for and there are {len(devices)}; give a number up to that, or 0.")
+        raise BadConfig(
+            f"{count} devices are asked for and there are {len(devices)}; give a number up to that, or 0 for all "
+            "(devices.data of a config)."
+        )
     return _mesh(np.array(devices[: count or None]))
 
 
