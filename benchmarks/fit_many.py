@@ -49,7 +49,7 @@ def main() -> int:
 
     def seconds_of(people: int) -> tuple[float, np.ndarray]:
         began = perf_counter()
-        fitted, _, _ = fit_people(starts[:people], albums[:people], restorer.model.denoiser, restorer.frozen, config)
+        fitted, _, _ = fit_people(starts[:people], albums[:people], restorer, config)
         return perf_counter() - began, fitted
 
     albums = [album() for _ in range(options.people)]

@@ -8,28 +8,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Float, UInt8
 
 from idfsr_jax.config import Config, FitConfig
-from idfsr_jax.data.degrade import bicubic_upsample
-from idfsr_jax.data.pairs import nearest_in_pose
+from idfsr_jax.devices import data_mesh, everywhere, used
 from idfsr_jax.errors import InputError
 from idfsr_jax.face import FaceCrop, read_crops, resize_crop
+from idfsr_jax.found import Found, at_once, condition_of, sample_found, sampling_of
 from idfsr_jax.gather import MAX_PHOTOGRAPHS, Gathering, choose_references, gather_photographs
 from idfsr_jax.identity import Identity
 from idfsr_jax.likeness import agreement
-from idfsr_jax.models.condition import Condition, make_condition, repeat
 from idfsr_jax.models.id_encoder import IdEncoder, encoder_of, require_encoder, unit_identity
-from idfsr_jax.picture import LowResolutionFace, find_low_resolution_face
-from idfsr_jax.pictures import to_float, to_uint8
+from idfsr_jax.picture import find_low_resolution_face
+from idfsr_jax.pictures import to_float
 from idfsr_jax.places import choose_place
 from idfsr_jax.provenance import provenance
-from idfsr_jax.recognition import likeness_at, locate, photograph_descriptors
+from idfsr_jax.recognition import likeness_at, photograph_descriptors
 from idfsr_jax.restoration import Restoration
-from idfsr_jax.sampling import restore_crops, with_sampling
+from idfsr_jax.sampling import compile_ahead
 from idfsr_jax.training.fit import Album, fit_identity, mean_identity
 from idfsr_jax.training.step import Frozen
 from idfsr_jax.weights import Model, load_model
@@ -46,18 +45,36 @@ class Restorer:
     encoder_choice: str | None = None
     """The ID encoder, where it is not the one that the model's configuration names: "dlib" or "arcface:PATH"."""
 
+    devices: int = 0
+    """How many of this process's devices faces and people are spread over, where there are several; 0 means all."""
+
     @classmethod
-    def load(cls, weights: str | Path | None = None, encoder: str | None = None) -> "Restorer":
+    def load(cls, weights: str | Path | None = None, encoder: str | None = None, devices: int = 0) -> "Restorer":
         """Loads a model folder, or the model that ships with the package.
 
         Args:
           weights: the folder.
           encoder: "arcface:PATH" where an ArcFace model's recogniser lies elsewhere than it did in training.
+          devices: that are to be used; all of this process if 0.
 
         Raises:
           BadWeights: the folder holds no model, or a damaged one.
         """
-        return cls(load_model(None if weights is None else Path(weights)), encoder)
+        return cls(load_model(None if weights is None else Path(weights)), encoder, devices)
+
+    @functools.cached_property
+    def mesh(self) -> Mesh:
+        """The devices that are used, in a row.
+
+        Raises:
+          BadConfig: there are not that many.
+        """
+        return data_mesh(self.devices)
+
+    @functools.cached_property
+    def networks(self) -> tuple[Any, Any]:
+        """Denoiser and autoencoder (None of pixels), on each of the devices."""
+        return everywhere((self.model.denoiser, self.model.autoencoder), self.mesh)
 
     @functools.cached_property
     def encoder(self) -> IdEncoder:
@@ -137,7 +154,8 @@ class Restorer:
         album = self.album(read_crops(given))
         start = mean_identity(album.identities, weights)
         settings = replace(self.config, fit=config or self.config.fit)
-        fitted, losses = fit_identity(start, album, self.model.denoiser, self.frozen, settings, progress, weights)
+        (denoiser, _), _ = used(self.networks, self.mesh, 1)
+        fitted, losses = fit_identity(start, album, denoiser, self.frozen, settings, progress, weights)
         curve, origins = np.asarray(losses, np.float32), gathered.origins if gathered else ()
         agreed = agreement(np.asarray(album.identities)) if len(given) > 1 else math.nan
         facts = (len(given), self.model.encoder, self.model.digest, origins, agreed)
@@ -182,70 +200,119 @@ class Restorer:
           UndecidedFaces: several faces, and none stands out.
           InputError: a picture cannot be used, or the identity belongs to another model.
         """
-        config = with_sampling(self.config, steps, guidance)
-        strength = config.sample.consistency if consistency is None else consistency
-        self._check(identity, photos, variants, strength)
+        found = self.find(picture, identity, photos, box=box, eyes=eyes, face=face, scale=scale, truth=truth)
+        (restored,) = self.sample(
+            [found], steps=steps, seed=seed, variants=variants, consistency=consistency, guidance=guidance
+        )
+        return restored
+
+    def find(
+        self,
+        picture: str | Path | np.ndarray,
+        identity: Identity,
+        photos: Sequence[str | Path | FaceCrop],
+        *,
+        box: tuple[int, int, int, int] | None = None,
+        eyes: tuple[float, float, float, float] | None = None,
+        face: int | None = None,
+        scale: int | None = None,
+        truth: UInt8[np.ndarray, "s s 3"] | None = None,
+    ) -> Found:
+        """The first half of `restore`, up to the sampling, which `sample` does for many pictures at once.
+
+        Raises:
+          UndecidedFaces: several faces, and none stands out.
+          InputError: a picture cannot be used, or the identity belongs to another model.
+        """
+        if not photos:
+            raise InputError("No photograph of the person was given; restoring needs at least one as its reference.")
+        self.check_identity(identity)
         crops = read_crops(photos)
         likeness = lambda small: self.likeness(small, crops)  # noqa: E731
         found = find_low_resolution_face(
             picture,
-            config,
+            self.config,
             self.model.landmark_net,
             box=box,
             eyes=eyes,
             scale=scale,
             choose=partial(choose_place, number=face, likeness=likeness),
         )
-        condition, reference = self.condition(found, identity.embedding, crops)
-        key = jax.random.key(seed)
-        y = to_float(found.y[None])
-        sample = partial(
-            restore_crops,
-            config=config,
-            low_resolution=jnp.repeat(y, variants, axis=0) if strength > 0 else None,
-            consistency=strength,
-            autoencoder=self.model.autoencoder,
-        )
-        fitted = sample(self.model.denoiser, repeat(condition, variants), key)
-        start = condition.replace(identity=jnp.asarray(identity.start)[None])  # type: ignore[attr-defined]
-        return Restoration(
-            face=found,
-            images=[to_uint8(image) for image in fitted],
-            condition=condition,
-            reference=reference.image,
-            unfitted=lambda: to_uint8(sample(self.model.denoiser, repeat(start, variants), key)[0]),
-            metadata=provenance(self.model, identity, seed, config, strength),
-            likeness=likeness,
-            consistent=strength > 0,
-            truth=truth,
-        )
+        condition, reference = condition_of(self.model, found, identity.embedding, crops)
+        return Found(found, identity, condition, reference.image, likeness, truth)
+
+    def sample(
+        self,
+        found: Sequence[Found],
+        *,
+        steps: int | None = None,
+        seed: int = 0,
+        variants: int = 1,
+        consistency: float | None = None,
+        guidance: float | None = None,
+    ) -> list[Restoration]:
+        """Restores faces, in batches over all devices; each comes out as by `restore` alone, but for rounding.
+
+        Args:
+          found: of `find`; of any people, pictures and sizes.
+          steps: see `restore`, as for the others.
+          seed: of the noise.
+          variants: how many samples to draw of each.
+          consistency: with the input.
+          guidance: weight.
+
+        Raises:
+          InputError: no variant, or a consistency that is none.
+        """
+        sampling = sampling_of(self.config, steps, seed, variants, consistency, guidance)
+        draw = partial(sample_found, self.networks, mesh=self.mesh, sampling=sampling)
+        return [
+            Restoration(
+                face=each.face,
+                images=list(images),
+                condition=each.condition,
+                reference=each.reference,
+                unfitted=lambda each=each: draw([each.unfitted()])[0][0],  # type: ignore[misc]
+                metadata=provenance(self.model, each.identity, seed, sampling.config, sampling.consistency),
+                likeness=each.likeness,
+                consistent=sampling.consistency > 0,
+                truth=each.truth,
+            )
+            for each, images in zip(found, draw(found), strict=True)
+        ]
+
+    def compile_ahead(
+        self,
+        pictures: int = 1,
+        *,
+        steps: int | None = None,
+        variants: int = 1,
+        consistency: float | None = None,
+        guidance: float | None = None,
+    ) -> None:
+        """Compiles the sampler before there is a picture, where one is not to wait for it.
+
+        One program serves all pictures, people, seeds and scales. There is one for each batch of `devices.bucket`, for
+        the options `steps`, `variants` and `guidance` of `restore`, and for `consistency` that is or is not 0.
+
+        Args:
+          pictures: that `sample` will be given at once.
+          steps: see `restore`, as for the others.
+          variants: how many samples to draw of each.
+          consistency: with the input.
+          guidance: weight.
+
+        Raises:
+          InputError: no variant, or a consistency that is none.
+        """
+        sampling = sampling_of(self.config, steps, 0, variants, consistency, guidance)
+        for count in {min(pictures, at_once(variants, self.mesh)), pictures % at_once(variants, self.mesh)} - {0}:
+            options = {"consistent": sampling.consistency > 0, "variants": variants}
+            compile_ahead(self.networks, sampling.config, self.mesh, count, **options)  # type: ignore[arg-type]
 
     def likeness(self, small: UInt8[np.ndarray, "n n 3"], crops: Sequence[FaceCrop]) -> float:
         """The cosine between a small face (a crop of `recognition.seen_side`) and photographs made as small."""
         return likeness_at(small, crops, self.encoder, self.model.landmark_net, self.model.center, self.config)
-
-    def condition(
-        self, face: LowResolutionFace, embedding: Float[np.ndarray, " d"], crops: Sequence[FaceCrop]
-    ) -> tuple[Condition, FaceCrop]:
-        """The condition of one LR face, and the photograph that was chosen as its reference.
-
-        The reference is the photograph whose landmarks, moved and scaled onto those of the LR face, lie closest.
-        """
-        size = self.config.data.size
-        y = to_float(face.y[None])
-        y_up = bicubic_upsample(y, size)
-        landmarks = locate(self.model.landmark_net, y_up, self.config.landmarks)
-        reference = crops[nearest_in_pose(np.asarray(landmarks[0]), np.stack([crop.landmarks for crop in crops]))]
-        condition = make_condition(
-            y_up,
-            landmarks,
-            to_float(resize_crop(reference.image, size))[None],
-            jnp.asarray(reference.landmarks)[None],
-            jnp.asarray(embedding)[None],
-            jnp.full((1,), size / face.y.shape[0], jnp.float32),
-            self.config.model,
-        )
-        return condition, reference
 
     def check_identity(self, identity: Identity, name: str | Path = "The identity") -> None:
         """Checks that an identity belongs to this model; a complaint calls it by the name given.
@@ -256,12 +323,3 @@ class Restorer:
         another = identity.model != self.model.digest or identity.encoder != self.model.encoder
         if another or identity.embedding.shape != self.model.center.shape:
             raise InputError(f"{name}: was fitted with another model; fit it again with this one.")
-
-    def _check(self, identity: Identity, photos: Sequence[Any], variants: int, consistency: float) -> None:
-        if not photos:
-            raise InputError("No photograph of the person was given; restoring needs at least one as its reference.")
-        self.check_identity(identity)
-        if variants < 1 or not 0.0 <= consistency <= 1.0:
-            raise InputError(
-                f"variants={variants}, consistency={consistency}: give 1 or more, and a number from 0 to 1."
-            )

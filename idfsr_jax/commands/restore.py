@@ -122,7 +122,7 @@ def restore(
     for folder in {path.parent for path in [*outputs, *sheets] if path}:
         require_writable(folder)
 
-    from idfsr_jax.commands.restoring import Request, restore_all
+    from idfsr_jax.commands.restoring import Job, Request, restore_all
     from idfsr_jax.identity import Identity
     from idfsr_jax.restorer import Restorer
 
@@ -135,7 +135,8 @@ def restore(
     options = {"scale": scale, "steps": steps, "seed": seed, "variants": variants, "consistency": consistency}
     sums = sums_of([identity, *references, _model_file(weights)]) if is_album else None
     request = Request({**where, **options}, enlarge, label, sums)
-    outcomes = restore_all(restorer, person, crops, list(zip(pictures, outputs, sheets, strict=True)), request)
+    jobs = [Job(*each) for each in zip(pictures, outputs, sheets, strict=True)]
+    outcomes = restore_all(restorer, person, crops, jobs, request)
     failed = sum(outcome.state == "failed" for outcome in outcomes)
     if is_album:
         write_summary(summary[0], outcomes)

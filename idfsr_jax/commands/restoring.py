@@ -1,9 +1,11 @@
-"""The work of `idfsr restore`: one picture after another, each with its own complaint, and what came of them all."""
+"""The work of `idfsr restore`: faces found, sampled together, written one by one; and what came of every picture."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from idfsr_jax import album
 from idfsr_jax.album import Outcome
@@ -18,6 +20,13 @@ OVERVIEW = {
     "Software": "idfsr-jax",
     "Description": "An overview of the faces that idfsr-jax found in a photograph; nothing in it is synthesised.",
 }
+
+_SAMPLING = ("steps", "seed", "variants", "consistency")
+_MOST_WAITING = 16
+_MOST_PIXELS = 100_000_000
+"""Of the photographs that wait, three bytes each; or of one that has more."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,16 @@ class Request:
     sums: list[str] | None
 
     @property
+    def finding(self) -> dict[str, Any]:
+        """The options of `Restorer.find`."""
+        return {name: value for name, value in self.options.items() if name not in _SAMPLING}
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """The options of `Restorer.sample`."""
+        return {name: self.options[name] for name in _SAMPLING}
+
+    @property
     def is_album(self) -> bool:
         """Whether what is there already is skipped, and no failure whatever stops the rest."""
         return self.sums is not None
@@ -48,68 +67,109 @@ class Request:
         )
 
 
+@dataclass(frozen=True)
+class Job:
+    """An input, and where its result and its comparison sheet belong."""
+
+    source: Path
+    result: Path
+    sheet: Path | None
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A face to be sampled, a `Found`; and what the pictures that come of it say besides."""
+
+    job: Job
+    found: Any
+    metadata: dict[str, str]
+
+
 def restore_all(
-    restorer: Any,
-    person: Any,
-    references: Sequence[Any],
-    jobs: Sequence[tuple[Path, Path, Path | None]],
-    request: Request,
+    restorer: Any, person: Any, references: Sequence[Any], jobs: Sequence[Job], request: Request
 ) -> list[Outcome]:
     """Restores pictures; says of each what came of it.
+
+    An album's faces are sampled in batches, over all devices; the photographs of one batch are in memory at a time.
 
     Args:
       restorer: a `Restorer`.
       person: the `Identity`.
       references: crops of the person's photographs.
-      jobs: input, result and comparison sheet of each.
+      jobs: distinct.
       request: what is asked for.
     """
-    outcomes = []
-    for source, result, sheet in jobs:
-        try:
-            outcome = _restore_one(restorer, person, references, source, result, sheet, request)
-        except InputError as error:
-            complain(error)
-            outcome = Outcome(source, "failed", why=str(error))
-        except Exception as error:
-            # In an album of thousands one picture that meets a fault of ours shall not cost the night.
-            if not request.is_album or isinstance(error, OSError):
-                raise
-            outcome = Outcome(source, "failed", why=f"{source}: unexpected {type(error).__name__}: {error}")
-            complain(outcome.why)
-        outcomes.append(outcome)
-    return outcomes
+    outcomes: dict[Job, Outcome] = {}
+    waiting: list[Waiting] = []
+    for job in jobs:
+        came = _attempted(partial(_find, restorer, person, references, job, request), job, request)
+        if isinstance(came, Outcome):
+            outcomes[job] = came
+            continue
+        waiting.append(came)
+        pixels = sum(each.found.pixels for each in waiting)
+        if not request.is_album or len(waiting) == _MOST_WAITING or pixels > _MOST_PIXELS:
+            outcomes |= _finish(restorer, waiting, request)
+            waiting = []
+    outcomes |= _finish(restorer, waiting, request)
+    return [outcomes[job] for job in jobs]
 
 
-def _restore_one(
-    restorer: Any,
-    person: Any,
-    references: Sequence[Any],
-    source: Path,
-    result: Path,
-    sheet: Path | None,
-    request: Request,
-) -> Outcome:
+def _attempted(work: Callable[[], T], job: Job, request: Request) -> T | Outcome:
+    """What `work` returns; or, where it cannot be done, what came of the job, after a complaint."""
+    try:
+        return work()
+    except InputError as error:
+        complain(error)
+        return Outcome(job.source, "failed", why=str(error))
+    except Exception as error:
+        # In an album of thousands one picture that meets a fault of ours shall not cost the night.
+        if not request.is_album or isinstance(error, OSError):
+            raise
+        why = f"{job.source}: unexpected {type(error).__name__}: {error}"
+        complain(why)
+        return Outcome(job.source, "failed", why=why)
+
+
+def _find(restorer: Any, person: Any, references: Sequence[Any], job: Job, request: Request) -> Waiting | Outcome:
+    """Looks for the face; or says that all is done already."""
     metadata = {}
     if request.is_album:
-        metadata[album.REQUEST] = request.digest(source)
-        written = [result, *variant_paths([result], request.options["variants"]), *([sheet] if sheet else [])]
-        if album.is_done(written, metadata[album.REQUEST]):
-            return Outcome(source, "skipped", result, "there already, from the same input and options")
+        metadata[album.REQUEST] = request.digest(job.source)
+        written = [job.result, *variant_paths([job.result], request.options["variants"])]
+        if album.is_done([*written, *([job.sheet] if job.sheet else [])], metadata[album.REQUEST]):
+            return Outcome(job.source, "skipped", job.result, "there already, from the same input and options")
     try:
-        restoration = restorer.restore(source, person, references, **request.options)
+        return Waiting(job, restorer.find(job.source, person, references, **request.finding), metadata)
     except UndecidedFaces as error:
-        place = result.with_name(f"{result.stem}-faces.png")
+        place = job.result.with_name(f"{job.result.stem}-faces.png")
         write_image(place, overview(error.image, error.choice), OVERVIEW)
         raise InputError(f"{str(error).removesuffix('.')} (they are numbered in {place}).") from error
-    options = {"enlarge": request.enlarge, "label": request.label, "metadata": metadata}
+
+
+def _finish(restorer: Any, waiting: Sequence[Waiting], request: Request) -> dict[Job, Outcome]:
+    """Samples faces together and writes what comes of them one by one."""
+    ready: Sequence[Any] = [None] * len(waiting)
+    if len(waiting) > 1:
+        # What fails here fails again below, where each is sampled alone and costs nobody else's picture.
+        with contextlib.suppress(Exception):
+            ready = restorer.sample([each.found for each in waiting], **request.sampling)
+    works = [partial(_write, restorer, each, own, request) for each, own in zip(waiting, ready, strict=True)]
+    return {each.job: _attempted(work, each.job, request) for each, work in zip(waiting, works, strict=True)}
+
+
+def _write(restorer: Any, each: Waiting, ready: Any, request: Request) -> Outcome:
+    """Writes a restoration, `ready` or else sampled now."""
+    (restoration,) = [ready] if ready is not None else restorer.sample([each.found], **request.sampling)
+    job = each.job
+    options = {"enlarge": request.enlarge, "label": request.label, "metadata": each.metadata}
     if request.options["variants"] > 1:
-        restoration.save_spread(result, **options)
-    if sheet is not None:
-        restoration.save_sheet(sheet, label=request.label, metadata=metadata)
-    restoration.save(result, **options)
-    say(f"{source} -> {result}")
+        restoration.save_spread(job.result, **options)
+    if job.sheet is not None:
+        restoration.save_sheet(job.sheet, label=request.label, metadata=each.metadata)
+    restoration.save(job.result, **options)
+    say(f"{job.source} -> {job.result}")
     notes = tuple(restoration.notes())
     for note in notes:
-        complain(f"note: {source}: {note}")
-    return Outcome(source, "restored", result, notes=notes)
+        complain(f"note: {job.source}: {note}")
+    return Outcome(job.source, "restored", job.result, notes=notes)

@@ -67,16 +67,14 @@ def fitting_course(
         if part is None:
             start = start_identity(study, photos, restorer.model.center)
             album = album_of(study, photos, restorer.model.center)
-            _, _, kept = fit_people(
-                start[None], [album], restorer.model.denoiser, restorer.frozen, config, keep=steps, length=count
-            )
+            _, _, kept = fit_people(start[None], [album], restorer, config, keep=steps, length=count)
             cases = cases_of(replace(protocol, people=(person,)), scale, protocol.degradations[0])
             records = study.records([case.photo for case in cases])
             rows = []
             for step in steps:
                 # One by one, so that a single compiled shape serves everybody.
                 fitted = {person.name: kept[step][0]}
-                images = [restore(method, [case], study, restorer.model, fitted) for case in cases]
+                images = [restore(method, [case], study, restorer, fitted) for case in cases]
                 exact = np.asarray(to_float(to_uint8(np.concatenate(images))))
                 vectors = np.concatenate([
                     real.judge.embed(exact[i : i + 1], study.index.landmarks[[r]]) for i, r in enumerate(records)

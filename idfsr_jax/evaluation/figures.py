@@ -113,7 +113,7 @@ def warp_sheet(restorer: Restorer, study: Study, scale: int | None = None) -> Pa
         [draw_points(study.images[r], [(study.index.landmarks[r], "cyan")]) for r in references],
         [draw_points(image, [(p, "red")]) for image, p in zip(to_uint8(y_up), points, strict=True)],
         list(to_uint8(condition.reference)),
-        list(to_uint8(restore(method, cases, study, restorer.model, {}))),
+        list(to_uint8(restore(method, cases, study, restorer, {}))),
         [study.images[study.record[case.photo]] for case in cases],
     ]
     labels = ["reference", f"input, {scale}x", "warped", "pasted", "truth"]

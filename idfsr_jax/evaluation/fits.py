@@ -1,4 +1,4 @@
-"""Fitting many people at once: `training.fit`'s own step under `vmap`, on albums padded to one length."""
+"""Fitting many people at once: `training.fit`'s own step under `vmap`, on albums padded to one length, over devices."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -9,10 +9,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Float
 from rich.progress import Progress
 
 from idfsr_jax.config import Config, FitConfig
+from idfsr_jax.devices import by_shares, cut_rows, everywhere, placed_rows, used
 from idfsr_jax.evaluation.methods import start_identity
 from idfsr_jax.evaluation.parts import VERSION, part_path, read_part, write_part
 from idfsr_jax.evaluation.protocol import PersonPlan
@@ -21,7 +23,6 @@ from idfsr_jax.models.id_encoder import unit_identity
 from idfsr_jax.pictures import to_float
 from idfsr_jax.restorer import Restorer
 from idfsr_jax.training.fit import Album, choose_pairs, fit_step, make_fit_optimizer
-from idfsr_jax.training.step import Frozen
 
 
 def album_of(study: Study, photos: Sequence[str], center: Float[np.ndarray, " d"]) -> Album:
@@ -42,7 +43,7 @@ def fit_all(
     longest = max(len(person.photographs[: max(study.protocol.counts)]) for person in people)
     paths = {person.name: _fit_path(restorer, person, count, parts) for person in people}
     # On two cores nothing is gained by fitting many at once (measured); on an accelerator much is.
-    together = 1 if jax.default_backend() == "cpu" else 16
+    together = restorer.mesh.size * (1 if jax.default_backend() == "cpu" else 16)
     for person in people:
         part = read_part(paths[person.name])
         if part is None:
@@ -54,9 +55,7 @@ def fit_all(
         photos = [person.photographs[:count] for person in group]
         starts = np.stack([start_identity(study, names, restorer.model.center) for names in photos])
         albums = [album_of(study, names, restorer.model.center) for names in photos]
-        identities, losses, _ = fit_people(
-            starts, albums, restorer.model.denoiser, restorer.frozen, restorer.config, length=longest
-        )
+        identities, losses, _ = fit_people(starts, albums, restorer, restorer.config, length=longest)
         for person, identity, loss in zip(group, identities, losses.T, strict=True):
             write_part(paths[person.name], {"identity": identity, "losses": loss})
             fitted[person.name] = identity
@@ -68,20 +67,18 @@ def fit_all(
 def fit_people(
     starts: Float[np.ndarray, "p d"],
     albums: Sequence[Album],
-    denoiser: Any,
-    frozen: Frozen,
+    restorer: Restorer,
     config: Config,
     progress: Callable[[int], None] = lambda step: None,
     keep: Sequence[int] = (),
     length: int = 1,
 ) -> tuple[Float[np.ndarray, "p d"], Float[np.ndarray, "steps p"], dict[int, Float[np.ndarray, "p d"]]]:
-    """Fits several people; each gets what `training.fit.fit_identity` would give him alone.
+    """Fits several people, a share of them on each device; each gets what `fit_identity` would give him alone.
 
     Args:
       starts: `mean_identity` of each album.
       albums: of each person.
-      denoiser: its parameters; not changed.
-      frozen: see `fit_identity`.
+      restorer: its networks are used on its devices, and not changed.
       config: the model's; `config.fit` says how to fit.
       progress: called with the number of steps done.
       keep: steps after which the identities are kept.
@@ -91,35 +88,39 @@ def fit_people(
       The fitted identities, the loss of every step, and the identities after each step of `keep`.
     """
     counts = [album.images.shape[0] for album in albums]
-    album = _stacked(albums, length)
-    start = jnp.asarray(starts)
-    identity = start
+    (denoiser, _), mesh = used(restorer.networks, restorer.mesh, len(albums))
+    shared = denoiser, everywhere(restorer.frozen, mesh)
     optimizer = make_fit_optimizer(config.fit)
-    opt_state = jax.vmap(lambda e: optimizer.init({"identity": e, "denoiser": denoiser}))(identity)
-    losses, kept = [], {0: np.asarray(start)} if 0 in keep else {}
+    opt_state = jax.vmap(lambda e: optimizer.init({"identity": e, "denoiser": denoiser}))(jnp.asarray(starts))
+    moving, fixed = placed_rows(((starts, opt_state), (starts, _stacked(albums, length))), mesh)
+    losses, kept = [], {0: starts} if 0 in keep else {}
     for index in range(config.fit.steps):
         # The same generator for everyone, as it is for each alone.
         pairs = [choose_pairs(np.random.default_rng((config.fit.seed, index)), n, config.fit.batch) for n in counts]
-        identity, opt_state, loss = _step(
-            identity, opt_state, jnp.asarray(index, jnp.int32), start, album, jnp.asarray(np.stack(pairs)),
-            denoiser, frozen, config,
-        )  # fmt: skip
-        losses.append(np.asarray(loss))
+        rows = moving, fixed, placed_rows(np.stack(pairs), mesh)
+        moving, loss = _step((*shared, np.int32(index)), rows, config, mesh)
+        losses.append(cut_rows(loss, len(albums)))
         if index + 1 in keep:
-            kept[index + 1] = np.asarray(identity)
+            kept[index + 1] = cut_rows(moving[0], len(albums))
         progress(index + 1)
-    return np.asarray(identity), np.asarray(losses), kept
+    return cut_rows(moving[0], len(albums)), np.asarray(losses), kept
 
 
-@partial(jax.jit, static_argnames="config")
-def _step(
-    identity: Any, opt_state: Any, index: Any, start: Any, album: Any, pairs: Any, denoiser: Any, frozen: Frozen,
-    config: Config,
-) -> Any:  # fmt: skip
-    def one(identity: Any, opt_state: Any, start: Any, album: Any, pairs: Any) -> Any:
-        return fit_step(identity, opt_state, index, start, Album(*album), pairs, denoiser, frozen, config)
+@partial(jax.jit, static_argnames=("config", "mesh"))
+def _step(shared: Any, rows: Any, config: Config, mesh: Mesh) -> Any:
+    """A step of everyone: the moving part of the rows, and the losses."""
 
-    return jax.vmap(one)(identity, opt_state, start, album, pairs)
+    def share(shared: Any, rows: Any) -> Any:
+        denoiser, frozen, index = shared
+
+        def one(row: Any) -> Any:
+            (identity, opt_state), (start, album), pairs = row
+            *moved, loss = fit_step(identity, opt_state, index, start, Album(*album), pairs, denoiser, frozen, config)
+            return tuple(moved), loss
+
+        return jax.vmap(one)(rows)
+
+    return by_shares(share, mesh)(shared, rows)
 
 
 def _stacked(albums: Sequence[Album], length: int) -> tuple[jax.Array, ...]:

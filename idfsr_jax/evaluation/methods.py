@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 from PIL import Image
 
 from idfsr_jax.config import Config
@@ -19,9 +18,9 @@ from idfsr_jax.evaluation.study import Case, Study, low_resolution
 from idfsr_jax.models.condition import Condition, make_condition, paste, without_identity
 from idfsr_jax.models.id_encoder import unit_identity
 from idfsr_jax.models.landmark_net import estimate_landmarks
-from idfsr_jax.models.latent import Autoencoder
 from idfsr_jax.pictures import to_float, to_uint8
-from idfsr_jax.sampling import restore_crops
+from idfsr_jax.restorer import Restorer
+from idfsr_jax.sampling import in_corner, restore_many
 from idfsr_jax.training.fit import mean_identity
 from idfsr_jax.weights import Model
 
@@ -140,19 +139,21 @@ def restore(
     method: Method,
     cases: Sequence[Case],
     study: Study,
-    model: Model,
+    restorer: Restorer,
     fitted: Mapping[str, Float[np.ndarray, " d"]],
 ) -> Float[np.ndarray, "b s s 3"]:
     """The pictures that a method makes of cases of one scale and degradation, [-1, 1].
 
+    No picture depends on the others, as each has a key.
+
     Args:
       method: which.
-      cases: what; the batch.
+      cases: what; the batch, which is spread over the restorer's devices.
       study: the photographs.
-      model: that of the method.
+      restorer: of the method's model.
       fitted: fitted identity of each person, by name; read by methods that need it only.
     """
-    y = low_resolution(study, cases)
+    model, y = restorer.model, low_resolution(study, cases)
     match method.kind:
         case "bicubic":
             return np.asarray(bicubic_upsample(y, study.size))
@@ -169,28 +170,9 @@ def restore(
     if method.steps is not None:
         config = replace(config, sample=replace(config.sample, steps=method.steps))
     keys = jnp.stack([case.key("sample") for case in cases])
-    known = y if method.consistency > 0 else None
-    return np.asarray(_restore(model.denoiser, condition, keys, config, known, method.consistency, model.autoencoder))
-
-
-@partial(jax.jit, static_argnames="config")
-def _restore(
-    denoiser: Any,
-    condition: Condition,
-    keys: Key[Array, " b"],
-    config: Config,
-    y: Float[Array, "b n n 3"] | None,
-    consistency: float | Float[Array, ""],
-    autoencoder: Autoencoder | None,
-) -> Float[Array, "b s s 3"]:
-    """One sampling run with a key for each picture, so that no picture depends on the batch it is in."""
-    leaves, structure = jax.tree.flatten((condition, y))
-
-    def one(alone: list[Array], key: Key[Array, ""]) -> Array:
-        condition, y = jax.tree.unflatten(structure, alone)
-        return restore_crops(denoiser, condition, key, config, y, consistency, autoencoder)[0]
-
-    return jax.vmap(one)([leaf[:, None] for leaf in leaves], keys)
+    known = in_corner(np.asarray(y), config) if method.consistency > 0 else None
+    given = {"low_resolution": known, "consistency": method.consistency}
+    return restore_many(restorer.networks, condition, keys, config, restorer.mesh, **given)[:, 0]  # type: ignore[arg-type]
 
 
 def condition_of(

@@ -114,12 +114,13 @@ def load_restorers(config: Config) -> dict[str, Restorer]:
     """The evaluated model under "", and the ablations under their names."""
     options, folder = config.evaluate, Path(config.train.out) / "model"
     own = Path(options.weights) if options.weights else folder if (folder / "model.json").exists() else None
-    restorers = {"": Restorer.load(own)}
+    devices = config.devices.data * config.devices.fsdp
+    restorers = {"": Restorer.load(own, devices=devices)}
     for text in options.ablations:
         name, found, place = text.partition("=")
         if not (name and found and place) or name in restorers:
             raise BadConfig(f"evaluate.ablations: {text!r} is not NAME=FOLDER with a name of its own.")
-        restorers[name] = Restorer.load(place)
+        restorers[name] = Restorer.load(place, devices=devices)
     return restorers
 
 

@@ -58,7 +58,7 @@ def measured_unit(
         cases = cases_of(replace(protocol, people=tuple(group)), unit.scale, unit.degradation)
         # Filled up to one length, so that one compiled program serves all.
         filled = [*cases, *[cases[-1]] * (batch - len(cases))]
-        images = to_uint8(restore(unit.method, filled, study, restorer.model, fitted))
+        images = to_uint8(restore(unit.method, filled, study, restorer, fitted))
         scores, features = measure(np.asarray(to_float(images)), filled, study, judges, unit.method.photographs)
         arrays = {"images": images, "features": features} | scores
         for person in group:

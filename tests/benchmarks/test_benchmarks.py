@@ -50,6 +50,14 @@ def test_fitting_many_people_is_timed_and_gives_what_one_by_one_gives(run, tiny_
     assert facts["results"][1]["difference"] < 1e-4 and facts["machine"]["cores"] >= 1
 
 
+def test_an_album_is_timed_together_and_one_by_one(run, tiny_model):
+    from benchmarks import album
+
+    code, printed, facts = run(album.main, "--faces", 3, "--batch", 3, "--rounds", 1, "--weights", tiny_model)
+    assert code == 0 and "faces at once" in printed and "8 device(s)" in printed
+    assert set(facts["results"]) == {"1", "3", "prepare"} and min(facts["results"].values()) > 0
+
+
 def test_turns_are_taken_and_the_first_round_does_not_count():
     from benchmarks.table import interleaved, milliseconds
 

@@ -71,6 +71,14 @@ class FakeIdentity:
         return cls()
 
 
+@dataclasses.dataclass
+class FakeFound:
+    """Stands for a face that was found."""
+
+    options: dict[str, Any]
+    pixels: int = 64
+
+
 class FakeRestorer:
     """Notes what it is asked for; pictures called `bad` show no face."""
 
@@ -97,7 +105,7 @@ class FakeRestorer:
         progress(1, 0.5)
         return FakeIdentity()
 
-    def restore(self, picture: Path, identity: FakeIdentity, photos: list[Path], **options: Any) -> FakeRestoration:
+    def find(self, picture: Path, identity: FakeIdentity, photos: list[Path], **options: Any) -> FakeFound:
         self.calls.append(("restore", picture, list(photos), options))
         if picture.stem == "bug":
             raise ZeroDivisionError("a fault of ours")
@@ -108,7 +116,12 @@ class FakeRestorer:
             )
         if picture.stem == "bad":
             raise NoFace(f"{picture}: no face was found; give its place with --box.")
-        return FakeRestoration([np.zeros((8, 8, 3), np.uint8)] * options["variants"])
+        return FakeFound(options)
+
+    def sample(self, found: list[FakeFound], **options: Any) -> list[FakeRestoration]:
+        for each in found:
+            each.options.update(options)
+        return [FakeRestoration([np.zeros((8, 8, 3), np.uint8)] * options["variants"]) for _ in found]
 
 
 @pytest.fixture

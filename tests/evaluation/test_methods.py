@@ -10,6 +10,7 @@ from idfsr_jax.data.degrade import area_downsample
 from idfsr_jax.evaluation.fits import album_of, fit_people
 from idfsr_jax.evaluation.methods import Method, condition_of, methods_of, restore, start_identity
 from idfsr_jax.evaluation.study import cases_of, degraded, low_resolution, truths
+from idfsr_jax.restorer import Restorer
 from idfsr_jax.training.fit import fit_identity
 from idfsr_jax.weights import load_model
 
@@ -43,28 +44,31 @@ def test_the_classical_degradation_of_a_case_is_its_own(study):
 
 def test_enlargements(study, cases, restorer):
     y = np.asarray(low_resolution(study, cases))
-    lanczos = restore(Method("lanczos", "lanczos"), cases, study, restorer.model, {})
+    lanczos = restore(Method("lanczos", "lanczos"), cases, study, restorer, {})
     small = np.round((y[0] + 1) * 127.5).astype(np.uint8)
     expected = np.asarray(Image.fromarray(small).resize((32, 32), Image.Resampling.LANCZOS), float)
     np.testing.assert_allclose((lanczos[0] + 1) * 127.5, expected, atol=1e-3)
-    bicubic = restore(Method("bicubic", "bicubic"), cases, study, restorer.model, {})
+    bicubic = restore(Method("bicubic", "bicubic"), cases, study, restorer, {})
     for channel in range(3):
         plane = Image.fromarray(y[0, :, :, channel]).resize((32, 32), Image.Resampling.BICUBIC)
         np.testing.assert_allclose(bicubic[0, :, :, channel], np.asarray(plane), atol=1e-4)
 
 
-def test_no_picture_depends_on_its_batch(study, cases, restorer):
+def test_no_picture_depends_on_its_batch_or_on_the_devices(study, cases, restorer):
     method = Method("unfitted", photographs=2, identity="unfitted")
-    together = restore(method, cases, study, restorer.model, {})
-    alone = restore(method, cases[1:2], study, restorer.model, {})
+    together = restore(method, cases, study, restorer, {})
+    alone = restore(method, cases[1:2], study, restorer, {})
     np.testing.assert_allclose(together[1], alone[0], atol=1e-4)
-    other = restore(method, [replace(cases[1], seed=1)], study, restorer.model, {})
+    one_device = Restorer(restorer.model, devices=1)
+    assert (restorer.mesh.size, one_device.mesh.size) == (8, 1)
+    np.testing.assert_allclose(restore(method, cases, study, one_device, {}), together, atol=1e-4)
+    other = restore(method, [replace(cases[1], seed=1)], study, restorer, {})
     assert np.abs(other - alone).max() > 1e-3
 
 
 def test_a_consistent_result_downsamples_to_the_input(study, cases, restorer):
     method = Method("consistent", photographs=2, identity="unfitted", consistency=1.0)
-    result = restore(method, cases, study, restorer.model, {})
+    result = restore(method, cases, study, restorer, {})
     y = low_resolution(study, cases)
     np.testing.assert_allclose(area_downsample(jnp.asarray(result), 8), y, atol=1e-3)
 
@@ -93,21 +97,20 @@ def test_identities_and_references(study, cases, restorer):
 
 
 def test_many_people_are_fitted_as_each_alone(study, restorer):
-    """Albums of one, two and three photographs in one go."""
+    """Albums of one, two and three photographs in one go, on eight devices."""
     albums, starts = [], []
     for count, plan in zip((3, 1, 1), study.protocol.people, strict=True):
         albums.append(album_of(study, plan.photographs[:count], restorer.model.center))
         starts.append(start_identity(study, plan.photographs[:count], restorer.model.center))
     model, config = restorer.model, restorer.config
     seen: list[int] = []
-    together, losses, kept = fit_people(
-        np.stack(starts), albums, model.denoiser, restorer.frozen, config, seen.append, keep=(0, 1)
-    )
+    together, losses, kept = fit_people(np.stack(starts), albums, restorer, config, seen.append, keep=(0, 1))
     assert seen == [1, 2] and losses.shape == (2, 3)
     for place, (start, album) in enumerate(zip(starts, albums, strict=True)):
         alone, curve = fit_identity(jnp.asarray(start), album, model.denoiser, restorer.frozen, config)
         np.testing.assert_allclose(together[place], alone, atol=1e-5)
         np.testing.assert_allclose(losses[:, place], curve, rtol=1e-4)
+    assert restorer.mesh.size == 8
     np.testing.assert_array_equal(kept[0], np.stack(starts))
     assert np.abs(kept[1] - kept[0]).max() > 1e-4 and np.abs(kept[1] - together).max() > 1e-5
 
@@ -142,11 +145,11 @@ def test_an_ablation_without_identity_is_given_none():
 def test_what_is_pasted_depends_on_the_warp_and_not_on_the_mask_of_the_model(study, cases, tiny_model):
     cases, trained = cases[:2], load_model(tiny_model)
     masked = {
-        mask: replace(trained, config=replace(trained.config, model=replace(trained.config.model, mask=mask)))
+        mask: Restorer(replace(trained, config=replace(trained.config, model=replace(trained.config.model, mask=mask))))
         for mask in ("full", "tone", "none")
     }
     for kind in ("pasted", "toned"):
-        full, tone, none = (restore(Method("p", kind, 3), cases, study, model, {}) for model in masked.values())
+        full, tone, none = (restore(Method("p", kind, 3), cases, study, each, {}) for each in masked.values())
         np.testing.assert_array_equal(tone, full)
         np.testing.assert_array_equal(none, full)
         assert np.abs(full).max() <= 1.0 + 1e-5 or kind == "toned"

@@ -10,7 +10,9 @@ from PIL import Image
 from idfsr_jax.data.degrade import area_downsample
 from idfsr_jax.errors import InputError
 from idfsr_jax.face import apply_transform, crop_side, read_image, read_metadata
+from idfsr_jax.found import condition_of
 from idfsr_jax.picture import find_low_resolution_face
+from idfsr_jax.restorer import Restorer
 
 SIZE = 32
 
@@ -38,6 +40,28 @@ def test_the_same_seed_gives_the_same_picture_and_another_seed_another(restorer,
     other = restorer.restore(small, identity, crops, seed=1)
     np.testing.assert_array_equal(again.images[0], result.images[0])
     assert np.any(other.images[0] != result.images[0])
+
+
+@pytest.mark.parametrize("options", [{}, {"variants": 2, "consistency": 1.0, "seed": 4}])
+def test_pictures_restored_together_come_out_as_each_alone(restorer, identity, crops, face_crop, options):
+    """Three sizes, over eight devices, and another person among them."""
+    pictures = [np.array(Image.fromarray(face_crop.image).resize((n, n), Image.Resampling.BOX)) for n in (8, 4, 6)]
+    people = [identity, replace(identity, embedding=-identity.embedding), identity]
+    found = [restorer.find(picture, person, crops) for picture, person in zip(pictures, people, strict=True)]
+    assert restorer.mesh.size == 8
+    for picture, person, together in zip(pictures, people, restorer.sample(found, **options), strict=True):
+        alone = restorer.restore(picture, person, crops, **options)
+        assert together.metadata == alone.metadata and len(together.images) == len(alone.images)
+        assert np.abs(np.stack(together.images).astype(int) - np.stack(alone.images)).max() <= 1
+        assert np.abs(together.unfitted().astype(int) - alone.unfitted()).max() <= 1
+    assert restorer.sample([]) == []
+
+
+def test_a_long_list_is_sampled_in_parts(restorer, small, identity, crops, result):
+    one_device = Restorer(restorer.model, devices=1)
+    found = one_device.find(small, identity, crops)
+    images = [restored.images[0] for restored in one_device.sample([found] * 17)]
+    assert len(images) == 17 and all(np.abs(image.astype(int) - result.images[0]).max() <= 1 for image in images)
 
 
 def test_variants_differ_and_consistency_keeps_the_input(restorer, small, identity, crops, tmp_path):
@@ -169,7 +193,7 @@ def test_the_reference_is_the_photograph_nearest_in_pose(restorer, small, crops)
     bent = replace(crops[0], landmarks=crops[0].landmarks * np.array([1.5, 1.0], np.float32))
     embedding = restorer.model.center
     for photos in ([bent, crops[0]], [crops[0], bent]):
-        assert restorer.condition(face, embedding, photos)[1] is crops[0]
+        assert condition_of(restorer.model, face, embedding, photos)[1] is crops[0]
 
 
 def test_without_being_told_it_is_as_consistent_as_the_model_was_made_for(restorer, small, identity, crops):
