@@ -174,6 +174,13 @@ class TrainConfig:
     with speckle that no eye takes for the person, then earn nothing."""
     identity_loss_fraction: float = 0.25
     """Share of each batch on which the identity loss is taken (it costs a recogniser pass)."""
+    rollout: float = 0.0
+    """Share of each batch that is taken from the sampler's own course instead of the noised truth (`training.rollout`);
+    identity and perceptual loss are then taken on these examples, and on no other."""
+    rollout_pixel: float = 0.1
+    """Weight of the mean squared error of their x0 estimates."""
+    rollout_perceptual: float = 0.2
+    """Weight of LPIPS (AlexNet) of their x0 estimates, times sqrt(alpha_bar)."""
     accumulate: int = 1
     """Parts that each batch is computed in, one after the other: less memory, and the step of the whole batch."""
     log_every: int = 50

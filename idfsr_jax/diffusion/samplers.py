@@ -109,6 +109,41 @@ def sample_at(
     return x
 
 
+def course(
+    denoise: Denoise,
+    noise: Float[Array, "b h w c"],
+    config: SampleConfig,
+    diffusion: DiffusionConfig,
+    size: int,
+    bound: float = 1.0,
+) -> tuple[Float[Array, "steps b h w c"], Float[Array, "steps"]]:
+    """The states x_t that a deterministic sampler gives to the denoiser, one after the other, and their log-SNR.
+
+    The last call of the denoiser is left out, as no state comes of it.
+
+    Args:
+      denoise: predicts v.
+      noise: x_t of the first step.
+      config: sampler and number of steps, two at least.
+      diffusion: bounds of the schedule.
+      size: side of what is sampled.
+      bound: of every estimate.
+    """
+    levels = log_snr(1.0 - jnp.arange(config.steps, dtype=jnp.float32) / config.steps, size, diffusion)
+    rows = (levels[:-1], _TABLES[config.sampler](levels)[:-1])
+
+    def step(carry: tuple[Array, Array], row: tuple[Array, Array]) -> tuple[tuple[Array, Array], Array]:
+        x, x0_previous = carry
+        level, (on_x, on_x0, on_previous, _) = row
+        level = jnp.broadcast_to(level, x.shape[:1])
+        x0 = jnp.clip(x0_from_v(x, denoise(x, level).astype(x.dtype), level), -bound, bound)
+        x = on_x * x + on_x0 * x0 + on_previous * x0_previous
+        return (x, x0), x
+
+    _, states = jax.lax.scan(step, (noise, jnp.zeros_like(noise)), rows)
+    return jnp.concatenate([noise[None], states]), levels
+
+
 def guided(denoise: Denoise, denoise_null: Denoise, weight: float) -> Denoise:
     """Classifier-free guidance (Ho and Salimans 2022): null + weight (conditioned - null).
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from idfsr_jax.config import Config
 from idfsr_jax.data.pipeline import load_index, training_examples
+from idfsr_jax.interop.lpips_weights import read_lpips
 from idfsr_jax.models.id_encoder import encoder_name, encoder_of, require_encoder, require_kind
 from idfsr_jax.models.latent import autoencoder_of
 from idfsr_jax.training.distributed import is_main, wait_for_all
@@ -64,6 +65,7 @@ def train(config: Config) -> int:
             encoder=encoder_of(config.model) if config.train.identity_loss > 0 else None,
             center=jnp.asarray(center),
             autoencoder=autoencoder,
+            perceptual=jax.tree.map(jnp.asarray, read_lpips("alexnet")) if config.train.rollout > 0 else None,
         )
         place = {"shard": jax.process_index(), "shards": jax.process_count()}
         batches = iter(training_examples(data, seed, config.train.batch, data.train_split, **place))

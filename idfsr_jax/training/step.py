@@ -18,10 +18,12 @@ from idfsr_jax.models.denoiser import Denoiser
 from idfsr_jax.models.id_encoder import identity_of, unit_identity
 from idfsr_jax.models.landmark_net import estimate_landmarks
 from idfsr_jax.models.latent import Autoencoder, encode_example, to_pixels
+from idfsr_jax.models.perceptual import perceptual_distance
 from idfsr_jax.models.resample import smoothed
 from idfsr_jax.pictures import to_float
 from idfsr_jax.training.mesh import microbatches
 from idfsr_jax.training.randomness import step_key
+from idfsr_jax.training.rollout import rolled_out
 from idfsr_jax.training.state import TrainState, apply_gradients, ema_decay
 
 
@@ -34,12 +36,14 @@ class Frozen:
       encoder: parameters of the ID encoder, or None where the identity loss is off.
       center: mean raw descriptor of the training people, [D].
       autoencoder: of the latents that are diffused, or None where pixels are.
+      perceptual: parameters of LPIPS, or None where its loss is off.
     """
 
     landmark_net: Any
     encoder: Any
     center: Float[Array, " d"]
     autoencoder: Autoencoder | None = None
+    perceptual: Any = None
 
 
 def condition_of(
@@ -127,6 +131,8 @@ def examples_loss(
     params: Any, examples: Examples, frozen: Frozen, config: Config
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """The training loss of some examples, with its parts."""
+    if config.train.rollout > 0:
+        return rollout_loss(params, examples, frozen, config)
     log_snr = examples.log_snr
     x0, condition = encode_example(examples.x0, examples.condition, config.model.mask, frozen.autoencoder)
     x_t = q_sample(x0, examples.noise, log_snr)
@@ -144,6 +150,48 @@ def examples_loss(
         landmarks = part(examples.landmarks)
         parts["identity_loss"] = identity_loss(estimate, truth, landmarks, frozen, part(log_snr)).mean()
         loss = loss + config.train.identity_loss * parts["identity_loss"]
+    return loss, parts | {"loss": loss}
+
+
+def rollout_loss(
+    params: Any, examples: Examples, frozen: Frozen, config: Config
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """The loss where the first examples of the batch are taken from the sampler's course; see `training.rollout`."""
+    train = config.train
+    x0, condition = examples.x0, examples.condition
+    count = round(train.rollout * x0.shape[0])
+    first: Any = lambda z: z[:count]  # noqa: E731
+    noise, log_snr = rolled_out(
+        params, first(x0), first(examples.noise), jax.tree.map(first, condition), config
+    )
+    noise = jnp.concatenate([noise, examples.noise[count:]])
+    # Evenly spread noise levels are ordered within the batch: a stride takes a fair share of them for the rest.
+    levels = examples.log_snr[:: x0.shape[0] // (x0.shape[0] - count)][: x0.shape[0] - count]
+    log_snr = jnp.concatenate([log_snr, levels])
+    x_t = q_sample(x0, noise, log_snr)
+    v = Denoiser(config.model).apply({"params": params}, x_t, log_snr, condition)
+    diffusion = v_loss(v[count:], x0[count:], noise[count:], log_snr[count:], config.diffusion.min_snr_gamma).mean()
+    estimate = jnp.clip(x0_from_v(first(x_t), first(v), first(log_snr)), -1.0, 1.0)
+    alpha, _ = alpha_sigma(first(log_snr))
+    truth = unit_identity(first(examples.descriptor), frozen.center)
+    parts = {
+        "v_loss": diffusion,
+        "pixel_loss": jnp.mean(jnp.square(estimate - first(x0))),
+        "perceptual_loss": jnp.mean(alpha * perceptual_distance(frozen.perceptual, estimate, first(x0))),
+        "identity_loss": identity_loss(
+            smoothed(estimate) if train.identity_smoothing else estimate,
+            truth,
+            first(examples.landmarks),
+            frozen,
+            first(log_snr),
+        ).mean(),
+    }
+    loss = (
+        diffusion
+        + train.rollout_pixel * parts["pixel_loss"]
+        + train.rollout_perceptual * parts["perceptual_loss"]
+        + train.identity_loss * parts["identity_loss"]
+    )
     return loss, parts | {"loss": loss}
 
 
