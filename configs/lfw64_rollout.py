@@ -16,7 +16,7 @@ config = replace(
         base.train,
         out="runs/lfw64_rollout",
         start_from="runs/lfw64_similarity/model",
-        steps=2_000,
+        steps=1_000,
         learning_rate=1e-4,
         warmup_steps=50,
         ema_halflife_images=4_000.0,
