@@ -142,10 +142,12 @@ def _measure(url: str, requests: int, at_once: int, folder: Path, memory: Callab
 
 def _serve(weights: Path | None) -> int:
     from idfsr_jax.app.limits import listen
+    from idfsr_jax.app.memory import keep_few_arenas
     from idfsr_jax.app.serve import Service, serve
     from idfsr_jax.compile_cache import use_compile_cache
     from idfsr_jax.restorer import Restorer
 
+    keep_few_arenas()
     use_compile_cache()
     with listen("127.0.0.1", 0) as listening:
         restorer = Faulty(Restorer.load(weights))

@@ -25,8 +25,8 @@ config = Config(
     data=DataConfig(dataset={dataset!r}, size=16, scales=(4, 8), scale_weights=(1.0, 1.0)),
     model=ModelConfig(channels=(8,), blocks=(1,), attention_at=1, embedding=16, identity_tokens=1),
     landmarks=LandmarkConfig(size=16, channels=(4,), steps=1, batch=2, low_resolution_widths=(2, 4)),
-    train=TrainConfig(steps={steps}, batch=2, warmup_steps=1, log_every=1, checkpoint_every={checkpoint_every},
-                      samples_every=100000),
+    train=TrainConfig(steps={steps}, batch={batch}, warmup_steps=1, log_every=1, samples_every=100000,
+                      checkpoint_every={checkpoint_every}),
     sample=SampleConfig(steps=1),
 )
 """
@@ -66,9 +66,10 @@ def photographed_landmarks() -> Float[np.ndarray, "68 2"]:
     return align_face(photograph, choose_face(find_faces(photograph), photograph, "astronaut", "only")).landmarks
 
 
-def write_config(path: Path, dataset: Path, steps: int, checkpoint_every: int = 8) -> Path:
+def write_config(path: Path, dataset: Path, steps: int, checkpoint_every: int = 8, batch: int = 2) -> Path:
     """Writes the config of a run of that many steps, a few milliseconds each."""
-    path.write_text(_CONFIG.format(dataset=str(dataset), steps=steps, checkpoint_every=checkpoint_every))
+    values = {"dataset": str(dataset), "steps": steps, "checkpoint_every": checkpoint_every, "batch": batch}
+    path.write_text(_CONFIG.format(**values))
     return path
 
 

@@ -255,7 +255,9 @@ def commands_of():
 
     def read(path: pathlib.Path) -> list[str]:
         blocks = re.findall(r"^```\w*\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-        lines = [line.split("  ")[0].strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+        lines = [
+            line.split("  ")[0].strip() for block in blocks for line in re.sub(r" *\\\n *", " ", block).splitlines()
+        ]
         return [line.removeprefix("$ ") for line in lines]
 
     return read

@@ -146,3 +146,9 @@ def test_trying_a_place_leaves_nothing_behind(folder):
     require_writable(folder / "other")
     require_writable(Path("."))
     assert sorted(folder.rglob("*")) == before
+
+
+def test_results_of_equal_names_do_not_overwrite_each_other():
+    inputs = [Path("a/x.png"), Path("b/x.jpg"), Path("x.bmp"), Path("y.png")]
+    names = [path.name for path in output_paths(inputs, Path("out"))]
+    assert names == ["x.png", "x.2.png", "x.3.png", "y.png"]

@@ -1,4 +1,4 @@
-"""The repository as a whole: what is tracked, what imports what, and whether README and configs still hold."""
+"""The repository as a whole: what is tracked, what imports what, and whether the configs still hold."""
 
 import ast
 import functools
@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from idfsr_jax import cli
 from idfsr_jax.config import Config, from_dict, load_config, to_json
 
 ROOT = Path(__file__).parent.parent
@@ -35,6 +34,7 @@ PARTS = [
     "models",
     "data",
     "sampling",
+    "parameter_files",
     "weights",
     "likeness",
     "identity",
@@ -86,13 +86,6 @@ def _imports(path: Path) -> set[str]:
             assert node.module is not None
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
-
-
-def _help_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    with pytest.raises(SystemExit) as stop:
-        cli.main([*arguments, "--help"])
-    assert stop.value.code == 0
-    return capsys.readouterr().out
 
 
 def test_no_photograph_of_lfw_is_tracked():
@@ -187,29 +180,3 @@ def test_config_loads(path: Path):
     assert len(config.data.scales) == len(config.data.scale_weights)
     assert all(config.data.size % scale == 0 for scale in config.data.scales)
     assert set(config.fit.scales) <= set(config.data.scales)
-
-
-def test_readme_names_every_command_and_all_documents_only_real_options(capsys, commands_of):
-    listed = set(re.findall(r"•\s+(\w+)", _help_of([], capsys)))
-    commands = "prepare pack convert plan train fit identity restore evaluate export app"
-    expected = set(commands.split())
-    assert listed == expected
-    shown = [line.split() for line in commands_of(ROOT / "README.md") if line.startswith("idfsr ")]
-    assert {words[1] for words in shown} == listed
-    documents = sorted((ROOT / "docs").glob("*.md"))
-    shown += [line.split() for path in documents for line in commands_of(path) if line.startswith("idfsr ")]
-    for words in shown:
-        # The documents also speak of configs that are the reader's.
-        config = next((word for word in words[2:3] if (ROOT / word).is_file()), "configs/lfw64.py")
-        configured = [words[1], config] if words[1] in ("train", "evaluate", "plan") else [words[1]]
-        known = set(re.findall(r"--[\w.-]+", _help_of(configured, capsys)))
-        assert {word.split("=")[0] for word in words if word.startswith("--")} <= known, words
-
-
-def test_readme_names_files_and_targets_that_exist(commands_of):
-    commands = commands_of(ROOT / "README.md")
-    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    made = {line.split()[1] for line in commands if line.startswith("make ")}
-    assert made == {"demo", "test"} == targets
-    scripts = {word for line in commands for word in line.split() if re.fullmatch(r"[\w/]+\.py", word)}
-    assert scripts and all((ROOT / name).is_file() for name in scripts), scripts

@@ -3,21 +3,15 @@ import json
 import shutil
 
 import jax
-import ml_dtypes
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
 
 from idfsr_jax.errors import BadWeights
 from idfsr_jax.models.latent import autoencoder_of
 from idfsr_jax.weights import (
     load_model,
-    load_parts,
-    load_tree,
     read_description,
     save_model,
-    save_parts,
-    save_tree,
     shipped_model,
     write_description,
 )
@@ -55,16 +49,6 @@ def test_a_model_comes_back_as_it_was_saved(tiny_model, tiny_config, tiny_weight
 def test_the_digest_covers_every_file(tiny_model):
     sums = [hashlib.sha256((tiny_model / name).read_bytes()).hexdigest() for name in sorted(FILES)]
     assert load_model(tiny_model).digest == hashlib.sha256("".join(sums).encode()).hexdigest()
-
-
-def test_large_trees_are_written_in_parts(tmp_path):
-    tree = {f"layer_{n}": {"kernel": np.full((10, 10), n, np.float32)} for n in range(5)}
-    sums = save_parts(tmp_path, "net", tree, "float32", part_bytes=900)
-    assert sorted(sums) == ["net-1.safetensors", "net-2.safetensors", "net-3.safetensors"]
-    jax.tree.map(np.testing.assert_array_equal, load_parts(tmp_path, "net", sums), tree)
-    flip_bit(tmp_path / "net-2.safetensors", -1)
-    with pytest.raises(BadWeights, match=r"net-2\.safetensors: its SHA-256"):
-        load_parts(tmp_path, "net", sums)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -170,24 +154,6 @@ def test_an_interrupted_write_never_passes_for_a_model(tmp_path, tiny_config, ti
         save_model(tmp_path, tiny_config, *tiny_weights, np.zeros(128, np.float32), steps=1)
     assert (tmp_path / "denoiser-1.safetensors").exists()
     complaint(tmp_path)
-
-
-def test_bfloat16_halves_the_matrices_and_leaves_vectors_alone(tmp_path):
-    rng = np.random.default_rng(0)
-    kernel, bias = rng.normal(size=(64, 64)).astype(np.float32), rng.normal(size=64).astype(np.float32)
-    tree = {"a": {"kernel": kernel}, "bias": bias}
-    digest = save_tree(tmp_path / "half.safetensors", tree, "bfloat16")
-    stored = load_file(tmp_path / "half.safetensors")
-    assert stored["a/kernel"].dtype == ml_dtypes.bfloat16
-    assert stored["bias"].dtype == np.float32
-    back = load_tree(tmp_path / "half.safetensors", digest)
-    assert back["a"]["kernel"].dtype == np.float32
-    np.testing.assert_array_equal(back["a"]["kernel"], kernel.astype(ml_dtypes.bfloat16).astype(np.float32))
-    assert np.any(back["a"]["kernel"] != tree["a"]["kernel"])
-    np.testing.assert_array_equal(back["bias"], tree["bias"])
-    save_tree(tmp_path / "full.safetensors", tree)
-    small, full = ((tmp_path / f"{name}.safetensors").stat().st_size for name in ("half", "full"))
-    assert small < 0.6 * full
 
 
 def test_an_environment_variable_names_the_model_that_is_loaded_by_default(tiny_model, monkeypatch):

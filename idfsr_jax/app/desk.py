@@ -24,7 +24,8 @@ from idfsr_jax.app.session import (
     restore_picture,
     write_result,
 )
-from idfsr_jax.app.visitors import Visit, VisitorGone, Visitors
+from idfsr_jax.app.visit import Visit
+from idfsr_jax.app.visitors import VisitorGone, Visitors
 from idfsr_jax.app.wording import on_the_page, said
 from idfsr_jax.arguments import MAX_SEED
 from idfsr_jax.errors import InputError

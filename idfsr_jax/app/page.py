@@ -68,6 +68,13 @@ def _heading(number: int, title: str, text: str) -> None:
     gr.HTML(f"<h2><span>{number}</span>{title}</h2><p>{text}</p>", elem_classes="heading", padding=False)
 
 
+def _choices() -> Any:
+    """Choices that few need, folded away."""
+    # Folded by 0: of what is folded by False itself, Gradio makes nothing until it is opened, and a little later, when
+    # all of it is there, puts every first value back over what the visitor may have chosen by then.
+    return gr.Accordion("More choices", open=0)
+
+
 def _person() -> dict[str, Any]:
     with gr.Column(elem_classes="card", elem_id="person"):
         _heading(
@@ -87,7 +94,7 @@ def _person() -> dict[str, Any]:
             sources=["upload"],
             elem_id="photographs",
         )
-        with gr.Accordion("More choices", open=False):
+        with _choices():
             keep_all = gr.Checkbox(label="All of them", info="Even if some look like somebody else.")
         learn = gr.Button("Learn this person", variant="primary", elem_id="learn")
         status = gr.HTML("", elem_id="learnt", elem_classes="status", padding=False)
@@ -114,7 +121,7 @@ def _picture() -> dict[str, Any]:
             height=240,
             elem_id="picture",
         )
-        with gr.Accordion("More choices", open=False):
+        with _choices():
             variants = gr.Slider(
                 1, MAX_VARIANTS, 1, step=1, label="Variants", info="Several show what is guessed.", elem_id="count"
             )
@@ -155,24 +162,10 @@ def _result() -> dict[str, Any]:
             buttons=[],
             elem_id="variants",
         )
-        spread = gr.Image(
-            label="Where the variants differ",
-            show_label=False,
-            visible=False,
-            interactive=False,
-            buttons=["fullscreen"],
-            elem_id="spread",
-        )
+        spread = _shown_image("Where the variants differ", "spread")
         again = gr.Button("Draw another one", visible=False, elem_id="again")
         ask = gr.HTML("", elem_id="ask", elem_classes="status", padding=False)
-        chooser = gr.Image(
-            label="Click the face",
-            show_label=False,
-            interactive=False,
-            visible=False,
-            buttons=["fullscreen"],
-            elem_id="chooser",
-        )
+        chooser = _shown_image("Click the face", "chooser")
     return {
         "empty": empty,
         "slider": slider,
@@ -184,6 +177,12 @@ def _result() -> dict[str, Any]:
         "ask": ask,
         "chooser": chooser,
     }
+
+
+def _shown_image(label: str, name: str) -> Any:
+    """A picture that the page shows once there is one."""
+    buttons = ["fullscreen"]
+    return gr.Image(label=label, show_label=False, visible=False, interactive=False, buttons=buttons, elem_id=name)
 
 
 def _wire(desk: Desk, person: dict[str, Any], picture: dict[str, Any], result: dict[str, Any]) -> None:

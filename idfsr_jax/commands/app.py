@@ -53,9 +53,11 @@ def app(
     logins = read_logins(login, login_file)
     require_login(host, logins)
     with listen(host, port) as listening:
+        from idfsr_jax.app.memory import keep_few_arenas
         from idfsr_jax.app.serve import Service, serve
         from idfsr_jax.restorer import Restorer
 
+        keep_few_arenas()
         use_compile_cache()
         restorer = Restorer.load(weights, encoder)
         _ = restorer.encoder  # Whatever is wrong with it is said now, and not to the first visitor.

@@ -80,7 +80,7 @@ def pack(
     from rich.console import Console
     from rich.progress import Progress
 
-    from idfsr_jax.data.pack import pack as pack_dataset
+    from idfsr_jax.data.packing import pack as pack_dataset
 
     use_compile_cache()
     with Progress(console=Console(stderr=True), transient=True) as bar:

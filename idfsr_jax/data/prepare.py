@@ -4,24 +4,22 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tensorflow_datasets as tfds
 from jaxtyping import Float32, UInt8
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from idfsr_jax.data.assemble import build_dataset, join_parts
 from idfsr_jax.data.catalogue import PREFIX, unpack
 from idfsr_jax.data.extract import Extracted, ExtractSettings, Refusal
 from idfsr_jax.data.folder import SPLIT_NAMES, Listing, Photograph, list_photographs
-from idfsr_jax.data.identity_faces import IdentityFaces
 from idfsr_jax.data.lists import list_by_identity_file, list_by_references
 from idfsr_jax.data.parts import FaceRecord, part_digest, read_part, write_part
 from idfsr_jax.data.report import Report, SplitCount, read_report, write_report
@@ -116,7 +114,7 @@ def prepare(
     paths = [parts / f"{digest}.npz" for digest in digests]
     read = _fill_parts(chunks, paths, settings, recogniser, usable_cores() if workers is None else workers, progress)
     seconds = time.monotonic() - began
-    faces, refusals = _join(paths)
+    faces, refusals = join_parts(paths)
     split_of = {photograph.name: photograph.split for photograph in listing.photographs}
     identity_of = {photograph.name: photograph.identity for photograph in listing.photographs}
     present = [split for split in SPLIT_NAMES if split in set(split_of.values())]
@@ -124,7 +122,7 @@ def prepare(
     for split, members in kept.items():
         if not members:
             raise InputError(f"{photos}: no photograph of the split {split} can be used; see {_refused(refusals)}.")
-    dataset = _build(out, kept, identity_of, recogniser)
+    dataset = build_dataset(out, kept, identity_of, recogniser)
     report = Report(
         dataset=dataset.relative_to(out).as_posix(),
         fingerprint=fingerprint,
@@ -226,66 +224,8 @@ def _records(faces: Sequence[tuple[Photograph, Extracted]], describe: Describe) 
     ]
 
 
-def _join(paths: Sequence[Path]) -> tuple[dict[str, Path], list[Refusal]]:
-    """The part file of each usable photograph, in order; copies of an earlier file are refused."""
-    first: dict[str, str] = {}
-    faces: dict[str, Path] = {}
-    refusals: list[Refusal] = []
-    for path in paths:
-        records, refused = _whole_part(path)
-        for record in records:
-            original = first.setdefault(record.source_sha256, record.photo)
-            if original != record.photo:
-                message = f"{record.photo}: is the same file as {original}."
-                refused.append(Refusal(record.photo, "copy of another", message))
-            else:
-                faces[record.photo] = path
-        refusals.extend(refused)
-    return faces, sorted(refusals, key=lambda refusal: refusal.photo)
-
-
-def _whole_part(path: Path) -> tuple[list[FaceRecord], list[Refusal]]:
-    part = read_part(path)
-    if part is None:
-        raise OSError(f"{path}: vanished or was damaged while it was being used")
-    return part
-
-
 def _refused(refusals: Sequence[Refusal]) -> str:
     return refusals[0].message.rstrip(".") if refusals else "the folder"
-
-
-def _build(out: Path, kept: dict[str, list[tuple[str, Path]]], identity_of: dict[str, str], encoder: IdEncoder) -> Path:
-    """Writes the data set from the parts; what an earlier, broken run left of one is removed."""
-    shutil.rmtree(out / "identity_faces", ignore_errors=True)
-
-    def records_of(split: str) -> Callable[[], Iterator[tuple[str, FaceRecord]]]:
-        wanted = {photo for photo, _ in kept[split]}
-        paths = list(dict.fromkeys(path for _, path in kept[split]))
-
-        def records() -> Iterator[tuple[str, FaceRecord]]:
-            for path in paths:
-                for record in _whole_part(path)[0]:
-                    if record.photo in wanted:
-                        yield identity_of[record.photo], record
-
-        return records
-
-    builder = IdentityFaces(
-        data_dir=out,
-        records={split: records_of(split) for split in kept},
-        encoder=encoder.name,
-        embedding_size=encoder.dimension,
-    )
-    tfds.disable_progress_bar()
-    try:
-        # TFDS announces its work on standard output; the report says it better.
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-            builder.download_and_prepare()
-    finally:
-        tfds.enable_progress_bar()
-    shutil.rmtree(out / "downloads", ignore_errors=True)
-    return Path(builder.data_path)
 
 
 def _count(identities: Sequence[str]) -> SplitCount:

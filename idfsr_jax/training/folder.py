@@ -13,6 +13,7 @@ from idfsr_jax.face import write_image
 from idfsr_jax.files import write_atomically
 from idfsr_jax.models.condition import paste
 from idfsr_jax.models.latent import Autoencoder
+from idfsr_jax.parameter_files import load_tree, save_tree
 from idfsr_jax.pictures import grid
 from idfsr_jax.sampling import restore_crops
 from idfsr_jax.training.distributed import all_agree, is_main, wait_for_all
@@ -22,7 +23,6 @@ from idfsr_jax.training.mesh import whole
 from idfsr_jax.training.randomness import step_key
 from idfsr_jax.training.same_run import difference, read_config
 from idfsr_jax.training.step import Frozen, condition_of
-from idfsr_jax.weights import load_tree, save_tree
 
 
 def claim_folder(out: Path, config: Config, autoencoder: Autoencoder | None = None) -> None:

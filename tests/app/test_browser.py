@@ -97,6 +97,8 @@ def test_a_visitor_fits_restores_compares_and_downloads(open_page, pictures, tmp
     assert Identity.load(tmp_path / "me.safetensors").photographs == 1
 
     drop(page, "picture", pictures / "small.png")
+    # There before it is seen: Gradio would put what it makes later back to its first value, whatever was typed by then.
+    assert page.locator("#count input").count() == 2 and not page.locator("#count").is_visible()
     page.click("#small .label-wrap")
     page.fill("#count input[type=number]", "2")
     page.keyboard.press("Tab")

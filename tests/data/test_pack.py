@@ -3,8 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from idfsr_jax.data import pack as packing
+from idfsr_jax.data import packing
 from idfsr_jax.data.index import FaceImages, load_index
+from idfsr_jax.data.pack import load_encoder, load_split, pack_tree, read_manifest, unpack_tree
 from idfsr_jax.errors import InputError
 from idfsr_jax.face import resize_crop
 
@@ -26,7 +27,7 @@ def copy(packed, tmp_path):
 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_a_split_comes_back(packed, small_dataset, split):
-    expected, found = load_index(small_dataset, split), packing.load_split(packed[0], split)
+    expected, found = load_index(small_dataset, split), load_split(packed[0], split)
     assert (found.index.people, found.index.photos) == (expected.people, expected.photos)
     assert found.index.encoder == expected.encoder
     np.testing.assert_array_equal(found.index.person, expected.person)
@@ -36,7 +37,7 @@ def test_a_split_comes_back(packed, small_dataset, split):
 
 @pytest.mark.parametrize("size", [64, 32])
 def test_crops_come_back_nearly(packed, small_dataset, size):
-    split, images = packing.load_split(packed[0], "train"), FaceImages(small_dataset, "train")
+    split, images = load_split(packed[0], "train"), FaceImages(small_dataset, "train")
     crops = split.decode(size, workers=3)
     for record, crop in enumerate(crops):
         error = crop.astype(float) - resize_crop(images.read(record), size)
@@ -63,9 +64,9 @@ def test_kernels_are_kept_to_half_a_step_of_their_channel():
     sizes = np.logspace(-3, 3, 6)
     kernel, bias = rng.normal(size=(3, 3, 4, 6)) * sizes, rng.normal(size=6)
     params = {"a": {"kernel": kernel.astype(np.float32), "bias": bias.astype(np.float32)}}
-    packed = packing.pack_tree(params)
+    packed = pack_tree(params)
     assert packed["a/kernel"].dtype == np.int8
-    found = packing.unpack_tree(packed)
+    found = unpack_tree(packed)
     step = np.abs(params["a"]["kernel"]).max(axis=(0, 1, 2)) / 127
     assert np.all(np.abs(found["a"]["kernel"] - params["a"]["kernel"]) <= 0.501 * step)
     np.testing.assert_array_equal(found["a"]["bias"], params["a"]["bias"])
@@ -78,31 +79,31 @@ def test_a_flipped_bit_is_found(copy, name):
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     with pytest.raises(InputError, match=f"{name}.*damaged"):
-        packing.load_encoder(copy) if name == "encoder" else packing.load_split(copy, name)
+        load_encoder(copy) if name == "encoder" else load_split(copy, name)
 
 
 def test_a_changed_manifest_is_refused(copy):
     manifest = json.loads((copy / "manifest.json").read_text())
     (copy / "manifest.json").write_text(json.dumps(manifest | {"side": 32}))
     with pytest.raises(InputError, match="damaged"):
-        packing.load_split(copy, "train")
+        load_split(copy, "train")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "7"])
 def test_nonsense_is_no_manifest(copy, text):
     (copy / "manifest.json").write_text(text)
     with pytest.raises(InputError, match="damaged"):
-        packing.read_manifest(copy)
+        read_manifest(copy)
 
 
 def test_what_is_missing_is_named(copy, tmp_path_factory):
     with pytest.raises(InputError, match="idfsr pack"):
-        packing.load_split(tmp_path_factory.mktemp("empty"), "train")
+        load_split(tmp_path_factory.mktemp("empty"), "train")
     with pytest.raises(InputError, match="no split test"):
-        packing.load_split(copy, "test")
+        load_split(copy, "test")
     (copy / "val.safetensors").unlink()
     with pytest.raises(InputError, match=r"val\.safetensors"):
-        packing.load_split(copy, "val")
+        load_split(copy, "val")
 
 
 def test_a_pack_that_was_not_finished_is_none(copy, small_dataset, monkeypatch):
@@ -110,4 +111,4 @@ def test_a_pack_that_was_not_finished_is_none(copy, small_dataset, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         packing.pack(small_dataset, copy, side=64)
     with pytest.raises(InputError, match="holds no pack"):
-        packing.load_split(copy, "train")
+        load_split(copy, "train")

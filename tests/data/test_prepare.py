@@ -18,7 +18,8 @@ from rich.console import Console
 
 from idfsr_jax.data import prepare as prepare_module
 from idfsr_jax.data.index import FaceImages, load_index
-from idfsr_jax.data.pack import load_encoder, pack
+from idfsr_jax.data.pack import load_encoder
+from idfsr_jax.data.packing import pack
 from idfsr_jax.data.prepare import prepare
 from idfsr_jax.errors import BadConfig, InputError
 from idfsr_jax.face import choose_face, find_faces, read_image

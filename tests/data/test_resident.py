@@ -11,6 +11,7 @@ from idfsr_jax.config import DataConfig, ReferenceMixture
 from idfsr_jax.data import augment, pairs
 from idfsr_jax.data.index import Index
 from idfsr_jax.data.pack import PackedSplit
+from idfsr_jax.data.pair_tables import pair_tables, similar_records
 from idfsr_jax.data.resident import (
     ResidentFaces,
     choose_embedded,
@@ -18,9 +19,7 @@ from idfsr_jax.data.resident import (
     draw_batch,
     epoch_records,
     own_references,
-    pair_tables,
     resident_faces,
-    similar_records,
 )
 from idfsr_jax.errors import BadConfig
 

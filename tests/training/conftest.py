@@ -32,7 +32,7 @@ def _face(photo: str, landmarks: np.ndarray) -> FaceRecord:
 @pytest.fixture(scope="session")
 def small_pack(tmp_path_factory, face_crop) -> Path:
     """Twelve photographs of four people in `train`, two of a fifth in `val`, 32 px."""
-    from idfsr_jax.data.pack import pack
+    from idfsr_jax.data.packing import pack
 
     photos = {"train": [f"{person}/{n}.jpg" for person in "ABCD" for n in range(3)], "val": ["E/0.jpg", "E/1.jpg"]}
     records = {

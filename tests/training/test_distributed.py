@@ -15,26 +15,12 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks.small_run import read_log
+from benchmarks.small_run import read_log, write_config
 from idfsr_jax.training.distributed import NoCluster, connection, largest_of_all, spare_threads, start_processes
 from idfsr_jax.weights import load_model
 
 ROOT = Path(__file__).parents[2]
 STEPS = 8
-CONFIG = """
-from idfsr_jax.config import *
-
-config = Config(
-    name="spread",
-    data=DataConfig(dataset={dataset!r}, size=16, scales=(4, 8), scale_weights=(1.0, 1.0)),
-    model=ModelConfig(channels=(8,), blocks=(1,), attention_at=1, embedding=16, identity_tokens=1),
-    landmarks=LandmarkConfig(size=16, channels=(4,), steps=1, batch=2, low_resolution_widths=(2, 4)),
-    train=TrainConfig(out={out!r}, steps={steps}, batch=8, warmup_steps=1, log_every=1, checkpoint_every=4,
-                      keep_checkpoints=9, samples_every=100000),
-    devices=DeviceConfig(fsdp_least=64),
-    sample=SampleConfig(steps=1),
-)
-"""
 
 
 def test_explicit_addresses_are_read():
@@ -133,15 +119,16 @@ def _slurm(port: int, index: int, count: int) -> dict[str, str]:
 def start(tmp_path, noise_faces, child_environment):
     """A function that starts `idfsr train` in some processes, of two devices each, as a user or Slurm would."""
     started: list[subprocess.Popen] = []
-    config = tmp_path / "spread.py"
-    config.write_text(CONFIG.format(dataset=str(noise_faces), out=str(tmp_path / "run"), steps=STEPS))
+    config = write_config(tmp_path / "spread.py", noise_faces, STEPS, checkpoint_every=4, batch=8)
+    # Small as the parameters are, they are to be shared; and the checkpoint of wherever a run is stopped is to stay.
+    common = ["--devices.fsdp-least", "64", "--train.keep-checkpoints", "9"]
 
     def processes(out: Path, count: int, *options: str, slurm: bool = False) -> list[subprocess.Popen]:
         port = _free_port()
         for index in range(count):
             own = {"JAX_NUM_CPU_DEVICES": "2" if count > 1 else "1"} | (_slurm(port, index, count) if slurm else {})
             where = [] if count == 1 else ["--distributed", "slurm" if slurm else f"127.0.0.1:{port},{index},{count}"]
-            command = [sys.executable, "-m", "idfsr_jax.cli", "train", str(config), "--train.out", str(out)]
+            command = [sys.executable, "-m", "idfsr_jax.cli", "train", str(config), "--train.out", str(out), *common]
             environment = os.environ | child_environment | own
             started.append(
                 subprocess.Popen([*command, *where, *options], env=environment, stderr=subprocess.PIPE, text=True)

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from idfsr_jax.errors import BadConfig, BadWeights
+from idfsr_jax.parameter_files import load_tree
 from idfsr_jax.training.folder import claim_folder
 from idfsr_jax.training.resident import train_packed
 from idfsr_jax.training.start import bring_landmark_net, initial_state, started_from
-from idfsr_jax.weights import load_model, load_tree
+from idfsr_jax.weights import load_model
 
 
 def starting_from(config, folder, **train):

@@ -1,0 +1,156 @@
+"""Fakes in the place of the restorer and of identities, and a folder to work in."""
+
+import dataclasses
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from idfsr_jax import cli
+from idfsr_jax.config import Config
+from idfsr_jax.errors import InputError, NoFace
+from idfsr_jax.face import write_image
+from idfsr_jax.places import Choice, Place, UndecidedFaces
+
+GREY = np.full((8, 8, 3), 99, np.uint8)
+
+
+@dataclasses.dataclass
+class FakeRestoration:
+    """Stands for the restorer's answer."""
+
+    images: list[np.ndarray]
+    metadata: ClassVar[dict[str, str]] = {"made-by": "test"}
+    said: ClassVar[tuple[str, ...]] = ()
+
+    def save(self, path: Path, *, enlarge: float | None, label: bool, metadata: dict[str, str]) -> None:
+        write_image(path, self.images[0], {**self.metadata, **metadata, "enlarge": str(enlarge), "label": str(label)})
+
+    def save_spread(self, path: Path, *, enlarge: float | None, label: bool, metadata: dict[str, str]) -> None:
+        for part in ("mean", "spread"):
+            write_image(path.with_stem(f"{path.stem}-{part}"), self.images[0], {**self.metadata, **metadata})
+        for number in range(2, len(self.images) + 1):
+            write_image(path.with_stem(f"{path.stem}-{number}"), self.images[0], {**self.metadata, **metadata})
+
+    def save_sheet(self, path: Path, *, label: bool, metadata: dict[str, str]) -> None:
+        write_image(path, np.concatenate(self.images, axis=1), {**self.metadata, **metadata})
+
+    def notes(self) -> list[str]:
+        return list(self.said)
+
+
+class FakeGathering(list):
+    """Stands for the photographs that are used: all."""
+
+    @property
+    def used(self) -> list[Path]:
+        return list(self)
+
+    def lines(self) -> list[str]:
+        return [f"used, {len(self)}:"]
+
+    def warnings(self) -> list[str]:
+        return ["only one photograph remains."] if len(self) == 1 else []
+
+
+class FakeIdentity:
+    """Stands for a fitted identity."""
+
+    def save(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("identity")
+
+    @classmethod
+    def load(cls, path: Path) -> "FakeIdentity":
+        assert path.read_text() == "identity"
+        return cls()
+
+
+class FakeRestorer:
+    """Notes what it is asked for; pictures called `bad` show no face."""
+
+    calls: ClassVar[list[Any]] = []
+    config = Config()
+
+    @classmethod
+    def load(cls, weights: Path | None = None, encoder: str | None = None) -> "FakeRestorer":
+        cls.calls.append(("load", weights))
+        return cls()
+
+    def check_identity(self, identity: FakeIdentity, name: Path) -> None:
+        if name.stem == "other":
+            raise InputError(f"{name}: was fitted with another model; fit it again with this one.")
+
+    def gather(self, photos: list[Path], *, keep_all: bool) -> FakeGathering:
+        return FakeGathering(photos)
+
+    def references(self, photos: list[Path], identity: FakeIdentity) -> tuple[list[Path], list[str]]:
+        return list(photos), []
+
+    def fit(self, photos: list[Path], *, progress: Callable[[int, float], None]) -> FakeIdentity:
+        self.calls.append(("fit", list(photos)))
+        progress(1, 0.5)
+        return FakeIdentity()
+
+    def restore(self, picture: Path, identity: FakeIdentity, photos: list[Path], **options: Any) -> FakeRestoration:
+        self.calls.append(("restore", picture, list(photos), options))
+        if picture.stem == "bug":
+            raise ZeroDivisionError("a fault of ours")
+        if picture.stem == "several":
+            place = Place((1, 1, 4, 4), np.eye(3))
+            raise UndecidedFaces(
+                f"{picture}: shows 2 faces; give --face N.", GREY, Choice((place, place), 1, (0.4, 0.6))
+            )
+        if picture.stem == "bad":
+            raise NoFace(f"{picture}: no face was found; give its place with --box.")
+        return FakeRestoration([np.zeros((8, 8, 3), np.uint8)] * options["variants"])
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
+    """Puts the fakes in place; returns their classes."""
+    classes = types.SimpleNamespace(Restorer=FakeRestorer, Identity=FakeIdentity, Restoration=FakeRestoration)
+    for name in ("Restorer", "Identity"):
+        module = types.ModuleType(f"idfsr_jax.{name.lower()}")
+        setattr(module, name, getattr(classes, name))
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(FakeRestorer, "calls", [])
+    return classes
+
+
+@pytest.fixture
+def calls(fakes: types.SimpleNamespace) -> list[Any]:
+    """What the restorer, a fake, was asked for."""
+    return fakes.Restorer.calls
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with an identity, two photographs of the person and two inputs."""
+    monkeypatch.chdir(tmp_path)
+    Path("me").mkdir()
+    Path("empty").mkdir()
+    for name in ("me/b.jpg", "me/a.png", "tiny.png", "bad.png"):
+        Image.fromarray(GREY).save(name)
+    Path("me/notes.txt").write_text("no picture")
+    Path("me.safetensors").write_text("identity")
+    return tmp_path
+
+
+@pytest.fixture
+def complaint(capsys: pytest.CaptureFixture[str]) -> Callable[[list[str]], str]:
+    """A function that gives the one sentence with which a command line is refused."""
+
+    def said(arguments: list[str]) -> str:
+        assert cli.main(arguments) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.startswith("idfsr: ") and captured.err.count("\n") == 1
+        return captured.err.removeprefix("idfsr: ").strip()
+
+    return said

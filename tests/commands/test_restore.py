@@ -1,0 +1,163 @@
+"""`idfsr restore`: of one picture, of several, and of an album."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from idfsr_jax import cli
+from idfsr_jax.face import read_image, read_metadata
+
+GIVEN = ["--identity", "me.safetensors", "--photos", "me", "--out"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "the picture to restore is missing"),
+        (["tiny.png"], "--identity is missing"),
+        (["tiny.png", "--identity", "you.safetensors"], "you.safetensors: no such identity"),
+        (["tiny.png", "--identity", "me.safetensors"], "--photos is missing"),
+        (["tiny.png", "--identity", "me.safetensors", "--photos", "me"], "--out is missing"),
+        (["tiny.png", *GIVEN, "o.gif"], "o.gif: give a name that ends in .png or .jpg"),
+        (["tiny.png", *GIVEN, "tiny.png"], "tiny.png: would be overwritten"),
+        (["tiny.png", *GIVEN, "."], "tiny.png: would be overwritten"),
+        (["tiny.png", *GIVEN, "me.safetensors/o.png"], "cannot be written to"),
+        (["tiny.png", "bad.png", *GIVEN, "me.safetensors"], "give a folder for the results"),
+        (["tiny.png", *GIVEN, "o.png", "--sheet", "o.png"], "o.png: would be overwritten"),
+        (["bad.png", *GIVEN, "me/x.png", "--sheet", "me/x-3.png", "--variants", "3"], "x-3.png: would be"),
+        (["tiny.png", *GIVEN, "o.png", "--steps", "0"], "--steps 0"),
+        (["tiny.png", *GIVEN, "o.png", "--variants", "0"], "--variants 0"),
+        (["tiny.png", *GIVEN, "o.png", "--scale", "1"], "--scale 1"),
+        (["tiny.png", *GIVEN, "o.png", "--seed", "-1"], "--seed -1"),
+        (["tiny.png", *GIVEN, "o.png", "--consistency", "1.5"], "--consistency 1.5"),
+        (["tiny.png", *GIVEN, "o.png", "--consistency", "nan"], "--consistency nan"),
+        (["tiny.png", *GIVEN, "o.png", "--box", "1,2,3"], "--box 1,2,3"),
+        (["tiny.png", *GIVEN, "o.png", "--box", "1,2,0,4"], "width and height must be positive"),
+        (["tiny.png", "bad.png", *GIVEN, "o", "--box", "1,2,3,4"], "--box belongs to one photograph"),
+        (["me", *GIVEN, "o", "--face", "2"], "--face belongs to one photograph"),
+        (["tiny.png", *GIVEN, "o.png", "--eyes", "1,2,x,4"], "--eyes 1,2,x,4"),
+        (["tiny.png", *GIVEN, "o.png", "--eyes", "1,2,nan,4"], "--eyes 1,2,nan,4"),
+        (["tiny.png", *GIVEN, "o.png", "--eyes", "1,2,3,4", "--face", "1"], "both say which face"),
+        (["tiny.png", *GIVEN, "o.png", "--face", "0"], "--face 0"),
+        (["tiny.png", *GIVEN, "o.png", "--enlarge", "0"], "--enlarge 0"),
+        (["tiny.png", *GIVEN, "o.png", "--enlarge", "inf"], "--enlarge inf"),
+        (
+            ["tiny.png", *GIVEN, "a.png", "--variants", "2", "--sheet", "a-mean.png"],
+            "a-mean.png: would be",
+        ),
+        (["me", *GIVEN, "tiny.png"], "tiny.png: is a file"),
+        (["me", *GIVEN, "o", "--sheet", "tiny.png"], "tiny.png: is a file"),
+        (["empty", *GIVEN, "o"], "empty: holds no pictures"),
+    ],
+)
+def test_mistakes_are_named_before_anything_is_loaded(
+    arguments: list[str], said: str, folder: Path, calls: list[Any], complaint: Callable[[list[str]], str]
+):
+    assert said in complaint(["restore", *arguments])
+    assert calls == []
+
+
+def test_restore_hands_over_its_options(folder: Path, fakes: Any, calls: list[Any]):
+    options = ["--box", "1,2,3,4", "--scale", "8", "--steps", "5", "--seed", "7", "--variants", "2"]
+    arguments = ["restore", "tiny.png", *GIVEN, "o/x.jpg", *options, "--consistency", "0.5", "--sheet", "o/sheet.png"]
+    assert cli.main(arguments) == 0
+    expected = {"box": (1, 2, 3, 4), "scale": 8, "steps": 5, "seed": 7, "variants": 2, "consistency": 0.5}
+    assert calls[1] == ("restore", Path("tiny.png"), [Path("me/a.png"), Path("me/b.jpg")], expected)
+    with Image.open("o/x.jpg") as result:
+        assert result.size == (8, 8)
+    with Image.open("o/sheet.png") as sheet:
+        assert sheet.size == (16, 8) and sheet.text == fakes.Restoration.metadata  # type: ignore[attr-defined]
+
+
+def test_one_bad_input_does_not_stop_the_rest(folder: Path, calls: list[Any], capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["restore", "bad.png", "tiny.png", *GIVEN, "o"]) == 2
+    assert sorted(path.name for path in (folder / "o").iterdir()) == ["tiny.png"]
+    captured = capsys.readouterr()
+    assert captured.err.startswith("idfsr: bad.png: no face was found")
+    assert "1 of 2 inputs" in captured.err
+    assert captured.out == f"tiny.png -> {Path('o/tiny.png')}\n"
+
+
+def test_which_face_is_handed_over(folder: Path, calls: list[Any]):
+    for option, value, expected in [("--eyes", "1,2,3.5,4", (1.0, 2.0, 3.5, 4.0)), ("--face", "2", 2)]:
+        assert cli.main(["restore", "tiny.png", *GIVEN, "o.png", option, value, "--enlarge", "1.5", "--label"]) == 0
+        assert calls[-1][3][option.removeprefix("--")] == expected
+    metadata = read_metadata(folder / "o.png")
+    assert (metadata["enlarge"], metadata["label"]) == ("1.5", "True")
+
+
+def test_where_the_face_is_not_told_an_overview_is_written(
+    folder: Path, calls: list[Any], complaint: Callable[[list[str]], str]
+):
+    (folder / "tiny.png").rename(folder / "several.png")
+    assert "o-faces.png" in complaint(["restore", "several.png", *GIVEN, "o.png"])
+    assert not (folder / "o.png").exists()
+    assert max(read_image(folder / "o-faces.png").shape) == 1600
+    assert "nothing in it is synthesised" in read_metadata(folder / "o-faces.png")["Description"]
+
+
+@pytest.fixture
+def album(folder: Path) -> Path:
+    """A folder of two good pictures, one in a subfolder, one bad, one that meets a bug, and something else."""
+    (folder / "album/deep").mkdir(parents=True)
+    for name in ("a.png", "deep/a.png", "bad.png", "bug.png"):
+        shutil.copy("tiny.png", folder / "album" / name)
+    (folder / "album/notes.txt").write_text("no picture")
+    return folder / "album"
+
+
+def test_an_album_keeps_its_folders_and_says_what_came_of_every_picture(
+    album: Path, calls: list[Any], capsys: pytest.CaptureFixture[str]
+):
+    assert cli.main(["restore", "album", *GIVEN, "album/out", "--sheet", "sheets"]) == 2
+    assert read_image(album / "out/a.png").shape == read_image(album / "out/deep/a.png").shape == (8, 8, 3)
+    assert Path("sheets/deep/a.png").is_file()
+    summary = json.loads((album / "out/summary.json").read_text())
+    assert [entry["output"] for entry in summary["restored"]] == ["album/out/a.png", "album/out/deep/a.png"]
+    assert [entry["input"] for entry in summary["failed"]] == ["album/bad.png", "album/bug.png"]
+    assert "no face" in summary["failed"][0]["why"] and "ZeroDivisionError" in summary["failed"][1]["why"]
+    printed = capsys.readouterr().out
+    assert "restored" in printed and "no face" in printed
+
+
+def test_an_album_goes_on_where_it_was(album: Path, calls: list[Any], capsys: pytest.CaptureFixture[str]):
+    (album / "bad.png").unlink()
+    (album / "bug.png").unlink()
+
+    def restored(*options: str) -> list[str]:
+        del calls[:]
+        assert cli.main(["restore", "album", *GIVEN, "album/out", *options]) == 0
+        return [str(call[1].relative_to("album")) for call in calls if call[0] == "restore"]
+
+    assert restored() == ["a.png", "deep/a.png"]
+    assert restored() == []
+    assert len(json.loads((album / "out/summary.json").read_text())["skipped"]) == 2
+    (album / "out/a.png").unlink()
+    assert restored() == ["a.png"]
+    Image.new("RGB", (8, 8), "white").save(album / "deep/a.png")
+    assert restored() == ["deep/a.png"]
+    assert restored("--seed", "1") == ["a.png", "deep/a.png"]
+    assert restored("--seed", "1", "--variants", "2") == ["a.png", "deep/a.png"]
+    assert restored("--seed", "1", "--variants", "2") == []
+    (album / "out/deep/a-spread.png").unlink()
+    assert restored("--seed", "1", "--variants", "2") == ["deep/a.png"]
+    Path("me.safetensors").rename("you.safetensors")
+    Path("me.safetensors").write_text("identity")
+    assert restored("--seed", "1", "--variants", "2") == []
+    Image.new("RGB", (8, 8), "white").save("me/a.png")
+    assert restored("--seed", "1", "--variants", "2") == ["a.png", "deep/a.png"]
+
+
+def test_notes_and_warnings_go_to_standard_error(
+    folder: Path, fakes: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(fakes.Restoration, "said", ("the small face is unlike the photographs.",))
+    assert cli.main(["restore", "tiny.png", *GIVEN, "o.png"]) == 0
+    assert capsys.readouterr().err == "idfsr: note: tiny.png: the small face is unlike the photographs.\n"
+    assert cli.main(["fit", "--photos", "tiny.png", "--out", "x.safetensors"]) == 0
+    assert "warning: only one photograph" in capsys.readouterr().err
