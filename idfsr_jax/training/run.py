@@ -8,7 +8,6 @@ import numpy as np
 
 from idfsr_jax.config import Config
 from idfsr_jax.data.pipeline import load_index, training_examples
-from idfsr_jax.interop.lpips_weights import read_lpips
 from idfsr_jax.models.id_encoder import encoder_name, encoder_of, require_encoder, require_kind
 from idfsr_jax.models.latent import autoencoder_of
 from idfsr_jax.training.distributed import is_main, wait_for_all
@@ -16,6 +15,7 @@ from idfsr_jax.training.folder import claim_folder, landmark_net, previewer
 from idfsr_jax.training.full_disk import full_disk_explained
 from idfsr_jax.training.loop import train_denoiser
 from idfsr_jax.training.mesh import make_mesh, whole
+from idfsr_jax.training.rollout import load_perceptual
 from idfsr_jax.training.start import bring_landmark_net, started_from
 from idfsr_jax.training.step import Frozen
 from idfsr_jax.weights import save_model
@@ -65,7 +65,7 @@ def train(config: Config) -> int:
             encoder=encoder_of(config.model) if config.train.identity_loss > 0 else None,
             center=jnp.asarray(center),
             autoencoder=autoencoder,
-            perceptual=jax.tree.map(jnp.asarray, read_lpips("alexnet")) if config.train.rollout > 0 else None,
+            perceptual=load_perceptual(config.train),
         )
         place = {"shard": jax.process_index(), "shards": jax.process_count()}
         batches = iter(training_examples(data, seed, config.train.batch, data.train_split, **place))
