@@ -1,4 +1,4 @@
-"""The shipped model: 64 px on LFW with what the ablations taught.
+"""64 px on LFW with what the ablations taught; configs/lfw64_rollout.py, the shipped model, goes on from it.
 
 Train    python train.py configs/lfw64_similarity.py        (goes on from where lfw64.py ends; an hour on two cores)
 Judge    python evaluate.py configs/lfw64_similarity.py

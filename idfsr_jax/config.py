@@ -187,6 +187,14 @@ class TrainConfig:
     with speckle that no eye takes for the person, then earn nothing."""
     identity_loss_fraction: float = 0.25
     """Share of each batch on which the identity loss is taken (it costs a recogniser pass)."""
+    rollout_fraction: float = 0.0
+    """Share of each batch, at most one half, that is taken from the course of the present model's own sampler instead
+    of the noised truth (`training.rollout`). Their estimates of x0 are judged as pictures: they bear `pixel_loss`,
+    `perceptual_loss` and, they alone, the identity loss, and no loss of v."""
+    pixel_loss: float = 0.1
+    """Weight of the squared error of these estimates."""
+    perceptual_loss: float = 0.2
+    """Weight of their LPIPS by AlexNet, times sqrt(alpha_bar)."""
     accumulate: int = 1
     """Parts that each batch is computed in, one after the other: less memory, and the step of the whole batch."""
     log_every: int = 50
@@ -197,9 +205,10 @@ class TrainConfig:
     """Stop cleanly after this many minutes (checkpoint written, to be continued); 0 means no limit."""
 
     @property
-    def identity_every(self) -> int:
-        """Every so many-th example of a batch, from the first on, bears the identity loss."""
-        return max(1, round(1 / self.identity_loss_fraction))
+    def judged_every(self) -> int:
+        """Every so many-th example of a batch, from the first on, has its estimate of x0 judged; 1 if none has."""
+        share = self.rollout_fraction or (self.identity_loss_fraction if self.identity_loss > 0 else 1.0)
+        return max(1, round(1 / share))
 
 
 @dataclass(frozen=True)

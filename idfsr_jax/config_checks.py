@@ -41,7 +41,7 @@ _POSITIVE = {
 _NOT_NEGATIVE = {
     "data": ("embedding_noise",),
     "diffusion": ("steps_offset",),
-    "train": ("weight_decay", "identity_loss", "max_minutes", "warmup_steps"),
+    "train": ("weight_decay", "identity_loss", "pixel_loss", "perceptual_loss", "max_minutes", "warmup_steps"),
     "devices": ("data",),
     "landmarks": ("max_shift", "max_log_scale", "max_degrees"),
     "sample": ("guidance", "temperature"),
@@ -51,7 +51,7 @@ _NOT_NEGATIVE = {
 _SHARES = {
     "data": ("own_embedding", "flip"),
     "diffusion": ("condition_dropout",),
-    "train": ("identity_loss_fraction", "beta2"),
+    "train": ("identity_loss_fraction", "rollout_fraction", "beta2"),
     "sample": ("consistency",),
 }
 _SEEDS = {"train": ("seed",), "fit": ("seed",)}
@@ -174,10 +174,16 @@ def _check_shares(config: Config, fields: dict[str, Any]) -> None:
     parts = groups * config.devices.fsdp * train.accumulate
     named = f"devices.data ({groups}) x devices.fsdp ({config.devices.fsdp}) x train.accumulate ({train.accumulate})"
     _demand(train.batch % parts == 0, fields, "train.batch", f"a multiple of {named}")
-    if train.accumulate > 1 and train.identity_loss > 0:
-        every = train.identity_every
+    if train.accumulate > 1:
+        every = train.judged_every
         named = f"train.accumulate ({train.accumulate}) x {every}, as every {every}th example bears the identity loss"
         _demand(train.batch % (train.accumulate * every) == 0, fields, "train.batch", f"a multiple of {named}")
+    if train.rollout_fraction > 0:
+        half = train.rollout_fraction <= 0.5 and train.batch % train.judged_every == 0
+        _demand(half, fields, "train.rollout_fraction", f"1/2, 1/4, ... of a batch of {train.batch}, or 0")
+        _demand(config.sample.steps > 1, fields, "sample.steps", "2 or more, or a train.rollout_fraction of 0")
+        fixed = config.sample.sampler != "ancestral"
+        _demand(fixed, fields, "sample.sampler", "dpm++2m or ddim, or a train.rollout_fraction of 0")
 
 
 def _names(sections: Mapping[str, tuple[str, ...]]) -> list[str]:

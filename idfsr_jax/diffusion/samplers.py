@@ -91,22 +91,61 @@ def sample_at(
       sampler: which table to follow.
       refine: applied to every x0 estimate; DDIM's and the ancestral sampler's noise estimate follows the refined x0.
     """
-    table = _TABLES[sampler](levels)
     draws_noise = sampler == "ancestral"
 
     def step(carry: tuple[Array, Array], row: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], None]:
-        x, x0_previous = carry
-        index, level, (on_x, on_x0, on_previous, on_noise) = row
-        level = jnp.broadcast_to(level, x.shape[:1])
-        x0 = refine(x0_from_v(x, denoise(x, level).astype(x.dtype), level))
-        x = on_x * x + on_x0 * x0 + on_previous * x0_previous
+        index, level, numbers = row
+        x, x0 = _advanced(denoise, refine, carry, level, numbers)
         if draws_noise:
-            x = x + on_noise * jax.random.normal(jax.random.fold_in(key, index), x.shape)
+            x = x + numbers[3] * jax.random.normal(jax.random.fold_in(key, index), x.shape)
         return (x, x0), None
 
-    rows = (1 + jnp.arange(levels.shape[0], dtype=jnp.int32), levels, table)
+    rows = (1 + jnp.arange(levels.shape[0], dtype=jnp.int32), levels, _TABLES[sampler](levels))
     (x, _), _ = jax.lax.scan(step, (noise, jnp.zeros_like(noise)), rows)
     return x
+
+
+def course(
+    denoise: Denoise,
+    noise: Float[Array, "b h w c"],
+    config: SampleConfig,
+    diffusion: DiffusionConfig,
+    size: int,
+    bound: float = 1.0,
+) -> tuple[Float[Array, "steps b h w c"], Float[Array, "steps"]]:
+    """The states x_t that a deterministic sampler gives to the denoiser, one after the other, and their log-SNR.
+
+    The denoiser's last call is left out, as no state comes of it.
+
+    Args:
+      denoise: predicts v.
+      noise: x_t of the first step.
+      config: sampler and number of steps.
+      diffusion: bounds of the schedule.
+      size: side of what is sampled.
+      bound: of the values of every estimate.
+    """
+    levels = sampling_levels(config.steps, size, diffusion)
+    refine: Project = lambda x0: jnp.clip(x0, -bound, bound)  # noqa: E731
+
+    def step(carry: tuple[Array, Array], row: tuple[Array, Array]) -> tuple[tuple[Array, Array], Array]:
+        x, x0 = _advanced(denoise, refine, carry, *row)
+        return (x, x0), x
+
+    rows = (levels[:-1], _TABLES[config.sampler](levels)[:-1])
+    _, states = jax.lax.scan(step, (noise, jnp.zeros_like(noise)), rows)
+    return jnp.concatenate([noise[None], states]), levels
+
+
+def _advanced(
+    denoise: Denoise, refine: Project, carry: tuple[Array, Array], level: Array, numbers: Array
+) -> tuple[Array, Array]:
+    """(x, the last estimate) one step on, without the noise that an ancestral step adds, and the new estimate."""
+    x, x0_previous = carry
+    on_x, on_x0, on_previous, _ = numbers
+    level = jnp.broadcast_to(level, x.shape[:1])
+    x0 = refine(x0_from_v(x, denoise(x, level).astype(x.dtype), level))
+    return on_x * x + on_x0 * x0 + on_previous * x0_previous, x0
 
 
 def guided(denoise: Denoise, denoise_null: Denoise, weight: float) -> Denoise:

@@ -12,6 +12,7 @@ from idfsr_jax.models.id_encoder import DLIB_NAME, IdEncoder
 from idfsr_jax.models.iresnet import IResNet
 from idfsr_jax.models.landmark_net import LandmarkNet
 from idfsr_jax.models.latent import Autoencoder
+from idfsr_jax.training.rollout import load_perceptual
 
 
 def abstract_batch(config: Config) -> dict[str, jax.ShapeDtypeStruct]:
@@ -46,6 +47,9 @@ def abstract_frozen(config: Config) -> dict[str, Any]:
         "encoder": encoder,
         "center": center,
         "autoencoder": abstract_autoencoder(config.model),
+        "perceptual": jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), load_perceptual(config.train)
+        ),
     }
 
 

@@ -192,7 +192,7 @@ def _batch_multiple(config: Config, devices: int, accumulate: int | None = None)
     """What a batch must be a multiple of: see `mesh.make_mesh` and `config_checks`."""
     train = config.train
     parts = train.accumulate if accumulate is None else accumulate
-    bears = train.identity_every if train.identity_loss > 0 and parts > 1 else 1
+    bears = train.judged_every if parts > 1 else 1
     return math.lcm(devices * parts, parts * bears)
 
 

@@ -29,6 +29,7 @@ from idfsr_jax.training.folder import claim_folder, landmark_net, previewer
 from idfsr_jax.training.loop import train_denoiser
 from idfsr_jax.training.mesh import batch_sharding, make_mesh, placed, replicated, spread
 from idfsr_jax.training.randomness import step_key
+from idfsr_jax.training.rollout import load_perceptual
 from idfsr_jax.training.speed import flops_of_step, peak_flops
 from idfsr_jax.training.start import bring_landmark_net, initial_state, started_from
 from idfsr_jax.training.state import TrainState, make_optimizer
@@ -195,7 +196,7 @@ def train_packed(
     if start is not None:
         bring_landmark_net(out, brought_net)
     net = jax.tree.map(jnp.asarray, landmark_net(out, config, lambda: LandmarkBatches(faces, config)))
-    frozen = Frozen(net, encoder, jnp.asarray(center), autoencoder)
+    frozen = Frozen(net, encoder, jnp.asarray(center), autoencoder, load_perceptual(config.train))
     say(f"LandmarkNet ready after {time.monotonic() - began:.0f} s.")
 
     facts: dict[str, Any] = {"pack": manifest["self_sha256"]}

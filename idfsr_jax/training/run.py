@@ -15,6 +15,7 @@ from idfsr_jax.training.folder import claim_folder, landmark_net, previewer
 from idfsr_jax.training.full_disk import full_disk_explained
 from idfsr_jax.training.loop import train_denoiser
 from idfsr_jax.training.mesh import make_mesh, whole
+from idfsr_jax.training.rollout import load_perceptual
 from idfsr_jax.training.start import bring_landmark_net, started_from
 from idfsr_jax.training.step import Frozen
 from idfsr_jax.weights import save_model
@@ -64,6 +65,7 @@ def train(config: Config) -> int:
             encoder=encoder_of(config.model) if config.train.identity_loss > 0 else None,
             center=jnp.asarray(center),
             autoencoder=autoencoder,
+            perceptual=load_perceptual(config.train),
         )
         place = {"shard": jax.process_index(), "shards": jax.process_count()}
         batches = iter(training_examples(data, seed, config.train.batch, data.train_split, **place))

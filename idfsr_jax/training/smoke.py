@@ -22,6 +22,7 @@ from idfsr_jax.training.landmarks import train_landmark_net
 from idfsr_jax.training.loop import compiled_step
 from idfsr_jax.training.mesh import abstract_state, batch_sharding, born_sharded, make_mesh, placed, replicated
 from idfsr_jax.training.resident import LandmarkBatches, load_faces, resident_train_step
+from idfsr_jax.training.rollout import load_perceptual
 from idfsr_jax.training.speed import flops_of, flops_of_step, peak_flops
 from idfsr_jax.training.start import initial_state
 from idfsr_jax.training.state import make_optimizer
@@ -68,7 +69,8 @@ def smoke(
     net = train_landmark_net(LandmarkBatches(faces, config), brief, config.train.seed)
     say(f"{elapsed()} LandmarkNet: two steps")
 
-    frozen = Frozen(jax.tree.map(jnp.asarray, net), encoder, jnp.asarray(center), autoencoder_of(config.model))
+    autoencoder, perceptual = autoencoder_of(config.model), load_perceptual(config.train)
+    frozen = Frozen(jax.tree.map(jnp.asarray, net), encoder, jnp.asarray(center), autoencoder, perceptual)
     state = initial_state(config)
     forward, step = forward_flops(config, state.params), _step_flops(config, state, faces, frozen)
     count = sum(leaf.size for leaf in jax.tree.leaves(state.params))

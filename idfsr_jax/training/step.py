@@ -18,10 +18,12 @@ from idfsr_jax.models.denoiser import Denoiser
 from idfsr_jax.models.id_encoder import identity_of, unit_identity
 from idfsr_jax.models.landmark_net import estimate_landmarks
 from idfsr_jax.models.latent import Autoencoder, encode_example, to_pixels
+from idfsr_jax.models.perceptual import perceptual_distance
 from idfsr_jax.models.resample import smoothed
 from idfsr_jax.pictures import to_float
 from idfsr_jax.training.mesh import microbatches
 from idfsr_jax.training.randomness import step_key
+from idfsr_jax.training.rollout import rolled_out
 from idfsr_jax.training.state import TrainState, apply_gradients, ema_decay
 
 
@@ -34,12 +36,14 @@ class Frozen:
       encoder: parameters of the ID encoder, or None where the identity loss is off.
       center: mean raw descriptor of the training people, [D].
       autoencoder: of the latents that are diffused, or None where pixels are.
+      perceptual: parameters of LPIPS, or None where its loss is off.
     """
 
     landmark_net: Any
     encoder: Any
     center: Float[Array, " d"]
     autoencoder: Autoencoder | None = None
+    perceptual: Any = None
 
 
 def condition_of(
@@ -123,6 +127,19 @@ def draw_examples(batch: Mapping[str, Array], frozen: Frozen, config: Config, ke
     return Examples(x0, noise, log_snr, condition, batch["target_embedding"], batch["target_landmarks"])
 
 
+def on_course(params: Any, examples: Examples, frozen: Frozen, config: Config) -> Examples:
+    """The same examples, every `judged_every`-th of them at a state of the sampler's own course; see `rollout`."""
+    every, model = config.train.judged_every, config.model
+    part: Any = lambda z: z[::every]  # noqa: E731
+    x0, condition = encode_example(
+        part(examples.x0), jax.tree.map(part, examples.condition), model.mask, frozen.autoencoder
+    )
+    noise, log_snr = rolled_out(params, x0, part(examples.noise), condition, config)
+    return examples.replace(  # type: ignore[attr-defined]
+        noise=examples.noise.at[::every].set(noise), log_snr=examples.log_snr.at[::every].set(log_snr)
+    )
+
+
 def examples_loss(
     params: Any, examples: Examples, frozen: Frozen, config: Config
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
@@ -131,19 +148,30 @@ def examples_loss(
     x0, condition = encode_example(examples.x0, examples.condition, config.model.mask, frozen.autoencoder)
     x_t = q_sample(x0, examples.noise, log_snr)
     v = Denoiser(config.model).apply({"params": params}, x_t, log_snr, condition)
-    loss = v_loss(v, x0, examples.noise, log_snr, config.diffusion.min_snr_gamma).mean()
+    train, every = config.train, config.train.judged_every
+    squared = v_loss(v, x0, examples.noise, log_snr, config.diffusion.min_snr_gamma)
+    # Off the course there is no noise that was mixed in, and so no v that was missed.
+    noised = jnp.arange(squared.shape[0]) % every > 0 if train.rollout_fraction > 0 else None
+    loss = jnp.mean(squared, where=noised)
     parts = {"v_loss": loss}
-    if config.train.identity_loss > 0:
+    if train.identity_loss > 0 or train.rollout_fraction > 0:
         # Evenly spread noise levels are ordered within the batch, so a stride takes a fair share of them.
-        part = lambda z: z[:: config.train.identity_every]  # noqa: E731
+        part = lambda z: z[::every]  # noqa: E731
         estimate = to_pixels(x0_from_v(part(x_t), part(v), part(log_snr)), frozen.autoencoder)
-        estimate = jnp.clip(estimate, -1.0, 1.0)
-        if config.train.identity_smoothing:
-            estimate = smoothed(estimate)
-        truth = unit_identity(part(examples.descriptor), frozen.center)
-        landmarks = part(examples.landmarks)
-        parts["identity_loss"] = identity_loss(estimate, truth, landmarks, frozen, part(log_snr)).mean()
-        loss = loss + config.train.identity_loss * parts["identity_loss"]
+        estimate, target = jnp.clip(estimate, -1.0, 1.0), part(examples.x0)
+        alpha, _ = alpha_sigma(part(log_snr))
+        if train.rollout_fraction > 0:
+            parts["pixel_loss"] = jnp.mean(jnp.square(estimate - target))
+            loss = loss + train.pixel_loss * parts["pixel_loss"]
+        if frozen.perceptual is not None:
+            parts["perceptual_loss"] = jnp.mean(alpha * perceptual_distance(frozen.perceptual, estimate, target))
+            loss = loss + train.perceptual_loss * parts["perceptual_loss"]
+        if train.identity_loss > 0:
+            truth = unit_identity(part(examples.descriptor), frozen.center)
+            seen = smoothed(estimate) if train.identity_smoothing else estimate
+            lost = identity_loss(seen, truth, part(examples.landmarks), frozen, part(log_snr))
+            parts["identity_loss"] = lost.mean()
+            loss = loss + train.identity_loss * parts["identity_loss"]
     return loss, parts | {"loss": loss}
 
 
@@ -152,8 +180,8 @@ def mean_gradients(
 ) -> tuple[Any, dict[str, Float[Array, ""]]]:
     """Gradients of the loss of all examples, and its parts, computed `train.accumulate` parts of them one by one.
 
-    Equal to those of all at once but for rounding, as every part has as many examples, and as many that bear the
-    identity loss.
+    Equal to those of all at once but for rounding, as every part has as many examples, and as many that are
+    judged.
     """
     count = config.train.accumulate
     gradients_of = jax.grad(examples_loss, has_aux=True)
@@ -162,7 +190,7 @@ def mean_gradients(
 
     # Bare arrays: stacked, the parts have an axis more than the types of `Examples` say.
     arrays, structure = jax.tree.flatten(examples)
-    parts = microbatches(arrays, count, config.train.identity_every if config.train.identity_loss > 0 else 1)
+    parts = microbatches(arrays, count, config.train.judged_every)
 
     def gradients_of_part(part: list[Array]) -> tuple[Any, dict[str, Array]]:
         return gradients_of(params, jax.tree.unflatten(structure, part), frozen, config)
@@ -191,6 +219,8 @@ def train_step(
     """
     key = step_key(config.train.seed, "train", state.step)
     examples = draw_examples(batch, frozen, config, key)
+    if config.train.rollout_fraction > 0:
+        examples = on_course(state.params, examples, frozen, config)
     gradients, metrics = mean_gradients(state.params, examples, frozen, config)
     decay = ema_decay(state.step, batch["target"].shape[0], config.train.ema_halflife_images)
     metrics["gradient_norm"] = optax.tree.norm(gradients)

@@ -187,3 +187,16 @@ def test_guidance_blends_the_two_and_calls_one_where_one_is_enough():
     # Guiding v must be guiding the noise estimate.
     noises = [schedule.noise_from_v(x, f(x, level), level) for f in (cond, null, samplers.guided(cond, null, 2.5))]
     np.testing.assert_allclose(noises[2], noises[1] + 2.5 * (noises[0] - noises[1]), atol=1e-5)
+
+
+@pytest.mark.parametrize("sampler", ["dpm++2m", "ddim"])
+def test_the_course_ends_where_the_sampler_does(sampler):
+    config, diffusion = SampleConfig(sampler=sampler, steps=5), DiffusionConfig()
+    noise = jax.random.normal(jax.random.key(1), SHAPE)
+    states, levels = samplers.course(denoise, noise, config, diffusion, 16)
+    assert states.shape == (5, *SHAPE) and np.all(np.diff(levels) > 0)
+    np.testing.assert_array_equal(states[0], noise)
+    level = jnp.full(SHAPE[0], levels[-1])
+    last = jnp.clip(schedule.x0_from_v(states[-1], denoise(states[-1], level), level), -1.0, 1.0)
+    expected = samplers.sample(denoise, jax.random.key(0), SHAPE, config, diffusion, 16, noise=noise)
+    np.testing.assert_allclose(last, expected, atol=1e-6)

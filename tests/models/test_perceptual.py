@@ -1,0 +1,26 @@
+"""LPIPS as a loss, against the package that it is measured with."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from idfsr_jax.evaluation.perceptual import lpips
+from idfsr_jax.interop.lpips_weights import read_lpips
+from idfsr_jax.models.perceptual import perceptual_distance
+
+
+def test_it_is_lpips():
+    one, other = jax.random.uniform(jax.random.key(0), (2, 3, 32, 32, 3), minval=-1.0)
+    found = perceptual_distance(read_lpips("alexnet"), one, other)
+    np.testing.assert_allclose(found, lpips(one, other), rtol=1e-4)
+
+
+def test_its_gradient_is_finite_where_nothing_is_seen_and_where_nothing_differs():
+    params = jax.tree.map(jnp.asarray, read_lpips("alexnet"))
+    # Kernels of zeros leave features of zeros, whose norm has no derivative.
+    blind = jax.tree.map(jnp.zeros_like, params)
+    picture = jax.random.uniform(jax.random.key(0), (1, 32, 32, 3), minval=-1.0)
+    gradient = jax.grad(lambda params, x: perceptual_distance(params, x, picture).sum(), argnums=1)
+    for found in (gradient(params, picture), gradient(params, picture + 0.1), gradient(blind, picture + 0.1)):
+        assert np.isfinite(found).all()
+    assert np.abs(gradient(params, picture + 0.1)).max() > 0

@@ -1,0 +1,112 @@
+"""Training on the sampler's course: whose states they are, and what is judged there."""
+
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from idfsr_jax.config import SampleConfig
+from idfsr_jax.config_checks import check_config
+from idfsr_jax.diffusion.samplers import course
+from idfsr_jax.diffusion.schedule import q_sample
+from idfsr_jax.errors import BadConfig
+from idfsr_jax.models.denoiser import Denoiser
+from idfsr_jax.training.rollout import load_perceptual
+from idfsr_jax.training.step import Frozen, draw_examples, mean_gradients, on_course
+
+
+@pytest.fixture(scope="module")
+def config(tiny_config):
+    train = replace(tiny_config.train, batch=8, rollout_fraction=0.5, identity_loss=0.0)
+    return replace(tiny_config, train=train, sample=SampleConfig(steps=4, temperature=0.8))
+
+
+@pytest.fixture(scope="module")
+def frozen(tiny_weights, config) -> Frozen:
+    return Frozen(tiny_weights[1], None, jnp.zeros(128), perceptual=load_perceptual(config.train))
+
+
+@pytest.fixture(scope="module")
+def examples(config, frozen, face_crop):
+    rng = np.random.default_rng(0)
+    side = config.data.size
+    images = rng.integers(0, 256, (2, 8, side, side, 3), np.uint8)
+    landmarks = np.stack([face_crop.landmarks] * 8)
+    descriptors = rng.normal(size=(2, 8, 128)).astype(np.float32)
+    batch = {
+        "target": images[0],
+        "target_landmarks": landmarks,
+        "reference": images[1],
+        "reference_landmarks": landmarks,
+        "embedding": descriptors[0],
+        "target_embedding": descriptors[1],
+        "scale": np.array([0, 1] * 4, np.int32),
+    }
+    return jax.jit(partial(draw_examples, config=config))(batch, frozen, key=jax.random.key(0))
+
+
+def test_every_second_example_is_at_a_state_of_its_own_run_and_the_others_stay(config, frozen, examples, tiny_weights):
+    found = on_course(tiny_weights[0], examples, frozen, config)
+    np.testing.assert_array_equal(found.noise[1::2], examples.noise[1::2])
+    np.testing.assert_array_equal(found.log_snr[1::2], examples.log_snr[1::2])
+    network = partial(Denoiser(config.model).apply, {"params": tiny_weights[0]})
+    reached = q_sample(found.x0, found.noise, found.log_snr)
+    for place in range(4):
+        one = jax.tree.map(lambda leaf: leaf[2 * place : 2 * place + 1], examples)  # noqa: B023
+        states, levels = course(
+            lambda x_t, log_snr: network(x_t, log_snr, one.condition),  # noqa: B023
+            0.8 * one.noise,
+            config.sample,
+            config.diffusion,
+            config.data.size,
+        )
+        step = 1 + place % 3
+        assert float(found.log_snr[2 * place]) == float(levels[step])
+        np.testing.assert_allclose(reached[2 * place], states[step, 0], atol=2e-5)
+
+
+def test_what_is_on_the_course_is_judged_as_a_picture_and_bears_no_loss_of_v(config, frozen, examples, tiny_weights):
+    run = lambda examples, frozen, config: mean_gradients(tiny_weights[0], examples, frozen, config)  # noqa: E731
+    whole, parts = run(on_course(tiny_weights[0], examples, frozen, config), frozen, config)
+    assert set(parts) == {"loss", "v_loss", "pixel_loss", "perceptual_loss"}
+    expected = parts["v_loss"] + 0.1 * parts["pixel_loss"] + 0.2 * parts["perceptual_loss"]
+    assert float(parts["loss"]) == pytest.approx(float(expected), rel=1e-5)
+    half = jax.tree.map(lambda leaf: leaf[1::2], examples)
+    plain = replace(config, train=replace(config.train, rollout_fraction=0.0))
+    _, alone = run(half, replace_perceptual(frozen), plain)
+    assert float(parts["v_loss"]) == pytest.approx(float(alone["v_loss"]), rel=1e-5)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(whole))
+
+
+def replace_perceptual(frozen: Frozen) -> Frozen:
+    return frozen.replace(perceptual=None)
+
+
+def test_parts_one_by_one_give_the_gradients_of_the_whole(config, frozen, examples, tiny_weights):
+    rolled = on_course(tiny_weights[0], examples, frozen, config)
+
+    def gradients(accumulate: int):
+        parted = replace(config, train=replace(config.train, accumulate=accumulate))
+        leaves, structure = jax.tree.flatten((tiny_weights[0], rolled, frozen))
+        return jax.jit(lambda *leaves: mean_gradients(*jax.tree.unflatten(structure, leaves), parted))(*leaves)[0]
+
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-6), gradients(2), gradients(1))
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "said"),
+    [
+        ("train", {"rollout_fraction": 0.75}, "train.rollout_fraction is 0.75; give 1/2, 1/4"),
+        ("train", {"perceptual_loss": -1.0}, "train.perceptual_loss is -1.0"),
+        ("sample", {"steps": 1}, "sample.steps is 1; give 2 or more"),
+        ("sample", {"sampler": "ancestral"}, "sample.sampler is 'ancestral'; give dpm++2m or ddim"),
+    ],
+)
+def test_what_has_no_course_is_refused(config, section, changes, said):
+    check_config(config)
+    with pytest.raises(BadConfig) as caught:
+        check_config(replace(config, **{section: replace(getattr(config, section), **changes)}))
+    assert said in str(caught.value)
