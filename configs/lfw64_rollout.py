@@ -1,6 +1,6 @@
 """The shipped model: 64 px on LFW, in the end trained on the course of its own sampler.
 
-Train    python train.py configs/lfw64_rollout.py        (goes on from where lfw64_similarity.py ends; 20 minutes alone)
+Train    python train.py configs/lfw64_rollout.py        (goes on from where lfw64_similarity.py ends; half an hour)
 Judge    python evaluate.py configs/lfw64_rollout.py
 
 Trained on noised photographs alone, the model met states in sampling that it had never seen: its errors added up from

@@ -35,7 +35,9 @@ class DataConfig:
     dataset: str = "data/lfw"
     """Folder that `idfsr prepare` wrote."""
     train_split: str = "train"
+    """Split that is trained on."""
     val_split: str = "val"
+    """Split that previews and evaluation take; never trained on."""
     size: int = 64
     """Side S of the canonical crop, pixels."""
     scales: tuple[int, ...] = (4, 8, 16, 32)
@@ -60,6 +62,7 @@ class ModelConfig:
     """The denoiser: a UNet on 2x2 patches, and the condition it sees."""
 
     patch: int = 2
+    """Side of the squares of pixels that become one place of the UNet."""
     channels: tuple[int, ...] = (64, 128, 192)
     """Width of each resolution, finest first; each next one has half the side."""
     blocks: tuple[int, ...] = (2, 2, 2)
@@ -68,6 +71,7 @@ class ModelConfig:
     """Feature maps of this side or less get self-attention at the bottleneck and cross-attention to the identity
     tokens."""
     head_width: int = 32
+    """Channels of an attention head."""
     embedding: int = 256
     """Width of the modulation vector made of log-SNR, scale and identity."""
     encoder: str = "dlib"
@@ -76,6 +80,7 @@ class ModelConfig:
     identity_dim: int = 128
     """Length of its descriptors: 128 for dlib, 512 for ArcFace."""
     identity_tokens: int = 4
+    """Tokens that the identity becomes for cross-attention."""
     mask: Literal["full", "tone", "none"] = "full"
     """`full` hides the LR face (the paper); `tone` keeps its coarsest light; `none` is an ablation."""
     warp: Literal["tps", "similarity", "none"] = "tps"
@@ -87,6 +92,7 @@ class ModelConfig:
     """Assumed error of the masked-and-pasted picture around which the denoiser is preconditioned; 1.0 with
     `use_prior=False`."""
     use_prior: bool = True
+    """Without it the denoiser is preconditioned around zero, not around the pasted reference."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     remat: bool = False
     """Computes each residual block anew on the way back instead of keeping what it made: less memory, a third more
@@ -145,15 +151,18 @@ class DiffusionConfig:
     """`cosine` is continuous. The others are diffusers' `beta_schedule`s of a fixed number of timesteps, the same at
     every resolution: `scaled_linear` is Stable Diffusion's, `linear` that of Ho et al. (2020)."""
     log_snr_min: float = -10.0
-    """Bounds of the cosine schedule."""
+    """Log-SNR at t = 1, the most noise; a bound of the cosine schedule."""
     log_snr_max: float = 10.0
+    """Log-SNR at t = 0, the least noise; likewise."""
     shift_base: int = 64
     """Cosine schedule shifted by 2 log(shift_base / S) in log-SNR (Hoogeboom et al. 2023)."""
     beta_start: float = 0.00085
     """First beta of the other schedules. This and the next four have diffusers' names; defaults are Stable
     Diffusion's, but for the spacing, which Lin et al. (2024) advise."""
     beta_end: float = 0.012
+    """Of the last timestep, likewise."""
     num_train_timesteps: int = 1000
+    """Timesteps of the discrete schedules."""
     timestep_spacing: Literal["trailing", "leading", "linspace"] = "trailing"
     """Which timesteps are sampled at; as diffusers' DDIM has them, with any sampler."""
     steps_offset: int = 1
@@ -169,17 +178,27 @@ class TrainConfig:
     """The denoiser's optimisation."""
 
     out: str = "runs/default"
+    """Folder of the run: checkpoints, log, samples, model."""
     start_from: str = ""
     """Model folder whose weights, LandmarkNet included, the run begins with; without one they are random."""
     seed: int = 0
+    """Of everything that is random in a run."""
     steps: int = 10_000
+    """Length of the run, over which the learning rate falls to a hundredth (cosine)."""
     batch: int = 16
+    """Examples of a step, over all devices."""
     learning_rate: float = 5e-4
+    """Of AdamW, at its peak."""
     warmup_steps: int = 500
+    """Steps over which the learning rate rises to its peak."""
     weight_decay: float = 1e-4
+    """Of AdamW."""
     beta2: float = 0.99
+    """Of AdamW."""
     clip_norm: float = 1.0
+    """Largest norm of the gradient; longer ones are shortened to it."""
     ema_halflife_images: float = 20_000.0
+    """Images after which half of the averaged weights is forgotten; the average is what is used."""
     identity_loss: float = 0.0
     """Weight of 1 - cos(identity of the x0 estimate, identity of the truth), times sqrt(alpha_bar); 0 turns it off."""
     identity_smoothing: bool = False
@@ -198,9 +217,13 @@ class TrainConfig:
     accumulate: int = 1
     """Parts that each batch is computed in, one after the other: less memory, and the step of the whole batch."""
     log_every: int = 50
+    """Steps between lines of the log."""
     checkpoint_every: int = 500
+    """Steps between checkpoints."""
     keep_checkpoints: int = 3
+    """How many of them are kept, the newest."""
     samples_every: int = 2_000
+    """Steps between pictures of restored val faces."""
     max_minutes: float = 0.0
     """Stop cleanly after this many minutes (checkpoint written, to be continued); 0 means no limit."""
 
@@ -230,14 +253,21 @@ class LandmarkConfig:
     size: int = 64
     """Side of the enlarged picture that it sees."""
     channels: tuple[int, ...] = (48, 96, 160)
+    """Width of each resolution, finest first."""
     steps: int = 5_000
+    """Steps that it is trained for, before the denoiser."""
     batch: int = 32
+    """Examples of a step."""
     learning_rate: float = 1e-3
+    """Of Adam, at its peak."""
     low_resolution_widths: tuple[int, ...] = (2, 4, 8, 16, 32)
+    """Widths of the LR crops that it is shown, pixels; each divides `size`."""
     max_shift: float = 0.08
     """Jitter of the crop: shift as a share of its side."""
     max_log_scale: float = 0.15
+    """Jitter of the crop: natural logarithm of its scale."""
     max_degrees: float = 15.0
+    """Jitter of the crop: rotation."""
 
 
 @dataclass(frozen=True)
@@ -246,6 +276,7 @@ class SampleConfig:
 
     sampler: Literal["dpm++2m", "ddim", "ancestral"] = "dpm++2m"
     steps: int = 20
+    """Calls of the denoiser for a picture."""
     temperature: float = 1.0
     """Scale of the starting noise. Below 1 a deterministic sampler stays nearer to the most likely picture, which suits
     a model with little training; 1 is the model's own distribution."""
@@ -260,14 +291,19 @@ class FitConfig:
     """Fitting the identity embedding of one person, all weights frozen."""
 
     steps: int = 200
+    """Steps of Adam on the embedding."""
     batch: int = 4
+    """Examples of a step: photographs at random scales and noise levels."""
     learning_rate: float = 5e-3
+    """Of Adam."""
     identity_loss: float = 0.0
     """Weight of 1 - cos(identity of the x0 estimate, identity of the photograph), times sqrt(alpha_bar)."""
     max_distance: float = 0.5
     """Bound on the Euclidean distance of the unit embedding from its start."""
     scales: tuple[int, ...] = (8, 16)
+    """Down-sampling factors that the photographs are degraded by."""
     seed: int = 0
+    """Of everything that is random in a fit."""
 
 
 @dataclass(frozen=True)
