@@ -61,6 +61,7 @@ def app(
         use_compile_cache()
         restorer = Restorer.load(weights, encoder)
         _ = restorer.encoder  # Whatever is wrong with it is said now, and not to the first visitor.
+        restorer.compile_ahead()  # So that the first visitor need not wait for it.
         shown = f"[{host}]" if ":" in host else host
         say(f"The page is at http://{shown}:{listening.getsockname()[1]}/ (Ctrl-C ends it).")
         if not is_loopback(host):
