@@ -184,6 +184,9 @@ def _check_shares(config: Config, fields: dict[str, Any]) -> None:
         _demand(config.sample.steps > 1, fields, "sample.steps", "2 or more, or a train.rollout_fraction of 0")
         fixed = config.sample.sampler != "ancestral"
         _demand(fixed, fields, "sample.sampler", "dpm++2m or ddim, or a train.rollout_fraction of 0")
+        # AlexNet leaves nothing of smaller pictures.
+        seen = config.data.size >= 32 or train.perceptual_loss == 0
+        _demand(seen, fields, "data.size", "32 or more, or a train.perceptual_loss of 0")
 
 
 def _names(sections: Mapping[str, tuple[str, ...]]) -> list[str]:

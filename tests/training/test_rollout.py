@@ -102,6 +102,7 @@ def test_parts_one_by_one_give_the_gradients_of_the_whole(config, frozen, exampl
         ("train", {"rollout_fraction": 0.75}, "train.rollout_fraction is 0.75; give 1/2, 1/4"),
         ("train", {"perceptual_loss": -1.0}, "train.perceptual_loss is -1.0"),
         ("sample", {"steps": 1}, "sample.steps is 1; give 2 or more"),
+        ("data", {"size": 16}, "data.size is 16; give 32 or more, or a train.perceptual_loss of 0"),
         ("sample", {"sampler": "ancestral"}, "sample.sampler is 'ancestral'; give dpm++2m or ddim"),
     ],
 )
