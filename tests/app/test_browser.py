@@ -76,15 +76,14 @@ def drop(page, place: str, *files) -> None:
 
 def learn(page, *photographs) -> str:
     """Adds photographs and learns from all that are there; returns what is said then."""
-    before, shown = page.inner_text("#learnt"), page.locator("#photographs img").count()
+    # What is said, without the progress that Gradio lays over it.
+    now = "[...document.querySelectorAll('#learnt .said')].map(element => element.innerText).join()"
+    before, shown = page.evaluate(now), page.locator("#photographs img").count()
     drop(page, "photographs", *photographs)
     # What is sent before all are uploaded is sent without them.
     page.wait_for_function(f"document.querySelectorAll('#photographs img').length >= {shown + len(photographs)}")
     page.click("#learn")
-    page.wait_for_function(
-        "before => document.querySelector('#learnt .said') && document.querySelector('#learnt').innerText !== before",
-        arg=before,
-    )
+    page.wait_for_function(f"before => ![before, ''].includes({now})", arg=before)
     return page.inner_text("#learnt")
 
 
