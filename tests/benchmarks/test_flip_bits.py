@@ -2,14 +2,16 @@ import numpy as np
 import pytest
 
 
-@pytest.mark.parametrize("subject", ["_checkpoint", "_identity", "_model"])
-def test_flipped_bits_are_noticed(tmp_path, subject):
+# Of a checkpoint this small about three in ten bytes are Orbax's own, read by nobody, and which of its files come first
+# is another matter each time: fewer than one of ten refused would be chance once in a hundred thousand runs.
+@pytest.mark.parametrize(("subject", "least"), [("_checkpoint", 1), ("_identity", 10), ("_model", 10)])
+def test_flipped_bits_are_noticed(tmp_path, subject, least):
     from benchmarks import flip_bits
 
     rng = np.random.default_rng(1)
     load = getattr(flip_bits, subject)(tmp_path / "files", rng)
     counts = flip_bits.flipped(tmp_path / "files", load, 10, rng)
-    assert counts["refused"] + counts["harmless"] == 10 and counts["refused"] >= 6
+    assert counts["refused"] + counts["harmless"] == 10 and counts["refused"] >= least
 
 
 def test_damage_that_is_loaded_fails_the_check(tmp_path):
