@@ -1,0 +1,30 @@
+"""Configuration: one frozen dataclass per concern, joined in `Config`.
+
+A config file (`configs/*.py`) defines `config = Config(...)`; the command line overrides single fields
+(`--train.steps 100`). Nothing here imports anything of the package, so every part may read it.
+"""
+
+from idfsr_jax.config.data import DataConfig, LandmarkConfig, ReferenceMixture
+from idfsr_jax.config.file import Config, from_dict, load_config, to_json
+from idfsr_jax.config.model import ARCFACE_PREFIX, AutoencoderConfig, ModelConfig
+from idfsr_jax.config.training import DeviceConfig, DiffusionConfig, TrainConfig
+from idfsr_jax.config.use import EvaluateConfig, FitConfig, SampleConfig
+
+__all__ = [
+    "ARCFACE_PREFIX",
+    "AutoencoderConfig",
+    "Config",
+    "DataConfig",
+    "DeviceConfig",
+    "DiffusionConfig",
+    "EvaluateConfig",
+    "FitConfig",
+    "LandmarkConfig",
+    "ModelConfig",
+    "ReferenceMixture",
+    "SampleConfig",
+    "TrainConfig",
+    "from_dict",
+    "load_config",
+    "to_json",
+]

@@ -1,0 +1,92 @@
+"""The networks: denoiser and autoencoder."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+ARCFACE_PREFIX = "arcface:"
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The denoiser: a UNet on 2x2 patches, and the condition it sees."""
+
+    patch: int = 2
+    """Side of the squares of pixels that become one place of the UNet."""
+    channels: tuple[int, ...] = (64, 128, 192)
+    """Width of each resolution, finest first; each next one has half the side."""
+    blocks: tuple[int, ...] = (2, 2, 2)
+    """Residual blocks on the way down at each resolution (the way up has as many)."""
+    attention_at: int = 16
+    """Feature maps of this side or less get self-attention at the bottleneck and cross-attention to the identity
+    tokens."""
+    head_width: int = 32
+    """Channels of an attention head."""
+    embedding: int = 256
+    """Width of the modulation vector made of log-SNR, scale and identity."""
+    encoder: str = "dlib"
+    """The face recogniser that identities come from: `dlib`, or `arcface:PATH` of an IResNet as .onnx or .safetensors.
+    The data set must be prepared with the same (`idfsr prepare --encoder`)."""
+    identity_dim: int = 128
+    """Length of its descriptors: 128 for dlib, 512 for ArcFace."""
+    identity_tokens: int = 4
+    """Tokens that the identity becomes for cross-attention."""
+    mask: Literal["full", "tone", "none"] = "full"
+    """`full` hides the LR face (the paper); `tone` keeps its coarsest light; `none` is an ablation."""
+    warp: Literal["tps", "similarity", "none"] = "tps"
+    use_reference: bool = True
+    """Without it the model is shown no reference, in training or after: an ablation."""
+    use_identity: bool = True
+    """Without it the model is given no identity, in training or after: an ablation."""
+    prior_std: float = 0.35
+    """Assumed error of the masked-and-pasted picture around which the denoiser is preconditioned; 1.0 with
+    `use_prior=False`."""
+    use_prior: bool = True
+    """Without it the denoiser is preconditioned around zero, not around the pasted reference."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    remat: bool = False
+    """Computes each residual block anew on the way back instead of keeping what it made: less memory, a third more
+    arithmetic, the same numbers."""
+    autoencoder: str = ""
+    """Folder of an `AutoencoderKL` in diffusers' layout, whose latents are diffused; without one, pixels are. Training
+    reads it, and every model folder holds a copy."""
+    latent_channels: int = 4
+    """Of the autoencoder; not read without one."""
+    latent_reduction: int = 8
+    """Pixels per latent along a side, likewise."""
+
+    @property
+    def diffused_channels(self) -> int:
+        """Channels of what is diffused, pixels or latents."""
+        return self.latent_channels if self.autoencoder else 3
+
+    def diffused_side(self, size: int) -> int:
+        """Side of what is diffused, where the picture's is `size`."""
+        return size // self.latent_reduction if self.autoencoder else size
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """An image autoencoder whose latents are diffused; names and defaults are those of diffusers' `AutoencoderKL`."""
+
+    in_channels: int = 3
+    out_channels: int = 3
+    block_out_channels: tuple[int, ...] = (64,)
+    """Width of each resolution, finest first; each next one has half the side."""
+    layers_per_block: int = 1
+    """Residual blocks of the encoder at each resolution; the decoder has one more."""
+    latent_channels: int = 4
+    norm_num_groups: int = 32
+    sample_size: int = 32
+    """Side of the pictures that it was trained on, pixels."""
+    scaling_factor: float = 0.18215
+    """Latents are multiplied by it before they are diffused, for unit variance."""
+    shift_factor: float | None = None
+    """Subtracted before that."""
+    latents_mean: tuple[float, ...] | None = None
+    """Of each channel, in place of `shift_factor`."""
+    latents_std: tuple[float, ...] | None = None
+    """Of each channel, to be divided by as well."""
+    force_upcast: bool = True
+    use_quant_conv: bool = True
+    use_post_quant_conv: bool = True
+    mid_block_add_attention: bool = True

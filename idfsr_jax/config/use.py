@@ -1,0 +1,70 @@
+"""Sampling, fitting and evaluation."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """Sampling at use time."""
+
+    sampler: Literal["dpm++2m", "ddim", "ancestral"] = "dpm++2m"
+    steps: int = 20
+    """Calls of the denoiser for a picture."""
+    temperature: float = 1.0
+    """Scale of the starting noise. Below 1 a deterministic sampler stays nearer to the most likely picture, which suits
+    a model with little training; 1 is the model's own distribution."""
+    guidance: float = 1.0
+    """Classifier-free guidance weight w: out = null + w (conditioned - null); 1 is no guidance and one pass a step."""
+    consistency: float = 0.0
+    """Strength of the projection onto pictures that down-sample to the input (DDNM), 0 to 1; 0 is the paper."""
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Fitting the identity embedding of one person, all weights frozen."""
+
+    steps: int = 200
+    """Steps of Adam on the embedding."""
+    batch: int = 4
+    """Examples of a step: photographs at random scales and noise levels."""
+    learning_rate: float = 5e-3
+    """Of Adam."""
+    identity_loss: float = 0.0
+    """Weight of 1 - cos(identity of the x0 estimate, identity of the photograph), times sqrt(alpha_bar)."""
+    max_distance: float = 0.5
+    """Bound on the Euclidean distance of the unit embedding from its start."""
+    scales: tuple[int, ...] = (8, 16)
+    """Down-sampling factors that the photographs are degraded by."""
+    seed: int = 0
+    """Of everything that is random in a fit."""
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What `idfsr evaluate` measures, and with what."""
+
+    protocol: str = ""
+    """File of `configs/protocols/`; without one a protocol is drawn from `data.val_split`."""
+    weights: str = ""
+    """Model folder; without one that of the run, `train.out`/model, or, where it has none, the shipped model."""
+    out: str = ""
+    """Folder of the report; `train.out`/report by default. It will hold pictures of people."""
+    methods: Literal["core", "standard", "all"] = "standard"
+    """`core`: baselines, unfitted, fitted, consistent, oracle. `standard`: also without reference or identity, and
+    other numbers of photographs. `all`: also other numbers of sampling steps, and the course of fitting."""
+    ablations: tuple[str, ...] = ()
+    """Further models, as NAME=FOLDER (`no_mask=runs/no_mask/model`)."""
+    judges: tuple[str, ...] = ("dlib",)
+    """Who judges identity: `dlib`, `encoder` for the model's own encoder whichever it is, or the path of a face
+    recogniser in ONNX (ArcFace, AdaFace)."""
+    inception: str = ""
+    """ONNX file of an Inception network for FID: [batch, 3, 299, 299] in [-1, 1] to its features."""
+    scales: tuple[int, ...] = ()
+    """Of the protocol's scales these only; all if empty."""
+    degradations: tuple[str, ...] = ()
+    """Of the protocol's degradations these only; all if empty."""
+    people: int = 0
+    """The first so many of the protocol's people only; 0 means all."""
+    batch: int = 16
+    """Pictures at once."""
