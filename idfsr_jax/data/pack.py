@@ -1,8 +1,8 @@
-"""A prepared data set packed small: what training needs at one side, in three files and a manifest.
+"""A prepared data set packed small: what training needs at one side, in a few files and a manifest.
 
-It travels to a machine that has JAX, Flax, Optax, Orbax and Pillow alone. Crops are WebP; landmarks and descriptors are
-half floats; the ID encoder, for the identity loss, has its kernels in 8 bits with a scale for each output channel.
-Every file's SHA-256 stands in `manifest.json`, which is written last and carries one of its own.
+It travels to a machine that has JAX, Flax, Optax, Orbax and Pillow alone. Crops are WebP; landmarks, descriptors and
+LPIPS are half floats; the ID encoder, for the identity loss, has its kernels in 8 bits with a scale for each output
+channel. Every file's SHA-256 stands in `manifest.json`, which is written last and carries one of its own.
 """
 
 import hashlib
@@ -29,6 +29,8 @@ FORMAT = "idfsr-pack-1"
 MANIFEST = "manifest.json"
 ENCODER = "encoder"
 """Name of the ID encoder's file, as those of splits are the splits' names."""
+PERCEPTUAL = "perceptual"
+"""Name of the file of LPIPS's weights."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,19 @@ def load_encoder(folder: Path) -> Any:
         return IdEncoder(params, manifest["encoder"], DlibResNet())
     blocks = tuple((width, stride) for width, stride in fields["blocks"])
     return IdEncoder(params, manifest["encoder"], IResNet(**{**fields, "blocks": blocks}))
+
+
+def load_perceptual(folder: Path) -> Any:
+    """LPIPS's parameters, for `models.perceptual`, float32.
+
+    Raises:
+      InputError: there is no pack, it is of a time when packs had none, or it is damaged.
+    """
+    manifest = read_manifest(folder)
+    if PERCEPTUAL not in manifest["sha256"]:
+        raise InputError(f"{folder}: has no LPIPS weights, which train.rollout_fraction asks for; pack the data again.")
+    halves = _load(folder, PERCEPTUAL, manifest)
+    return unpack_tree({name: value.astype(np.float32) for name, value in halves.items()})
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

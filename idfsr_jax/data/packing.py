@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from flax.traverse_util import flatten_dict
 from jaxtyping import UInt8
 from PIL import Image
 from safetensors.numpy import save as save_safetensors
 
 from idfsr_jax.data.index import FaceImages, Index, load_index
-from idfsr_jax.data.pack import ENCODER, FORMAT, MANIFEST, pack_tree, unpack_tree
+from idfsr_jax.data.pack import ENCODER, FORMAT, MANIFEST, PERCEPTUAL, pack_tree, unpack_tree
 from idfsr_jax.face import resize_crop
 from idfsr_jax.files import write_atomically, write_summed_json
+from idfsr_jax.interop.lpips_weights import read_lpips
 
 DEFAULT_QUALITY = 80
 
@@ -55,7 +57,7 @@ def pack(
     workers: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> PackReport:
-    """Packs splits of a prepared data set, and the ID encoder.
+    """Packs splits of a prepared data set, the ID encoder, and LPIPS by AlexNet.
 
     Args:
       dataset: folder that `prepare` wrote.
@@ -69,7 +71,7 @@ def pack(
 
     Raises:
       InputError: there is no such data set or split, or it was prepared with another encoder.
-      BadWeights: the encoder's weights are missing.
+      BadWeights: the encoder's weights or LPIPS's are missing.
     """
     from idfsr_jax.models.id_encoder import load_id_encoder, require_encoder
 
@@ -99,6 +101,8 @@ def pack(
         sums[split], sizes[split] = _save(out / f"{split}.safetensors", _split_arrays(index, files))
     packed, cosine = _packed_encoder(recogniser, FaceImages(dataset, splits[-1]), indices[splits[-1]], side)
     sums[ENCODER], sizes[ENCODER] = _save(out / f"{ENCODER}.safetensors", packed)
+    lpips = {name: value.astype(np.float16) for name, value in flatten_dict(read_lpips("alexnet"), sep="/").items()}
+    sums[PERCEPTUAL], sizes[PERCEPTUAL] = _save(out / f"{PERCEPTUAL}.safetensors", lpips)
     manifest = {
         "format": FORMAT,
         "side": side,

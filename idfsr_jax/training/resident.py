@@ -196,7 +196,7 @@ def train_packed(
     if start is not None:
         bring_landmark_net(out, brought_net)
     net = jax.tree.map(jnp.asarray, landmark_net(out, config, lambda: LandmarkBatches(faces, config)))
-    frozen = Frozen(net, encoder, jnp.asarray(center), autoencoder, load_perceptual(config.train))
+    frozen = Frozen(net, encoder, jnp.asarray(center), autoencoder, load_perceptual(config.train, pack))
     say(f"LandmarkNet ready after {time.monotonic() - began:.0f} s.")
 
     facts: dict[str, Any] = {"pack": manifest["self_sha256"]}

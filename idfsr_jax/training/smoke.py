@@ -69,7 +69,7 @@ def smoke(
     net = train_landmark_net(LandmarkBatches(faces, config), brief, config.train.seed)
     say(f"{elapsed()} LandmarkNet: two steps")
 
-    autoencoder, perceptual = autoencoder_of(config.model), load_perceptual(config.train)
+    autoencoder, perceptual = autoencoder_of(config.model), load_perceptual(config.train, pack)
     frozen = Frozen(jax.tree.map(jnp.asarray, net), encoder, jnp.asarray(center), autoencoder, perceptual)
     state = initial_state(config)
     forward, step = forward_flops(config, state.params), _step_flops(config, state, faces, frozen)

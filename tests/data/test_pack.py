@@ -1,13 +1,17 @@
 import json
 
+import jax
 import numpy as np
 import pytest
 
 from idfsr_jax.data import packing
 from idfsr_jax.data.index import FaceImages, load_index
-from idfsr_jax.data.pack import load_encoder, load_split, pack_tree, read_manifest, unpack_tree
+from idfsr_jax.data.pack import load_encoder, load_perceptual, load_split, pack_tree, read_manifest, unpack_tree
 from idfsr_jax.errors import InputError
 from idfsr_jax.face import resize_crop
+from idfsr_jax.files import write_summed_json
+from idfsr_jax.interop.lpips_weights import read_lpips
+from idfsr_jax.models.perceptual import perceptual_distance
 
 
 @pytest.fixture(scope="module")
@@ -72,14 +76,31 @@ def test_kernels_are_kept_to_half_a_step_of_their_channel():
     np.testing.assert_array_equal(found["a"]["bias"], params["a"]["bias"])
 
 
-@pytest.mark.parametrize("name", ["train", "encoder"])
+def test_lpips_comes_back_nearly(packed):
+    one, other = jax.random.uniform(jax.random.key(0), (2, 4, 64, 64, 3), minval=-1.0)
+    near = one + 0.3 * (other - one)
+    coarse, exact = (perceptual_distance(p, near, one) for p in (load_perceptual(packed[0]), read_lpips("alexnet")))
+    np.testing.assert_allclose(coarse, exact, rtol=0.001)
+    assert not np.array_equal(coarse, exact)
+
+
+def test_a_pack_of_before_it_had_lpips_says_so(copy):
+    manifest = json.loads((copy / "manifest.json").read_text())
+    del manifest["self_sha256"], manifest["sha256"]["perceptual"]
+    write_summed_json(copy / "manifest.json", manifest)
+    assert load_split(copy, "train").side == 64
+    with pytest.raises(InputError, match=r"no LPIPS weights.* pack the data again"):
+        load_perceptual(copy)
+
+
+@pytest.mark.parametrize("name", ["train", "encoder", "perceptual"])
 def test_a_flipped_bit_is_found(copy, name):
     path = copy / f"{name}.safetensors"
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     with pytest.raises(InputError, match=f"{name}.*damaged"):
-        load_encoder(copy) if name == "encoder" else load_split(copy, name)
+        {"encoder": load_encoder, "perceptual": load_perceptual}.get(name, lambda copy: load_split(copy, name))(copy)
 
 
 def test_a_changed_manifest_is_refused(copy):

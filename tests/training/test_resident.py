@@ -160,15 +160,16 @@ def test_mistakes_are_one_sentence(tmp_path, capsys):
 
 @pytest.mark.timeout(900)
 def test_the_command_needs_jax_and_pillow_alone(small_pack, tmp_path):
-    """In a process where nothing else can be imported: rehearsed, with the identity loss and in bfloat16."""
+    """In a process where nothing else can be imported: rehearsed, on its own course, every loss on, in bfloat16."""
     config = tmp_path / "small.py"
     config.write_text(
         "from idfsr_jax.config import *\n"
-        "config = Config(name='small', data=DataConfig(size=16, scales=(4,), scale_weights=(1.0,)),\n"
+        "config = Config(name='small', data=DataConfig(size=32, scales=(4,), scale_weights=(1.0,)),\n"
         "    model=ModelConfig(channels=(8,), blocks=(1,), attention_at=8, head_width=8, embedding=16,"
         " dtype='bfloat16'),\n"
         "    landmarks=LandmarkConfig(size=16, channels=(4,), steps=2, batch=2, low_resolution_widths=(2, 4)),\n"
-        "    train=TrainConfig(steps=2, batch=2, identity_loss=0.1), sample=SampleConfig(steps=1),\n"
+        "    train=TrainConfig(steps=2, batch=2, identity_loss=0.1, rollout_fraction=0.5),\n"
+        "    sample=SampleConfig(steps=2),\n"
         "    fit=FitConfig(scales=(4,)))\n"
     )
     code = (

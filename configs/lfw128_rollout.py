@@ -1,0 +1,34 @@
+"""128 px on LFW, the last part: on the course of its own sampler, as at 64 px. Not yet run at full size.
+
+Train    python -m idfsr_jax.training.packed configs/lfw128_rollout.py --pack data/lfw128 \
+             --max-minutes 9 --cool-minutes 3                      (goes on from where lfw128.py ends)
+Judge    python evaluate.py configs/lfw128_rollout.py
+
+At 64 px this part brought more than three times as many images before it (docs/results.md). Of half an hour on a GPU,
+give lfw128.py two thirds and this one the rest. The sampler is the one that is trained: four steps.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from idfsr_jax.config import SampleConfig, load_config
+
+base = load_config(Path(__file__).parent / "lfw128.py")
+config = replace(
+    base,
+    name="lfw128_rollout",
+    train=replace(
+        base.train,
+        out="runs/lfw128_rollout",
+        start_from="runs/lfw128/model",
+        steps=2_000,
+        learning_rate=2e-4,
+        warmup_steps=50,
+        ema_halflife_images=10_000.0,
+        identity_loss=0.3,
+        rollout_fraction=0.5,
+        checkpoint_every=250,
+        samples_every=500,
+    ),
+    sample=SampleConfig(steps=4, temperature=0.8),
+)
