@@ -3,7 +3,7 @@
 24.1 M parameters, 29.9 GFLOP a forward pass (`--smoke` counts them). The GPU's machine needs this repository, the pack,
 and JAX, Flax, Optax, Orbax and Pillow alone (with jaxtyping, rich and safetensors, which are small):
 
-Pack     idfsr pack --data data/lfw --out data/lfw128            (here; 38 MB: crops of 128 px, encoder in 8 bits)
+Pack     idfsr pack --data data/lfw --out data/lfw128            (here; 43 MB: crops of 128 px, encoder in 8 bits)
 Rehearse python -m idfsr_jax.training.packed configs/lfw128.py --pack data/lfw128 --smoke --try-batch 512
 Train    python -m idfsr_jax.training.packed configs/lfw128.py --pack data/lfw128 --max-minutes 26 --cool-minutes 5
 
@@ -19,6 +19,8 @@ bfloat16, for `idfsr restore --weights`, that training can go on from on another
 
 Slice    python -m idfsr_jax.training.packed configs/lfw128.py --pack data/lfw128 --start-from travel --max-minutes 9
 Judge    idfsr evaluate configs/lfw128.py --evaluate.weights travel
+
+lfw128_rollout.py goes on from where it ends.
 """
 
 from idfsr_jax.config import Config, DataConfig, LandmarkConfig, ModelConfig, TrainConfig

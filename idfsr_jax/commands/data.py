@@ -65,7 +65,7 @@ def pack(
 
     Args:
       data: Folder that `idfsr prepare` wrote.
-      out: Folder to write to; about 38 MB for LFW at the default side and quality.
+      out: Folder to write to; about 43 MB for LFW at the default side and quality.
       side: Side of the packed crops, in pixels.
       quality: Quality of their compression (WebP), from 0 to 100.
       encoder: The face recogniser that the data set was prepared with: dlib, or arcface:PATH.
