@@ -41,7 +41,16 @@ def _templates() -> set[str]:
 # What `fit`, `identity` and `restore` call of ours.
 _EVERYDAY = (
     *("album.py", "arguments.py", "commands/identity.py", "commands/restore.py", "commands/restoring.py", "face/*.py"),
-    *("found.py", "gather.py", "identity.py", "parameter_files.py", "picture.py", "places.py", "restoration.py"),
+    *(
+        "found.py",
+        "gather.py",
+        "identity.py",
+        "loaded.py",
+        "parameter_files.py",
+        "picture.py",
+        "places.py",
+        "restoration.py",
+    ),
     *("restorer.py", "weights.py"),
 )
 
