@@ -159,6 +159,7 @@ class Restoration:
         path: str | Path,
         *,
         enlarge: float | None = None,
+        background: Enlarger = lanczos,
         label: bool = False,
         metadata: Mapping[str, str] | None = None,
     ) -> list[Path]:
@@ -167,6 +168,7 @@ class Restoration:
         Args:
           path: of the first.
           enlarge: see `picture`.
+          background: see `picture`.
           label: also prints a small visible mark into each.
           metadata: more to say in each.
 
@@ -176,7 +178,7 @@ class Restoration:
         path = Path(path)
         paths = [path] + [path.with_stem(f"{path.stem}-{n}") for n in range(2, len(self.images) + 1)]
         for index, each in enumerate(paths):
-            self._write(each, self.picture(index, enlarge=enlarge), label, metadata)
+            self._write(each, self.picture(index, enlarge=enlarge, background=background), label, metadata)
         return paths
 
     def save_spread(
@@ -184,6 +186,7 @@ class Restoration:
         path: str | Path,
         *,
         enlarge: float | None = None,
+        background: Enlarger = lanczos,
         label: bool = False,
         metadata: Mapping[str, str] | None = None,
     ) -> list[Path]:
@@ -192,6 +195,7 @@ class Restoration:
         Args:
           path: of the first sample.
           enlarge: see `picture`.
+          background: see `picture`.
           label: see `save`.
           metadata: see `save`.
 
@@ -200,7 +204,7 @@ class Restoration:
         """
         path = Path(path)
         paths = [path.with_stem(f"{path.stem}-{part}") for part in ("mean", "spread")]
-        self._write(paths[0], self.mean(enlarge=enlarge), label, metadata)
+        self._write(paths[0], self.mean(enlarge=enlarge, background=background), label, metadata)
         self._write(paths[1], self.spread(), label, metadata)
         return paths
 

@@ -1,6 +1,5 @@
 """Restorer: load a model, fit a person, restore a picture. The only place where all parts meet at use time."""
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -8,45 +7,33 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
-from idfsr_jax.config import Config, FitConfig
-from idfsr_jax.devices import data_mesh, everywhere, used
+from idfsr_jax.config import FitConfig
+from idfsr_jax.devices import used
 from idfsr_jax.errors import InputError
-from idfsr_jax.face import FaceCrop, read_crops, resize_crop
+from idfsr_jax.face import FaceCrop, read_crops
 from idfsr_jax.found import Found, at_once, condition_of, sample_found, sampling_of
 from idfsr_jax.gather import MAX_PHOTOGRAPHS, Gathering, choose_references, gather_photographs
 from idfsr_jax.identity import Identity
 from idfsr_jax.likeness import agreement
-from idfsr_jax.models.id_encoder import IdEncoder, encoder_of, require_encoder, unit_identity
+from idfsr_jax.loaded import LoadedModel
 from idfsr_jax.picture import find_low_resolution_face
-from idfsr_jax.pictures import to_float
 from idfsr_jax.places import choose_place
 from idfsr_jax.provenance import provenance
-from idfsr_jax.recognition import likeness_at, photograph_descriptors
 from idfsr_jax.restoration import Restoration
 from idfsr_jax.sampling import compile_ahead
-from idfsr_jax.training.fit import Album, fit_identity, mean_identity
-from idfsr_jax.training.step import Frozen
-from idfsr_jax.weights import Model, load_model
+from idfsr_jax.training.fit import fit_identity, mean_identity
+from idfsr_jax.weights import load_model
 
 
 @dataclass(frozen=True)
-class Restorer:
-    """A loaded model with the ID encoder.
+class Restorer(LoadedModel):
+    """Fits people and restores pictures.
 
     `Restorer.load()`, then `fit(photos)` for a person, then `restore(picture, identity, photos)` for each picture.
     """
-
-    model: Model
-    encoder_choice: str | None = None
-    """The ID encoder, where it is not the one that the model's configuration names: "dlib" or "arcface:PATH"."""
-
-    devices: int = 0
-    """How many of this process's devices faces and people are spread over, where there are several; 0 means all."""
 
     @classmethod
     def load(cls, weights: str | Path | None = None, encoder: str | None = None, devices: int = 0) -> "Restorer":
@@ -62,50 +49,6 @@ class Restorer:
         """
         return cls(load_model(None if weights is None else Path(weights)), encoder, devices)
 
-    @functools.cached_property
-    def mesh(self) -> Mesh:
-        """The devices that are used, in a row.
-
-        Raises:
-          BadConfig: there are not that many.
-        """
-        return data_mesh(self.devices)
-
-    @functools.cached_property
-    def networks(self) -> tuple[Any, Any]:
-        """Denoiser and autoencoder (None of pixels), on each of the devices."""
-        return everywhere((self.model.denoiser, self.model.autoencoder), self.mesh)
-
-    @functools.cached_property
-    def encoder(self) -> IdEncoder:
-        """The ID encoder, which fitting needs and restoring does not.
-
-        Raises:
-          InputError: it is missing or damaged, or is not the one that the model was trained with.
-        """
-        encoder = encoder_of(self.config.model, self.encoder_choice)
-        remedy = "give the file that it was trained with by --encoder arcface:PATH"
-        require_encoder(self.model.encoder, encoder.name, "The model", remedy)
-        return encoder
-
-    @property
-    def config(self) -> Config:
-        """How the model was trained."""
-        return self.model.config
-
-    @property
-    def frozen(self) -> Frozen:
-        """What fitting reads and never changes."""
-        return Frozen(self.model.landmark_net, self.encoder, jnp.asarray(self.model.center), self.model.autoencoder)
-
-    def descriptors(self, crops: Sequence[FaceCrop]) -> Float[np.ndarray, "k d"]:
-        """Raw descriptors of photographs, as `idfsr prepare` computes them."""
-        return photograph_descriptors(self.encoder, crops)
-
-    def identities(self, crops: Sequence[FaceCrop]) -> Float[np.ndarray, "k d"]:
-        """Unit identities of photographs."""
-        return np.asarray(unit_identity(jnp.asarray(self.descriptors(crops)), jnp.asarray(self.model.center)))
-
     def gather(self, photos: Sequence[str | Path], *, keep_all: bool = False) -> Gathering:
         """Looks through photographs that should show one person; see `gather.gather_photographs`.
 
@@ -113,12 +56,6 @@ class Restorer:
           InputError: none can be used, or two people are shown equally often.
         """
         return gather_photographs([Path(photo) for photo in photos], self.identities, keep_all=keep_all)
-
-    def album(self, crops: Sequence[FaceCrop]) -> Album:
-        """The photographs at the model's side, with their identities."""
-        images = to_float(np.stack([resize_crop(crop.image, self.config.data.size) for crop in crops]))
-        landmarks = jnp.asarray(np.stack([crop.landmarks for crop in crops]))
-        return Album(images, landmarks, jnp.asarray(self.identities(crops)))
 
     def references(self, photos: Sequence[str | Path], identity: Identity) -> tuple[list[FaceCrop], list[str]]:
         """The photographs of a folder that can stand beside a restoration, and a sentence for each that cannot.
@@ -309,17 +246,3 @@ class Restorer:
         for count in {min(pictures, at_once(variants, self.mesh)), pictures % at_once(variants, self.mesh)} - {0}:
             options = {"consistent": sampling.consistency > 0, "variants": variants}
             compile_ahead(self.networks, sampling.config, self.mesh, count, **options)  # type: ignore[arg-type]
-
-    def likeness(self, small: UInt8[np.ndarray, "n n 3"], crops: Sequence[FaceCrop]) -> float:
-        """The cosine between a small face (a crop of `recognition.seen_side`) and photographs made as small."""
-        return likeness_at(small, crops, self.encoder, self.model.landmark_net, self.model.center, self.config)
-
-    def check_identity(self, identity: Identity, name: str | Path = "The identity") -> None:
-        """Checks that an identity belongs to this model; a complaint calls it by the name given.
-
-        Raises:
-          InputError: it was fitted with another model or another ID encoder.
-        """
-        another = identity.model != self.model.digest or identity.encoder != self.model.encoder
-        if another or identity.embedding.shape != self.model.center.shape:
-            raise InputError(f"{name}: was fitted with another model; fit it again with this one.")

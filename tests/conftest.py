@@ -1,6 +1,8 @@
 """Strictness for every test: types and shapes checked at run time, strict promotion, eight devices, no network."""
 
+import ast
 import hashlib
+import importlib.util
 import os
 import pathlib
 import platform
@@ -47,6 +49,33 @@ def _keep_compiled_code() -> None:
 
 
 _keep_compiled_code()
+
+
+_REFERENCES = frozenset({"diffusers", "onnx", "onnxruntime", "torch"})
+"""What is compared with, and is not to be had on every platform."""
+
+
+class _Skipped(pytest.Module):
+    """A file of tests that cannot be run here."""
+
+    reason = ""
+
+    def collect(self):
+        pytest.skip(self.reason, allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path: pathlib.Path, parent: pytest.Collector) -> pytest.Module | None:
+    """Skips a file, and says why, where something is missing that its tests compare with."""
+    body = ast.parse(module_path.read_text("utf-8")).body
+    names = {alias.name for each in body if isinstance(each, ast.Import) for alias in each.names}
+    names |= {each.module or "" for each in body if isinstance(each, ast.ImportFrom)}
+    needed = sorted({name.partition(".")[0] for name in names} & _REFERENCES)
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if not missing:
+        return None
+    module = _Skipped.from_parent(parent, path=module_path)
+    module.reason = f"{module_path.name} compares with {', '.join(missing)}, which this platform or environment lacks"
+    return module
 
 
 def _is_local(address: object) -> bool:
@@ -174,8 +203,8 @@ def write_autoencoder_of() -> Callable[..., None]:
     """
 
     def write(folder: pathlib.Path, seed: int = 0, levels: int = 2, **values) -> None:
-        import torch
-        from diffusers import AutoencoderKL
+        torch = pytest.importorskip("torch", reason="the autoencoder is diffusers', of PyTorch")
+        AutoencoderKL = pytest.importorskip("diffusers", reason="the autoencoder is diffusers'").AutoencoderKL
 
         blocks = {
             "down_block_types": ("DownEncoderBlock2D",) * levels,

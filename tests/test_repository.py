@@ -48,6 +48,7 @@ PARTS = [
     "overview",
     "spread",
     "training",
+    "loaded",
     "restoration",
     "restorer",
     "export",

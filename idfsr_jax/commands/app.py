@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from idfsr_jax.arguments import require_between
-from idfsr_jax.commands.options import OptionalPath, say
+from idfsr_jax.commands.options import Encoder, OptionalPath, say
 from idfsr_jax.compile_cache import use_compile_cache
 from idfsr_jax.errors import InputError
 
@@ -24,7 +24,7 @@ def app(
     queue: int = 8,
     visitors: int = 32,
     weights: OptionalPath = None,
-    encoder: Annotated[str | None, tyro.conf.arg(metavar="arcface:PATH", help_behavior_hint="")] = None,
+    encoder: Encoder = None,
 ) -> int:
     """Serves a web page that fits and restores, to this machine alone if not told otherwise.
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from idfsr_jax.arguments import MAX_STEPS, photographs_of, require_between, require_writable, required
-from idfsr_jax.commands.options import OptionalInt, OptionalPath, OptionalSeveral, Required, complain, say
+from idfsr_jax.commands.options import Encoder, OptionalInt, OptionalPath, OptionalSeveral, Required, complain, say
 from idfsr_jax.errors import InputError
 
 
@@ -16,6 +16,7 @@ def export(
     steps: OptionalInt = None,
     identity: OptionalPath = None,
     photos: OptionalSeveral = (),
+    encoder: Encoder = None,
 ) -> int:
     """Exports the sampler for CPU, CUDA and TPU, to be run with JAX alone, and the denoiser as ONNX.
 
@@ -30,6 +31,8 @@ def export(
       identity: Identity file of `idfsr fit`; with --photos, person.safetensors is written too, for run.py. It holds
         these photographs' faces.
       photos: With --identity: photographs of the person, or a folder of them.
+      encoder: With --identity: where the face recogniser lies that an ArcFace model was trained with, if not where it
+        lay then.
     """
     out = required(out, "--out", "the folder to write the exported model to")
     if not formats:
@@ -48,7 +51,7 @@ def export(
     from idfsr_jax.restorer import Restorer
     from idfsr_jax.sampling import with_sampling
 
-    restorer = Restorer.load(weights)
+    restorer = Restorer.load(weights, encoder)
     if restorer.config.model.autoencoder:
         raise InputError(f"{weights}: works on latents, and only models that work on pixels can be exported.")
     if identity is not None:

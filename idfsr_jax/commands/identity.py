@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from idfsr_jax.arguments import photographs_of, require_writable, required
-from idfsr_jax.commands.options import OptionalPath, Required, RequiredSeveral, complain, say
+from idfsr_jax.commands.options import Encoder, OptionalPath, Required, RequiredSeveral, complain, say
 from idfsr_jax.compile_cache import use_compile_cache
 from idfsr_jax.errors import InputError
 
@@ -17,7 +17,7 @@ def fit(
     out: Required = None,
     keep_all: bool = False,
     weights: OptionalPath = None,
-    encoder: Annotated[str | None, tyro.conf.arg(metavar="arcface:PATH", help_behavior_hint="")] = None,
+    encoder: Encoder = None,
 ) -> int:
     """Fits an identity to 1 to 20 photographs of one person; the model itself stays as it is.
 

@@ -13,6 +13,7 @@ Required = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hi
 RequiredSeveral = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="PATH ...", help_behavior_hint="(required)")]
 OptionalSeveral = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="PATH ...", help_behavior_hint="")]
 OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
+Encoder = Annotated[str | None, tyro.conf.arg(metavar="arcface:PATH", help_behavior_hint="")]
 OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
 Distributed = Annotated[str, tyro.conf.arg(metavar="WHERE", help_behavior_hint="")]
 OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")]

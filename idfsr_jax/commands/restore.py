@@ -24,6 +24,7 @@ from idfsr_jax.arguments import (
     variant_paths,
 )
 from idfsr_jax.commands.options import (
+    Encoder,
     OptionalFloat,
     OptionalInt,
     OptionalPath,
@@ -57,6 +58,7 @@ def restore(
     label: bool = False,
     sheet: OptionalPath = None,
     weights: OptionalPath = None,
+    encoder: Encoder = None,
 ) -> int:
     """Restores small faces of a person whose identity was fitted.
 
@@ -84,6 +86,7 @@ def restore(
       label: Print a small visible mark into every picture with a synthesised face.
       sheet: Also write a comparison sheet here; for several inputs a folder.
       weights: Folder of a trained model; the one that ships with the package if not given.
+      encoder: Where the face recogniser lies that an ArcFace model was trained with, if not where it lay then.
     """
     if not inputs:
         raise InputError("the picture to restore is missing; give a low-resolution face or a photograph with one.")
@@ -127,7 +130,7 @@ def restore(
     from idfsr_jax.restorer import Restorer
 
     use_compile_cache()
-    restorer, person = Restorer.load(weights), Identity.load(identity)
+    restorer, person = Restorer.load(weights, encoder), Identity.load(identity)
     restorer.check_identity(person, identity)
     crops, notes = restorer.references(references, person)
     for note in notes:

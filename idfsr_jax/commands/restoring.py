@@ -90,7 +90,7 @@ def restore_all(
 ) -> list[Outcome]:
     """Restores pictures; says of each what came of it.
 
-    An album's faces are sampled in batches, over all devices; the photographs of one batch are in memory at a time.
+    Faces are sampled in batches, over all devices; the photographs of one batch are in memory at a time.
 
     Args:
       restorer: a `Restorer`.
@@ -102,13 +102,17 @@ def restore_all(
     outcomes: dict[Job, Outcome] = {}
     waiting: list[Waiting] = []
     for job in jobs:
-        came = _attempted(partial(_find, restorer, person, references, job, request), job, request)
+        try:
+            came = _attempted(partial(_find, restorer, person, references, job, request), job, request)
+        except Exception:
+            _finish(restorer, waiting, request)  # Whoever waits is not to blame.
+            raise
         if isinstance(came, Outcome):
             outcomes[job] = came
             continue
         waiting.append(came)
         pixels = sum(each.found.pixels for each in waiting)
-        if not request.is_album or len(waiting) == _MOST_WAITING or pixels > _MOST_PIXELS:
+        if len(waiting) == _MOST_WAITING or pixels > _MOST_PIXELS:
             outcomes |= _finish(restorer, waiting, request)
             waiting = []
     outcomes |= _finish(restorer, waiting, request)

@@ -1,4 +1,4 @@
-"""Batches of an album: how many wait, what comes of whom, and that nobody pays for another's fault."""
+"""Batches of faces: how many wait, what comes of whom, and that nobody pays for another's fault."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +45,8 @@ class Restorer:
     def find(self, picture: Path, person: None, references: list[Any], *, scale: int) -> Found:
         if picture.stem == "bad":
             raise NoFace(f"{picture}: no face was found.")
+        if picture.stem == "bug":
+            raise ZeroDivisionError("a fault of ours")
         return Found(picture.stem, self.pixels)
 
     def sample(self, found: list[Found], *, steps: None, seed: int, variants: int, consistency: None) -> list[Restored]:
@@ -83,10 +85,19 @@ def test_large_photographs_wait_in_smaller_numbers(restore):
     assert restorer.batches == [["a", "b"], ["c"]]
 
 
-def test_inputs_that_are_no_album_are_restored_one_by_one(restore):
+def test_several_files_are_sampled_together_as_an_album_is(restore):
     restorer = Restorer()
-    restore(restorer, "a", "b", album=False)
-    assert restorer.batches == [["a"], ["b"]]
+    outcomes = restore(restorer, "a", "bad", "b", album=False)
+    assert restorer.batches == [["a", "b"]]
+    assert [outcome.state for outcome in outcomes] == ["restored", "failed", "restored"]
+
+
+@pytest.mark.parametrize("name", ["bug", "fault"])
+def test_a_fault_of_ours_is_shown_once_what_came_before_it_is_written(restore, name, tmp_path):
+    """Not in an album, where it is one of the outcomes."""
+    with pytest.raises((ZeroDivisionError, FloatingPointError)):
+        restore(Restorer(), "a", "b", name, "c", album=False)
+    assert [(tmp_path / f"{each}.out").exists() for each in ("a", "b", name)] == [True, True, False]
 
 
 def test_a_fault_costs_its_own_picture_only(restore, tmp_path, capsys):

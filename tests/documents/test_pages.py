@@ -9,13 +9,20 @@ from urllib.parse import unquote
 import pytest
 from PIL import Image
 
-from idfsr_jax import cli
+from idfsr_jax import cli, errors, places
 from idfsr_jax.face import read_metadata
 from tools.command_line import COMMANDS, page
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 _HOLE = "\0"
+
+
+def _template(node: ast.AST) -> str:
+    """A string, with a hole for each value that is put into it; of anything else nothing but a hole."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else _HOLE for part in node.values)
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else _HOLE
 
 
 def _templates() -> set[str]:
@@ -25,17 +32,57 @@ def _templates() -> set[str]:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
         for node in ast.walk(tree):
-            if isinstance(node, ast.JoinedStr):
-                parts = (part.value if isinstance(part, ast.Constant) else _HOLE for part in node.values)
-                found.add("".join(map(str, parts)))
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
-                found.add(node.value)
+            if isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and id(node) not in docstrings):
+                found.add(_template(node))
     quoted = re.findall(r"'([^'\n]+)'", (ROOT / "Makefile").read_text(encoding="utf-8"))
     return found | {re.sub(r"\$\(\w+\)", _HOLE, text) for text in quoted}
 
 
+# What `fit`, `identity` and `restore` call of ours.
+_EVERYDAY = (
+    *("album.py", "arguments.py", "commands/identity.py", "commands/restore.py", "commands/restoring.py", "face/*.py"),
+    *(
+        "found.py",
+        "gather.py",
+        "identity.py",
+        "loaded.py",
+        "parameter_files.py",
+        "picture.py",
+        "places.py",
+        "restoration.py",
+    ),
+    *("restorer.py", "weights.py"),
+)
+
+
+def _listed() -> list[str]:
+    """The messages of the troubleshooting page."""
+    return re.findall(r"^- `(.*)`\\$", (ROOT / "docs" / "troubleshooting.md").read_text("utf-8"), re.MULTILINE)
+
+
+def _complaints(path: Path) -> set[str]:
+    """The sentences of a module's user errors, with a hole for each value, and for what is no string as it stands."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.exc.func, ast.Name):
+            name = node.exc.func.id
+            error = getattr(errors, name, None) or getattr(places, name, None)
+            if node.exc.args and isinstance(error, type) and issubclass(error, errors.InputError):
+                found.add(_template(node.exc.args[0]))
+    return found
+
+
+def test_every_message_of_fit_and_restore_is_on_the_troubleshooting_page():
+    known = [".*".join(re.escape(part) for part in message.split("...")) for message in _listed()]
+    said = {each for pattern in _EVERYDAY for path in (ROOT / "idfsr_jax").glob(pattern) for each in _complaints(path)}
+    assert len(said) > 60
+    # What says as good as nothing is put together of words that are looked for elsewhere.
+    telling = [each for each in said if len(re.sub(r"\W", "", each)) >= 9]
+    assert [each for each in telling if not any(re.fullmatch(one, each, re.DOTALL) for one in known)] == []
+
+
 def test_every_message_of_the_troubleshooting_page_is_one_of_the_program():
-    messages = re.findall(r"^- `(.*)`\\$", (ROOT / "docs" / "troubleshooting.md").read_text("utf-8"), re.MULTILINE)
+    messages = _listed()
     assert len(messages) >= 60 and len(set(messages)) == len(messages)
     templates = _templates()
     for message in messages:

@@ -37,10 +37,10 @@ def test_equals_pytorch(prefix, tiny, chips, tmp_path):
 
 
 @pytest.mark.parametrize("depth", UNITS)
-def test_the_usual_networks_have_insightfaces_shapes(depth, torch_iresnet, monkeypatch):
+def test_the_usual_networks_have_insightfaces_shapes(depth, iresnet_class, monkeypatch):
     """Of every size in use: the tree that is read from a state dict is the one that the Flax network has."""
     with torch.device("meta"):
-        network = torch_iresnet.__globals__["TorchIResNet"](UNITS[depth], WIDTHS, 512)
+        network = iresnet_class(UNITS[depth], WIDTHS, 512)
     state = {name: np.broadcast_to(np.float32(1), value.shape) for name, value in network.state_dict().items()}
     # Shapes are enough: folding would fill the memory.
     shaped = lambda *shape: np.broadcast_to(np.float32(1), shape)  # noqa: E731

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from idfsr_jax.cli import main
 from idfsr_jax.errors import BadWeights, InputError
+from idfsr_jax.face import read_image
 from idfsr_jax.identity import Identity
 from idfsr_jax.interop.arcface_weights import read_arcface
 from idfsr_jax.models.denoiser import init_denoiser
@@ -17,7 +19,7 @@ from idfsr_jax.restorer import Restorer
 from idfsr_jax.weights import save_model
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def arcface_model(tiny_config, tiny_weights, tiny_arcface, tmp_path_factory):
     """A model folder that was trained with ArcFace, and the recogniser's place of then."""
     place = tmp_path_factory.mktemp("then") / "arcface.safetensors"
@@ -58,3 +60,19 @@ def test_an_arcface_model_fits_and_restores(arcface_model, tiny_arcface, restore
         Restorer.load(folder, f"arcface:{other}").album(crops)
     with pytest.raises(InputError, match=r"model\.identity_dim is 16.*128"):
         Restorer.load(folder, "dlib").album(crops)
+
+
+def test_the_commands_are_told_where_the_recogniser_has_moved(arcface_model, tiny_arcface, crops, place, capsys):
+    folder, then = arcface_model
+    Restorer.load(folder, f"arcface:{tiny_arcface}").fit(crops).save(place / "me.safetensors")
+    then.unlink()
+    for cached in (load_id_encoder, read_arcface):
+        cached.cache_clear()
+    given = ["--weights", folder, "--identity", place / "me.safetensors", "--photos", place / "photo.jpg", "--out"]
+    commands = (["restore", place / "small.png", *given, place / "out.png"], ["export", *given, place / "exported"])
+    for command in commands:
+        assert main([str(argument) for argument in command]) == 2
+        said = capsys.readouterr().err
+        assert "cannot be read" in said and "--encoder" in said
+        assert main([str(argument) for argument in [*command, "--encoder", f"arcface:{tiny_arcface}"]]) == 0
+    assert read_image(place / "out.png").shape == (32, 32, 3) and (place / "exported" / "person.safetensors").is_file()

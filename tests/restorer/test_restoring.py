@@ -105,14 +105,22 @@ def test_a_face_in_a_photograph_is_put_back_into_it(restorer, identity, crops, _
     assert changed.any() and not changed[-10:].any()
 
 
-def test_the_photograph_is_enlarged_as_asked_and_by_whom_one_likes(restorer, identity, crops, _astronaut):
+def test_the_photograph_is_enlarged_as_asked_and_by_whom_one_likes(restorer, identity, crops, _astronaut, tmp_path):
     photo = np.array(Image.fromarray(_astronaut).resize((64, 64), Image.Resampling.BOX))
     photo = np.pad(photo, ((0, 16), (0, 16), (0, 0)), mode="edge")
-    restored = restorer.restore(photo, identity, crops, box=(23, 6, 10, 10))
+    restored = restorer.restore(photo, identity, crops, box=(23, 6, 10, 10), variants=2)
     assert restored.picture(enlarge=1.0).shape == photo.shape
     assert restored.picture(enlarge=2.5).shape == (200, 200, 3)
-    black = restored.picture(enlarge=2.0, background=lambda image, size: np.zeros((*size[::-1], 3), np.uint8))
+    options = {"enlarge": 2.0, "background": lambda image, size: np.zeros((*size[::-1], 3), np.uint8)}
+    black = restored.picture(**options)
     assert not black[-20:].any() and black.shape == (160, 160, 3)
+    first, second, mean, _ = [
+        *restored.save(tmp_path / "a.png", **options),
+        *restored.save_spread(tmp_path / "a.png", **options),
+    ]
+    np.testing.assert_array_equal(read_image(first), black)
+    for path in (first, second, mean):
+        assert not read_image(path)[-20:].any() and "synthesised" in read_metadata(path)["Description"]
     with pytest.raises(InputError, match="background came back"):
         restored.picture(enlarge=2.0, background=lambda image, size: image)
     with pytest.raises(InputError, match="16384"):

@@ -164,10 +164,13 @@ def test_two_processes_train_as_one_does_and_stop_and_go_on_together(start, wait
 
     # Both share the state between their devices, and the signal reaches only the one that writes nothing.
     processes = start(pair, 2, "--devices.fsdp", "4")
-    # Signals are heard from here on, and the first step is being compiled.
+    # The first step is still to be compiled. The one halts, so that the other, which needs it for any step, will listen
+    # to signals and go no further, however slow this machine is.
     wait_until((pair / "log.jsonl").exists, *processes)
-    time.sleep(0.3)
+    processes[0].send_signal(signal.SIGSTOP)
+    time.sleep(3)
     processes[1].send_signal(signal.SIGTERM)
+    processes[0].send_signal(signal.SIGCONT)
     assert _finish(processes) == [128 + signal.SIGTERM] * 2
     stopped = len(read_log(pair))
     assert 0 < stopped < STEPS
