@@ -14,7 +14,8 @@ from jaxtyping import Float
 from idfsr_jax.config import Config, from_dict
 from idfsr_jax.errors import BadWeights
 from idfsr_jax.files import file_sha256, read_summed_json, write_summed_json
-from idfsr_jax.interop.diffusers_vae import FILES, write_autoencoder
+from idfsr_jax.interop.diffusers_layout import FILES
+from idfsr_jax.interop.diffusers_vae import write_autoencoder
 from idfsr_jax.models.id_encoder import DLIB_NAME
 from idfsr_jax.models.latent import Autoencoder, read_autoencoder_of
 from idfsr_jax.parameter_files import load_parts, load_tree, save_parts, save_tree
