@@ -1,11 +1,10 @@
 """Every config in configs/: it makes sense, and one step of it, made small, goes through `train.py` to a model."""
 
-import contextlib
 import json
 import math
 import runpy
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -53,18 +52,8 @@ def bears_no_identity_loss(path: Path) -> bool:
     return load_config(path).train.identity_loss == 0 or (path.parent.name == "ablations" and path.stem != "control")
 
 
-@contextlib.contextmanager
-def hasty_compiler() -> Iterator[None]:
-    """A program that runs once is not worth much of a compiler's time."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module")
-def train_small(tmp_path_factory, face_crop, write_autoencoder_of) -> Callable[..., Path]:
+def train_small(tmp_path_factory, face_crop, write_autoencoder_of, hasty_compiler) -> Callable[..., Path]:
     """A function that runs `python train.py CONFIG [MORE ...]` for one step of a small network; returns its folder.
 
     The model that a config starts from is that of its own config, made small as well, and trained but once.

@@ -96,8 +96,8 @@ def read_unet(folder: Path) -> UNetFiles:
         found = read_json(scheduler)
         schedule = {name: found.get(name, default) for name, default in _SCHEDULE.items()}
         schedule = {name: value for name, value in schedule.items() if value is not None}
-    channels = [int(values.get(name, 4)) for name in ("in_channels", "out_channels")]
-    return UNetFiles(config, *channels, schedule, read_parameters(place))
+    seen, predicted = (int(values.get(name, 4)) for name in ("in_channels", "out_channels"))
+    return UNetFiles(config, seen, predicted, schedule, read_parameters(place))
 
 
 def write_unet(

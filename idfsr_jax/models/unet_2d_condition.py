@@ -52,14 +52,14 @@ class UNet2DCondition(nn.Module):
 
         x = _conv(widths[0], self.dtype, "conv_in")(x.astype(self.dtype))
         skips = [x]
-        for level, kind in enumerate(config.down_block_types):
-            attends = kind == "CrossAttnDownBlock2D"
+        for level, down in enumerate(config.down_block_types):
+            attends = down == "CrossAttnDownBlock2D"
             block = _DownBlock(level, attends, level < last, *shared, name=f"down_blocks_{level}")
             x, made = block(x, embedding, tokens)
             skips += made
         x = _MiddleBlock(last, True, False, *shared, name="mid_block")(x, embedding, tokens)
-        for place, kind in enumerate(config.up_block_types):
-            attends, count = kind == "CrossAttnUpBlock2D", config.layers_per_block + 1
+        for place, up in enumerate(config.up_block_types):
+            attends, count = up == "CrossAttnUpBlock2D", config.layers_per_block + 1
             block = _UpBlock(last - place, attends, place < last, *shared, name=f"up_blocks_{place}")
             x, skips = block(x, skips[-count:], embedding, tokens), skips[:-count]
         x = nn.silu(GroupNorm(config.norm_num_groups, config.norm_eps, name="conv_norm_out")(x))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from idfsr_jax.config import Config, ModelConfig
+from idfsr_jax.config import Config, UNetConfig
 from idfsr_jax.errors import BadConfig, BadWeights
 from idfsr_jax.interop.diffusers_unet import UNetFiles, read_unet
 from idfsr_jax.models.unet_2d_condition import UNet2DCondition
@@ -65,9 +65,9 @@ def _differences(found: UNetFiles, config: Config) -> list[tuple[str, Any]]:
     """The fields of the configuration that should be others, and as what."""
     unet, of_files = config.model.unet, found.config
     names = [field.name for field in dataclasses.fields(unet) if field.name not in ("folder", "prediction_type")]
+    if _all_heads(unet) == _all_heads(of_files):
+        names.remove("attention_head_dim")
     pairs = [(f"model.unet.{name}", getattr(unet, name), getattr(of_files, name)) for name in names]
-    if len(set(unet.attention_head_dim)) == 1 == len(of_files.attention_head_dim):
-        pairs = [pair for pair in pairs if pair[1][0] != pair[2][0] or pair[0] != "model.unet.attention_head_dim"]
     for name, value in found.schedule.items():
         if name == "prediction_type":
             pairs.append(("model.unet.prediction_type", unet.prediction_type, value))
@@ -75,6 +75,10 @@ def _differences(found: UNetFiles, config: Config) -> list[tuple[str, Any]]:
             field = _DIFFUSION[name]
             pairs.append((f"diffusion.{field}", getattr(config.diffusion, field), value))
     return [(name, actual) for name, configured, actual in pairs if configured != actual]
+
+
+def _all_heads(unet: UNetConfig) -> list[int]:
+    return [unet.heads(level) for level in range(len(unet.block_out_channels))]
 
 
 def _require_shapes(found: UNetFiles, folder: Path) -> None:
