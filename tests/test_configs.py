@@ -28,6 +28,12 @@ SMALL = """
     --train.steps 1 --train.batch 2 --train.learning-rate 1e-3 --train.warmup-steps 1
     --sample.steps 2 --fit.scales 4 8 --devices.data 1
 """
+SMALL_UNET = """
+    --model.unet.block-out-channels 4 8 --model.unet.layers-per-block 1 --model.unet.attention-head-dim 2
+    --model.unet.down-block-types CrossAttnDownBlock2D DownBlock2D
+    --model.unet.up-block-types UpBlock2D CrossAttnUpBlock2D
+    --model.unet.cross-attention-dim 12 --model.unet.norm-num-groups 4
+"""
 
 
 def test_there_are_configs():
@@ -53,7 +59,9 @@ def bears_no_identity_loss(path: Path) -> bool:
 
 
 @pytest.fixture(scope="module")
-def train_small(tmp_path_factory, face_crop, write_autoencoder_of, hasty_compiler) -> Callable[..., Path]:
+def train_small(
+    tmp_path_factory, face_crop, write_autoencoder_of, write_unet_of, hasty_compiler
+) -> Callable[..., Path]:
     """A function that runs `python train.py CONFIG [MORE ...]` for one step of a small network; returns its folder.
 
     The model that a config starts from is that of its own config, made small as well, and trained but once.
@@ -75,6 +83,9 @@ def train_small(tmp_path_factory, face_crop, write_autoencoder_of, hasty_compile
             levels = config.model.latent_reduction.bit_length()
             write_autoencoder_of(out / "vae", levels=levels, latent_channels=config.model.latent_channels)
             options += ["--model.autoencoder", str(out / "vae")]
+        if config.model.unet.folder:
+            write_unet_of(out / "pipeline", schedule={}, block_out_channels=(4, 8))
+            options += ["--model.unet.folder", str(out / "pipeline"), *SMALL_UNET.split()]
         if config.train.start_from:
             base = ROOT / "configs" / f"{Path(config.train.start_from).parent.name}.py"
             options += ["--train.start-from", str(train(base) / "model")]
