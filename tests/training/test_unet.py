@@ -78,7 +78,7 @@ def test_it_learns_and_goes_on_without_the_folder_that_it_began_with(trained, un
     assert np.abs(model.denoiser["unet"]["conv_in"]["kernel"][:, :, 4:]).max() > 0
 
 
-def test_diffusers_opens_the_model_and_predicts_the_same(trained):
+def test_diffusers_opens_the_model_and_predicts_the_same(trained, hasty_compiler):
     _, out = trained
     model = load_model(out / "model")
     names = {path.name for path in (out / "model").iterdir()}
@@ -96,9 +96,15 @@ def test_diffusers_opens_the_model_and_predicts_the_same(trained):
     alpha_bar = scheduler.alphas_cumprod[timesteps]
     level = jnp.asarray(torch.log(alpha_bar / (1 - alpha_bar)).numpy())
     network, variables = denoiser_of(model.config), {"params": model.denoiser}
-    v = network.apply(variables, x_t, level, condition)
-    seen = network.apply(variables, x_t, condition, method="channels")
-    tokens = network.apply(variables, condition, method="tokens")
+
+    @jax.jit
+    def run(*given):
+        v = network.apply(variables, *given)
+        seen = network.apply(variables, given[0], given[2], method="channels")
+        return v, seen, network.apply(variables, given[2], method="tokens")
+
+    with hasty_compiler():
+        v, seen, tokens = run(x_t, level, condition)
     with torch.no_grad():
         channels = torch.from_numpy(np.array(seen).transpose(0, 3, 1, 2).copy())
         noise = theirs(channels, timesteps, torch.from_numpy(np.array(tokens))).sample
