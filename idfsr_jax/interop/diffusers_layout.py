@@ -68,9 +68,12 @@ def read_parameters(folder: Path) -> dict[str, Any]:
     except OSError as error:
         raise BadWeights(f"{path}: cannot be read ({error.strerror}); give a folder that diffusers saved.") from error
     try:
+        entries = deserialize(data)
+        # These are gigabytes: nothing is kept twice that need not be.
+        del data
         arrays = {
-            name: np.frombuffer(entry["data"], _TYPES[entry["dtype"]]).reshape(entry["shape"]).astype(np.float32)
-            for name, entry in deserialize(data)
+            name: np.frombuffer(entry["data"], _TYPES[entry["dtype"]]).reshape(entry["shape"])
+            for name, entry in entries
         }
     except (SafetensorError, ValueError, KeyError) as error:
         raise BadWeights(f"{path}: is damaged, or not in float16, bfloat16 or float32; get it again.") from error
@@ -110,7 +113,7 @@ def write_json(path: Path, described: Mapping[str, Any]) -> None:
 
 
 def tree_of(state: dict[str, np.ndarray]) -> dict[str, Any]:
-    """A state dict of PyTorch's names and axes as a Flax tree; of attention, convolutions over nothing are matrices."""
+    """A state dict of PyTorch's names and axes as a Flax tree, float32; 1x1 convolutions of attention are matrices."""
     flat: dict[tuple[str, ...], np.ndarray] = {}
     for name, value in state.items():
         *modules, kind = name.split(".")
@@ -120,7 +123,7 @@ def tree_of(state: dict[str, np.ndarray]) -> dict[str, Any]:
             value = value[:, :, 0, 0] if value.ndim == 4 and value.shape[2:] == (1, 1) else value
         path = re.sub(r"/(\d+)(?=/|$)", r"_\1", "/".join(modules))
         leaf = kind if kind == "bias" else "scale" if value.ndim == 1 else "kernel"
-        flat[(*path.split("/"), leaf)] = _to_flax(value)
+        flat[(*path.split("/"), leaf)] = _to_flax(value).astype(np.float32, copy=False)
     return flax.traverse_util.unflatten_dict(flat)
 
 
