@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import ml_dtypes
 
@@ -50,12 +50,20 @@ _UNREAD = frozenset(
 """What is predicted does not depend on them, as scores of attention are float32 here in any case; or they are read by
 themselves."""
 _KINDS = MappingProxyType({"down_block_types": frozenset(get_args(Down)), "up_block_types": frozenset(get_args(Up))})
-_LISTS = ("block_out_channels", *_KINDS)
+_LISTS = ("block_out_channels", "attention_head_dim", *_KINDS)
 _SCHEDULE = MappingProxyType(
-    {"prediction_type": "epsilon", "beta_schedule": None, "beta_start": None, "beta_end": None}
-    | {"num_train_timesteps": None}
+    {
+        "prediction_type": (get_args(get_type_hints(UNetConfig)["prediction_type"]), "epsilon"),
+        "beta_schedule": (("scaled_linear", "linear"), None),
+        "beta_start": (None, None),
+        "beta_end": (None, None),
+        "num_train_timesteps": (None, None),
+        "rescale_betas_zero_snr": ((None, False), None),
+        "trained_betas": ((None,), None),
+    }
 )
-"""Fields of a scheduler that say what a network was trained for, and what it means that one is not there."""
+"""Fields of a scheduler that say what a network was trained for: what is supported, None for all, and what it means
+that one is not there."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +101,7 @@ def read_unet(folder: Path) -> UNetFiles:
     scheduler = place.parent / _SCHEDULER / _SCHEDULER_CONFIG
     schedule: dict[str, Any] = {}
     if scheduler.is_file():
-        found = read_json(scheduler)
-        schedule = {name: found.get(name, default) for name, default in _SCHEDULE.items()}
-        schedule = {name: value for name, value in schedule.items() if value is not None}
+        schedule = _schedule_of(scheduler, read_json(scheduler))
     seen, predicted = (int(values.get(name, 4)) for name in ("in_channels", "out_channels"))
     return UNetFiles(config, seen, predicted, schedule, read_parameters(place))
 
@@ -164,8 +170,7 @@ def _config_of(path: Path, values: dict[str, Any]) -> UNetConfig:
         if name in fields:
             if not _is_known(name, value):
                 raise _unsupported(path, name, raw)
-            several = isinstance(value, list) or name == "attention_head_dim"
-            given[name] = tuple(raw if isinstance(raw, list) else [raw]) if several or name in _LISTS else value
+            given[name] = tuple(raw if isinstance(raw, list) else [raw]) if name in _LISTS else value
         elif name not in _UNREAD and (name == "_class_name" or not name.startswith("_")):
             alike = value == _PLAIN[name] if name in _PLAIN else value in (None, False)
             if not alike and (name, value) != ("act_fn", "swish"):
@@ -174,11 +179,22 @@ def _config_of(path: Path, values: dict[str, Any]) -> UNetConfig:
     return UNetConfig(**given)
 
 
+def _schedule_of(path: Path, values: dict[str, Any]) -> dict[str, Any]:
+    schedule = {}
+    for name, (supported, default) in _SCHEDULE.items():
+        value = values.get(name, default)
+        if supported is not None and name in values and value not in supported:
+            raise _unsupported(path, name, value)
+        if value:
+            schedule[name] = value
+    return schedule
+
+
 def _is_known(name: str, value: Any) -> bool:
     """Whether the network can have it; whether it does is another question."""
     if name in _KINDS:
         return {*(value if isinstance(value, list) else [value])} <= _KINDS[name]
-    return not isinstance(value, list) or name in ("attention_head_dim", *_LISTS)
+    return not isinstance(value, list) or name in _LISTS
 
 
 def _unsupported(path: Path, name: str, value: Any) -> BadWeights:

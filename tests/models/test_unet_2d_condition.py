@@ -145,6 +145,31 @@ def test_what_is_not_supported_is_refused_by_its_field(change, unet_config, tmp_
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"prediction_type": "sample"}, "prediction_type is 'sample'"),
+        ({"beta_schedule": "squaredcos_cap_v2"}, "beta_schedule is 'squaredcos_cap_v2'"),
+        ({"rescale_betas_zero_snr": True}, "rescale_betas_zero_snr is True"),
+        ({"trained_betas": [0.1, 0.2]}, "trained_betas is"),
+    ],
+)
+def test_a_schedule_that_is_not_supported_is_refused_by_its_field(change, said, unet_config, tmp_path):
+    shutil.copytree(unet_config.model.unet.folder, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(BadWeights) as caught:
+        read_unet(tmp_path)
+    assert f"{path}: {said}" in str(caught.value)
+
+
+def test_a_scheduler_of_old_says_nothing_of_what_is_predicted(unet_config, tmp_path):
+    shutil.copytree(unet_config.model.unet.folder, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps({"_class_name": "PNDMScheduler", "beta_start": 0.00085}))
+    assert read_unet(tmp_path).schedule == {"prediction_type": "epsilon", "beta_start": 0.00085}
+
+
 def change_config(unet_config, folder, change):
     """A copy of a UNet whose config says something else."""
     shutil.copytree(unet_config.model.unet.folder, folder, dirs_exist_ok=True)
