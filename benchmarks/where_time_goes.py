@@ -23,7 +23,7 @@ import numpy as np
 import tyro
 
 from benchmarks.table import publish
-from idfsr_jax.models.denoiser import Denoiser, empty_inputs
+from idfsr_jax.models.denoiser import denoiser_of, empty_inputs
 from idfsr_jax.weights import load_model
 
 
@@ -49,7 +49,7 @@ def main() -> int:
     size, count = config.data.size, options.batch
     picture, log_snr, condition = empty_inputs(count, size, config.model)
     x_t = jnp.asarray(np.random.default_rng(0).normal(size=picture.shape), jnp.float32)
-    network = Denoiser(config.model)
+    network = denoiser_of(config)
     arguments = (model.denoiser, x_t, log_snr, condition)
     compiled = jax.jit(lambda params, *given: network.apply({"params": params}, *given)).lower(*arguments).compile()
     kinds = kinds_of(compiled.as_text())

@@ -1,14 +1,11 @@
 """What a configuration must hold for a run to make sense, checked before anything is loaded or written."""
 
-import dataclasses
 import math
-import types
-import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from idfsr_jax.config import ARCFACE_PREFIX, Config, load_config
+from idfsr_jax.config import ARCFACE_PREFIX, Config, load_config, typed_fields
 from idfsr_jax.errors import BadConfig
 
 _LEAST_ONE = {
@@ -23,6 +20,7 @@ _LEAST_ONE = {
         "latent_channels",
         "latent_reduction",
     ),
+    "model.unet": ("layers_per_block", "cross_attention_dim", "norm_num_groups"),
     "diffusion": ("shift_base", "num_train_timesteps"),
     "train": ("steps", "batch", "accumulate", "log_every", "checkpoint_every", "keep_checkpoints", "samples_every"),
     "devices": ("fsdp", "fsdp_least"),
@@ -33,6 +31,7 @@ _LEAST_ONE = {
 }
 _POSITIVE = {
     "model": ("prior_std",),
+    "model.unet": ("norm_eps",),
     "diffusion": ("min_snr_gamma",),
     "train": ("learning_rate", "clip_norm", "ema_halflife_images"),
     "landmarks": ("learning_rate",),
@@ -58,6 +57,7 @@ _SEEDS = {"train": ("seed",), "fit": ("seed",)}
 _LISTS = {
     "data": ("scales",),
     "model": ("channels", "blocks"),
+    "model.unet": ("block_out_channels", "attention_head_dim"),
     "landmarks": ("channels", "low_resolution_widths"),
     "fit": ("scales",),
 }
@@ -93,7 +93,7 @@ def check_config(config: Config) -> None:
     Raises:
       BadConfig: the sentence names the field, its value, and what it may be.
     """
-    fields = dict(_typed_fields(config))
+    fields = dict(typed_fields(config))
     for name in _names(_LEAST_ONE):
         _demand(fields[name] >= 1, fields, name, "a whole number of at least 1")
     for name in _names(_POSITIVE):
@@ -110,6 +110,8 @@ def check_config(config: Config) -> None:
     _check_shares(config, fields)
     _check_encoder(fields)
     _check_schedule(fields)
+    if config.model.unet.folder:
+        _check_unet(config, fields)
 
 
 def _check_schedule(fields: dict[str, Any]) -> None:
@@ -144,6 +146,20 @@ def _check_sizes(config: Config, fields: dict[str, Any]) -> None:
     sound = len(weights) == len(scales) and all(0 <= weight < math.inf for weight in weights) and sum(weights) > 0
     _demand(sound, fields, "data.scale_weights", f"one weight of 0 or more for each of the {len(scales)} data.scales")
 
+    side, widths = fields["landmarks.size"], fields["landmarks.low_resolution_widths"]
+    _demand(side % 4 == 0, fields, "landmarks.size", "a multiple of 4")
+    _demand(
+        all(side % width == 0 for width in widths),
+        fields,
+        "landmarks.low_resolution_widths",
+        f"numbers that divide landmarks.size, {side}",
+    )
+    if not config.model.unet.folder:
+        _check_own_network(config, fields)
+
+
+def _check_own_network(config: Config, fields: dict[str, Any]) -> None:
+    size = fields["data.size"]
     channels, blocks, patch = fields["model.channels"], fields["model.blocks"], fields["model.patch"]
     _demand(len(blocks) == len(channels), fields, "model.blocks", f"one for each of the {len(channels)} model.channels")
     pixels = config.model.latent_reduction if config.model.autoencoder else 1
@@ -156,14 +172,26 @@ def _check_sizes(config: Config, fields: dict[str, Any]) -> None:
     head = fields["model.head_width"]
     _demand(all(width % head == 0 for width in attending), fields, "model.channels", f"multiples of head_width, {head}")
 
-    side, widths = fields["landmarks.size"], fields["landmarks.low_resolution_widths"]
-    _demand(side % 4 == 0, fields, "landmarks.size", "a multiple of 4")
-    _demand(
-        all(side % width == 0 for width in widths),
-        fields,
-        "landmarks.low_resolution_widths",
-        f"numbers that divide landmarks.size, {side}",
-    )
+
+def _check_unet(config: Config, fields: dict[str, Any]) -> None:
+    unet, model = config.model.unet, config.model
+    _demand(bool(model.autoencoder), fields, "model.autoencoder", "the autoencoder whose latents model.unet predicts")
+    known = fields["diffusion.schedule"] != "cosine"
+    _demand(known, fields, "diffusion.schedule", "the schedule of timesteps that model.unet was trained on")
+    widths = unet.block_out_channels
+    for part in ("down_block_types", "up_block_types"):
+        count = f"one for each of the {len(widths)} block_out_channels"
+        _demand(len(getattr(unet, part)) == len(widths), fields, f"model.unet.{part}", count)
+    heads = f"one for all or one for each of the {len(widths)} block_out_channels"
+    _demand(len(unet.attention_head_dim) in (1, len(widths)), fields, "model.unet.attention_head_dim", heads)
+    groups = unet.norm_num_groups
+    for level, width in enumerate(widths):
+        fits = width % groups == 0 and width % unet.heads(level) == 0
+        wanted = f"multiples of norm_num_groups, {groups}, and of as many heads as attention_head_dim says"
+        _demand(fits, fields, "model.unet.block_out_channels", wanted)
+    multiple = model.latent_reduction * 2 ** (len(widths) - 1)
+    wanted = f"a multiple of {multiple}, as there are {len(widths)} model.unet.block_out_channels"
+    _demand(fields["data.size"] % multiple == 0, fields, "data.size", wanted)
 
 
 def _check_shares(config: Config, fields: dict[str, Any]) -> None:
@@ -196,38 +224,3 @@ def _names(sections: Mapping[str, tuple[str, ...]]) -> list[str]:
 def _demand(fulfilled: bool, fields: dict[str, Any], name: str, wanted: str) -> None:
     if not fulfilled:
         raise BadConfig(f"{name} is {fields[name]!r}; give {wanted}.")
-
-
-def _typed_fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every field by its dotted name, after its type was checked."""
-    kinds = typing.get_type_hints(type(config))
-    for field in dataclasses.fields(config):
-        name, value = prefix + field.name, getattr(config, field.name)
-        if not _is_of(value, kinds[field.name]):
-            raise BadConfig(f"{name} is {value!r}; give {_described(kinds[field.name])}.")
-        if dataclasses.is_dataclass(value):
-            yield from _typed_fields(value, f"{name}.")
-        else:
-            yield name, value
-
-
-def _is_of(value: Any, kind: Any) -> bool:
-    if typing.get_origin(kind) is Literal:
-        return value in typing.get_args(kind)
-    if typing.get_origin(kind) is tuple:
-        return isinstance(value, tuple) and all(_is_of(each, typing.get_args(kind)[0]) for each in value)
-    if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        return any(_is_of(value, each) for each in typing.get_args(kind))
-    if kind in (int, float):
-        # True is an int to Python, and no number of steps.
-        return isinstance(value, (int, float) if kind is float else int) and not isinstance(value, bool)
-    return isinstance(value, kind)
-
-
-def _described(kind: Any) -> str:
-    if typing.get_origin(kind) is Literal:
-        return " or ".join(repr(each) for each in typing.get_args(kind))
-    if typing.get_origin(kind) is tuple:
-        return f"a tuple, each element {_described(typing.get_args(kind)[0])}"
-    names = {int: "a whole number", float: "a number", bool: "True or False", str: "a text"}
-    return names.get(kind, f"a {getattr(kind, '__name__', kind)}")

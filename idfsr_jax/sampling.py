@@ -17,7 +17,7 @@ from idfsr_jax.data.degrade import data_consistency
 from idfsr_jax.devices import by_shares, cut_rows, placed_rows, used
 from idfsr_jax.diffusion.samplers import Denoise, Project, guided, sample
 from idfsr_jax.models.condition import Condition, repeat, without_identity
-from idfsr_jax.models.denoiser import Denoiser
+from idfsr_jax.models.denoiser import denoiser_of
 from idfsr_jax.models.latent import Autoencoder, encode_condition, to_pixels
 
 
@@ -58,7 +58,7 @@ def sample_crops(
     autoencoder: Autoencoder | None = None,
 ) -> Float[Array, "b s s 3"]:
     """What `restore_crops` compiles; `project` is applied to every estimate of the result, of latents to the last."""
-    network = partial(Denoiser(config.model).apply, {"params": params})
+    network = partial(denoiser_of(config).apply, {"params": params})
     seen = encode_condition(condition, config.model.mask, autoencoder)
     batch, side, _, channels = seen.hidden.shape
     shape = (batch, side, side, channels)

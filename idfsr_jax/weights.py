@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,16 @@ from jaxtyping import Float
 from idfsr_jax.config import Config, from_dict
 from idfsr_jax.errors import BadWeights
 from idfsr_jax.files import file_sha256, read_summed_json, write_summed_json
-from idfsr_jax.interop.diffusers_vae import FILES, write_autoencoder
+from idfsr_jax.interop.diffusers_layout import FILES, read_parameters
+from idfsr_jax.interop.diffusers_unet import PIPELINE_FILES, UNET, write_unet
+from idfsr_jax.interop.diffusers_vae import write_autoencoder
 from idfsr_jax.models.id_encoder import DLIB_NAME
 from idfsr_jax.models.latent import Autoencoder, read_autoencoder_of
 from idfsr_jax.parameter_files import load_parts, load_tree, save_parts, save_tree
 
 _AUTOENCODER = "vae"
 """Folder of the autoencoder within a model's; the name that diffusers' pipelines give it."""
+_AUTOENCODER_FILES = tuple(f"{_AUTOENCODER}/{name}" for name in FILES)
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ def save_model(
     Args:
       folder: made if missing.
       config: how the model was trained.
-      denoiser: its averaged parameters.
+      denoiser: its averaged parameters; a pretrained UNet is written to `unet/` in diffusers' layout, and its schedule
+        to `scheduler/`.
       landmark_net: parameters of LandmarkNet.
       center: mean raw descriptor of the training people.
       steps: training steps done.
@@ -79,13 +83,19 @@ def save_model(
     """
     if (autoencoder is None) == bool(config.model.autoencoder):
         raise ValueError("an autoencoder belongs to a model of latents, and to no other")
-    sums = save_parts(folder, "denoiser", denoiser, dtype) | {
+    unet = denoiser["unet"] if config.model.unet.folder else None
+    rest = denoiser if unet is None else {name: part for name, part in denoiser.items() if name != "unet"}
+    sums = save_parts(folder, "denoiser", rest, dtype) | {
         "landmark_net.safetensors": save_tree(folder / "landmark_net.safetensors", landmark_net, dtype),
         "center.safetensors": save_tree(folder / "center.safetensors", {"center": center}),
     }
     if autoencoder is not None:
         write_autoencoder(folder / _AUTOENCODER, autoencoder.config, jax.device_get(autoencoder.params))
-        sums |= {f"{_AUTOENCODER}/{name}": file_sha256(folder / _AUTOENCODER / name) for name in FILES}
+        sums |= _sums_of(folder, _AUTOENCODER_FILES)
+    if unet is not None:
+        side = config.model.diffused_side(config.data.size)
+        write_unet(folder, config.model.unet, config.diffusion, jax.device_get(unet), side, dtype)
+        sums |= _sums_of(folder, PIPELINE_FILES)
     described = {"config": asdict(config), "encoder": encoder, "sha256": sums, "steps": steps}
     write_description(folder, described | {"facts": dict(facts or {})})
 
@@ -142,7 +152,7 @@ def load_model(folder: Path | None = None) -> Model:
     read = lambda name: load_tree(folder / f"{name}.safetensors", sums.get(f"{name}.safetensors", ""))  # noqa: E731
     return Model(
         config=config,
-        denoiser=load_parts(folder, "denoiser", sums),
+        denoiser=load_parts(folder, "denoiser", sums) | _load_unet(folder, config, sums),
         landmark_net=read("landmark_net"),
         center=read("center")["center"],
         digest=hashlib.sha256("".join(sums[name] for name in sorted(sums)).encode()).hexdigest(),
@@ -156,15 +166,31 @@ def _load_autoencoder(folder: Path, config: Config, sums: Mapping[str, str]) -> 
     """The model's own copy of the autoencoder, its sums checked."""
     if not config.model.autoencoder:
         return None
-    for name in FILES:
-        path = folder / _AUTOENCODER / name
+    _require_sums(folder, _AUTOENCODER_FILES, sums)
+    return read_autoencoder_of(config.model, folder / _AUTOENCODER)
+
+
+def _load_unet(folder: Path, config: Config, sums: Mapping[str, str]) -> dict[str, Any]:
+    """The part of the denoiser that is in diffusers' layout, if it has one, its sums checked."""
+    if not config.model.unet.folder:
+        return {}
+    _require_sums(folder, PIPELINE_FILES, sums)
+    return {"unet": read_parameters(folder / UNET)}
+
+
+def _sums_of(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    return {name: file_sha256(folder / name) for name in names}
+
+
+def _require_sums(folder: Path, names: Iterable[str], sums: Mapping[str, str]) -> None:
+    for name in names:
+        path = folder / name
         try:
             found = file_sha256(path)
         except OSError as error:
             raise BadWeights(f"{path}: cannot be read ({error.strerror}); get the model folder again.") from error
-        if found != sums.get(f"{_AUTOENCODER}/{name}"):
+        if found != sums.get(name):
             raise BadWeights(f"{path}: its SHA-256 sum is not the recorded one, so it is damaged; get it again.")
-    return read_autoencoder_of(config.model, folder / _AUTOENCODER)
 
 
 def shipped_model() -> Path:

@@ -1,6 +1,7 @@
 """Strictness for every test: types and shapes checked at run time, strict promotion, eight devices, no network."""
 
 import ast
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -8,7 +9,7 @@ import pathlib
 import platform
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import jaxlib
@@ -126,6 +127,21 @@ def astronaut(_astronaut: np.ndarray) -> UInt8[np.ndarray, "512 512 3"]:
 
 
 @pytest.fixture(scope="session")
+def hasty_compiler() -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """A context in which little is optimised: a program that runs once is not worth much of a compiler's time."""
+
+    @contextlib.contextmanager
+    def hasty() -> Iterator[None]:
+        jax.config.update("jax_disable_most_optimizations", True)
+        try:
+            yield
+        finally:
+            jax.config.update("jax_disable_most_optimizations", False)
+
+    return hasty
+
+
+@pytest.fixture(scope="session")
 def shrink():
     """A function that makes any configuration so small that a step of it compiles and runs in seconds."""
     from dataclasses import replace
@@ -217,6 +233,61 @@ def write_autoencoder_of() -> Callable[..., None]:
             AutoencoderKL(**blocks, **{**size, **scale, **values}).eval().save_pretrained(folder)
 
     return write
+
+
+@pytest.fixture(scope="session")
+def write_unet_of() -> Callable[..., None]:
+    """A function that has diffusers write a UNet of random weights, norms' too, in the shape of Stable Diffusion's.
+
+    Keywords are those of diffusers' class, `levels` and `seed`, and `schedule`, those of its scheduler.
+    """
+
+    def write(folder: pathlib.Path, seed: int = 0, levels: int = 2, schedule: dict | None = None, **values) -> None:
+        import torch
+        from diffusers import DDIMScheduler, UNet2DConditionModel
+
+        blocks = {
+            "down_block_types": ("CrossAttnDownBlock2D",) * (levels - 1) + ("DownBlock2D",),
+            "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * (levels - 1),
+        }
+        size = {"block_out_channels": (8, 16, 16, 16)[:levels], "norm_num_groups": 4, "layers_per_block": 1}
+        size |= {"attention_head_dim": 2, "cross_attention_dim": 12, "sample_size": 16}
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            network = UNet2DConditionModel(**{**blocks, **size, **values}).eval()
+            with torch.no_grad():
+                for parameter in network.parameters():
+                    if parameter.ndim == 1:
+                        parameter.add_(0.3 * torch.randn_like(parameter))
+            network.save_pretrained(folder / "unet")
+        if schedule is not None:
+            betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+            DDIMScheduler(**{**betas, **schedule}).save_pretrained(folder / "scheduler")
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def unet_config(latent_config, tmp_path_factory, write_unet_of):
+    """The shrunk default configuration in latents, its denoiser a pretrained UNet that diffusers wrote."""
+    from dataclasses import replace
+
+    from idfsr_jax.config import UNetConfig
+
+    folder = tmp_path_factory.mktemp("pipeline")
+    write_unet_of(folder, schedule={})
+    unet = UNetConfig(
+        folder=str(folder),
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        attention_head_dim=(2,),
+        cross_attention_dim=12,
+        norm_num_groups=4,
+    )
+    diffusion = replace(latent_config.diffusion, schedule="scaled_linear")
+    return replace(latent_config, model=replace(latent_config.model, unet=unet), diffusion=diffusion)
 
 
 @pytest.fixture(scope="session")

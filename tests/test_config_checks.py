@@ -172,3 +172,33 @@ def test_a_size_that_latents_do_not_divide_is_refused():
     check_config(config)
     with pytest.raises(BadConfig, match=r"data\.size is 96; give a multiple of 64, .* and 8 pixels to a latent"):
         check_config(dataclasses.replace(config, model=model))
+
+
+UNET_MISTAKES = [
+    ("model", "autoencoder", "", "model.autoencoder is ''; give the autoencoder whose latents"),
+    ("diffusion", "schedule", "cosine", "diffusion.schedule is 'cosine'; give the schedule of timesteps that"),
+    ("data", "size", 96, "data.size is 96; give a multiple of 64, as there are 4 model.unet.block_out_channels"),
+    ("unet", "up_block_types", ("UpBlock2D",), "model.unet.up_block_types is ('UpBlock2D',); give one for each of"),
+    ("unet", "down_block_types", ("DownBlock3D",), "each element 'CrossAttnDownBlock2D' or 'DownBlock2D'"),
+    ("unet", "attention_head_dim", (5, 10), "model.unet.attention_head_dim is (5, 10); give one for all or one for"),
+    ("unet", "attention_head_dim", (7,), "model.unet.block_out_channels is (320, 640, 1280, 1280); give multiples of"),
+    ("unet", "norm_num_groups", 48, "model.unet.block_out_channels is"),
+    ("unet", "block_out_channels", (), "model.unet.block_out_channels is (); give whole numbers of at least 1"),
+    ("unet", "cross_attention_dim", 0, "model.unet.cross_attention_dim is 0; give a whole number of at least 1"),
+    ("unet", "norm_eps", 0.0, "model.unet.norm_eps is 0.0; give a number above 0"),
+    ("unet", "prediction_type", "sample", "model.unet.prediction_type is 'sample'; give 'epsilon' or 'v_prediction'"),
+]
+
+
+@pytest.mark.parametrize(("section", "field", "value", "said"), UNET_MISTAKES)
+def test_a_mistake_about_a_pretrained_unet_is_named(section: str, field: str, value: object, said: str):
+    config = Config()
+    unet, model = dataclasses.replace(config.model.unet, folder="sd"), dataclasses.replace(config.model)
+    parts = {"data": dataclasses.replace(config.data), "diffusion": DiffusionConfig(schedule="scaled_linear")}
+    object.__setattr__(model, "unet", unet)
+    object.__setattr__(model, "autoencoder", "sd")
+    check_config(dataclasses.replace(config, model=model, **parts))
+    object.__setattr__({"unet": unet, "model": model, **parts}[section], field, value)
+    with pytest.raises(BadConfig) as caught:
+        check_config(dataclasses.replace(config, model=model, **parts))
+    assert said in str(caught.value) and "\n" not in str(caught.value)

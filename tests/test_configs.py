@@ -1,11 +1,10 @@
 """Every config in configs/: it makes sense, and one step of it, made small, goes through `train.py` to a model."""
 
-import contextlib
 import json
 import math
 import runpy
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -28,6 +27,12 @@ SMALL = """
     --landmarks.steps 1 --landmarks.batch 2
     --train.steps 1 --train.batch 2 --train.learning-rate 1e-3 --train.warmup-steps 1
     --sample.steps 2 --fit.scales 4 8 --devices.data 1
+"""
+SMALL_UNET = """
+    --model.unet.block-out-channels 4 8 --model.unet.layers-per-block 1 --model.unet.attention-head-dim 2
+    --model.unet.down-block-types CrossAttnDownBlock2D DownBlock2D
+    --model.unet.up-block-types UpBlock2D CrossAttnUpBlock2D
+    --model.unet.cross-attention-dim 12 --model.unet.norm-num-groups 4
 """
 
 
@@ -53,18 +58,10 @@ def bears_no_identity_loss(path: Path) -> bool:
     return load_config(path).train.identity_loss == 0 or (path.parent.name == "ablations" and path.stem != "control")
 
 
-@contextlib.contextmanager
-def hasty_compiler() -> Iterator[None]:
-    """A program that runs once is not worth much of a compiler's time."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module")
-def train_small(tmp_path_factory, face_crop, write_autoencoder_of) -> Callable[..., Path]:
+def train_small(
+    tmp_path_factory, face_crop, write_autoencoder_of, write_unet_of, hasty_compiler
+) -> Callable[..., Path]:
     """A function that runs `python train.py CONFIG [MORE ...]` for one step of a small network; returns its folder.
 
     The model that a config starts from is that of its own config, made small as well, and trained but once.
@@ -86,6 +83,9 @@ def train_small(tmp_path_factory, face_crop, write_autoencoder_of) -> Callable[.
             levels = config.model.latent_reduction.bit_length()
             write_autoencoder_of(out / "vae", levels=levels, latent_channels=config.model.latent_channels)
             options += ["--model.autoencoder", str(out / "vae")]
+        if config.model.unet.folder:
+            write_unet_of(out / "pipeline", schedule={}, block_out_channels=(4, 8))
+            options += ["--model.unet.folder", str(out / "pipeline"), *SMALL_UNET.split()]
         if config.train.start_from:
             base = ROOT / "configs" / f"{Path(config.train.start_from).parent.name}.py"
             options += ["--train.start-from", str(train(base) / "model")]

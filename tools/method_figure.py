@@ -27,7 +27,7 @@ from idfsr_jax.errors import InputError
 from idfsr_jax.face import FaceCrop, resize_crop, write_image
 from idfsr_jax.identity import Identity
 from idfsr_jax.models.condition import Condition, paste
-from idfsr_jax.models.denoiser import Denoiser
+from idfsr_jax.models.denoiser import denoiser_of
 from idfsr_jax.pictures import to_float, to_uint8
 from idfsr_jax.recognition import locate
 from idfsr_jax.restoration import Restoration
@@ -113,7 +113,7 @@ def trajectory(
     """
     config = restorer.config
     side = condition.hidden.shape[1]
-    denoise = jax.jit(partial(Denoiser(config.model).apply, {"params": restorer.model.denoiser}))
+    denoise = jax.jit(partial(denoiser_of(config).apply, {"params": restorer.model.denoiser}))
     key = jax.random.key(seed)
     x = config.sample.temperature * jax.random.normal(jax.random.fold_in(key, 0), condition.hidden.shape)
     before: Array = jnp.zeros_like(x)

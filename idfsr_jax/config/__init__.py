@@ -8,6 +8,8 @@ from idfsr_jax.config.data import DataConfig, LandmarkConfig, ReferenceMixture
 from idfsr_jax.config.file import Config, from_dict, load_config, to_json
 from idfsr_jax.config.model import ARCFACE_PREFIX, AutoencoderConfig, ModelConfig
 from idfsr_jax.config.training import DeviceConfig, DiffusionConfig, TrainConfig
+from idfsr_jax.config.types import typed_fields
+from idfsr_jax.config.unet import UNetConfig
 from idfsr_jax.config.use import EvaluateConfig, FitConfig, SampleConfig
 
 __all__ = [
@@ -24,7 +26,9 @@ __all__ = [
     "ReferenceMixture",
     "SampleConfig",
     "TrainConfig",
+    "UNetConfig",
     "from_dict",
     "load_config",
     "to_json",
+    "typed_fields",
 ]

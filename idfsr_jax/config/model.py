@@ -1,7 +1,9 @@
 """The networks: denoiser and autoencoder."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from idfsr_jax.config.unet import UNetConfig
 
 ARCFACE_PREFIX = "arcface:"
 
@@ -53,6 +55,9 @@ class ModelConfig:
     """Of the autoencoder; not read without one."""
     latent_reduction: int = 8
     """Pixels per latent along a side, likewise."""
+    unet: UNetConfig = field(default_factory=UNetConfig)
+    """A pretrained network in place of our own; `patch` to `embedding`, `prior_std` and `use_prior` are not read
+    then."""
 
     @property
     def diffused_channels(self) -> int:

@@ -75,6 +75,15 @@ def sampling_levels(steps: int, size: int, config: DiffusionConfig) -> Float[Arr
     return jnp.asarray(_levels(config)[timesteps])
 
 
+def timestep_of(log_snr: Float[Array, "*b"], config: DiffusionConfig) -> Float[Array, "*b"]:
+    """The timestep of a noise level on a schedule of timesteps: inverse of its levels, and linear between two of them.
+
+    A whole number for a level of the schedule; levels beyond its ends are taken for the ends.
+    """
+    levels = jnp.asarray(_levels(config))
+    return jnp.interp(-log_snr, -levels, jnp.arange(levels.shape[0], dtype=jnp.float32))
+
+
 def _levels(config: DiffusionConfig) -> Float32[np.ndarray, "timesteps"]:
     """Of a schedule of timesteps, each one's log-SNR."""
     assert config.schedule != "cosine"

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Float32
 
 from idfsr_jax.errors import InputError
 from idfsr_jax.models.condition import Condition
-from idfsr_jax.models.denoiser import Denoiser
+from idfsr_jax.models.denoiser import denoiser_of
 from idfsr_jax.weights import Model
 
 INPUTS = ("x_t", "log_snr", "hidden", "mask", "reference", "valid", "identity", "identity_present", "scale")
@@ -34,7 +34,8 @@ def denoise(
     model: Model, x_t: Float[Array, "b s s 3"], log_snr: Float[Array, " b"], *condition: Float[Array, "b ..."]
 ) -> Float[Array, "b s s 3"]:
     """v, in float32 whatever the model was trained in; the fields of `Condition` in the order of `INPUTS`."""
-    network = Denoiser(replace(model.config.model, dtype="float32"))
+    config = replace(model.config, model=replace(model.config.model, dtype="float32"))
+    network = denoiser_of(config)
     return network.apply({"params": model.denoiser}, x_t, log_snr, Condition(*condition))  # type: ignore[return-value]
 
 

@@ -1,7 +1,7 @@
 """Latent diffusion's image autoencoder in Flax (Rombach et al. 2022), with diffusers' weights.
 
 The architecture is that of diffusers' `AutoencoderKL` with plain encoder and decoder blocks, as Stable Diffusion 1.5, 2
-and XL have it; modules carry diffusers' names, so that `idfsr_jax.interop.diffusers_vae` need not know the network.
+and XL have it; modules carry diffusers' names, so that `idfsr_jax.interop.diffusers_layout` need not know the network.
 """
 
 import math

@@ -5,9 +5,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from idfsr_jax.config import ModelConfig
+from idfsr_jax.config import Config, DiffusionConfig, ModelConfig
 from idfsr_jax.models.condition import Condition, paste
 from idfsr_jax.models.unet import UNet
+from idfsr_jax.models.unet_denoiser import UNetDenoiser
 
 
 class Denoiser(nn.Module):
@@ -49,6 +50,11 @@ class Denoiser(nn.Module):
         return linear + deviation / k * output
 
 
+def denoiser_of(config: Config) -> Denoiser | UNetDenoiser:
+    """The network that a configuration asks for; both are called alike."""
+    return UNetDenoiser(config.model, config.diffusion) if config.model.unet.folder else Denoiser(config.model)
+
+
 def empty_inputs(batch: int, size: int, config: ModelConfig) -> tuple[Float[Array, "b s s c"], Array, Condition]:
     """Arguments of the denoiser, for their shapes.
 
@@ -64,5 +70,10 @@ def empty_inputs(batch: int, size: int, config: ModelConfig) -> tuple[Float[Arra
 
 
 def init_denoiser(key: Array, config: ModelConfig, size: int) -> dict:
-    """Fresh float32 parameters; `size` is the picture's side, pixels."""
-    return jax.jit(Denoiser(config).init)(key, *empty_inputs(1, size, config))["params"]
+    """Fresh float32 parameters; `size` is the picture's side, pixels.
+
+    Of a pretrained UNet too all are random here; `training.start` begins with those of its files.
+    """
+    # No parameter depends on the schedule.
+    network = denoiser_of(Config(model=config, diffusion=DiffusionConfig(schedule="scaled_linear")))
+    return jax.jit(network.init)(key, *empty_inputs(1, size, config))["params"]

@@ -26,7 +26,8 @@ from idfsr_jax.config import AutoencoderConfig, Config
 from idfsr_jax.config_checks import read_config
 from idfsr_jax.data.pipeline import training_examples
 from idfsr_jax.errors import BadConfig, InputError
-from idfsr_jax.interop.diffusers_vae import FILES, write_autoencoder
+from idfsr_jax.interop.diffusers_layout import FILES
+from idfsr_jax.interop.diffusers_vae import write_autoencoder
 from idfsr_jax.models.autoencoder import AutoencoderKL, Posterior
 from idfsr_jax.pictures import to_float
 from idfsr_jax.training.log import progress_bar, run_log, stop_signal

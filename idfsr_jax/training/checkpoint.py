@@ -35,6 +35,12 @@ def open_checkpoints(config: TrainConfig) -> ocp.CheckpointManager:
     return ocp.CheckpointManager(folder, options=options, item_names=_ITEMS)
 
 
+def any_saved(config: TrainConfig) -> bool:
+    """Whether a run has left checkpoints, sound or not: `restore` then finds one, or complains."""
+    folder = Path(config.out) / "checkpoints"
+    return folder.is_dir() and any(each.name.isdecimal() for each in folder.iterdir())
+
+
 def save(
     manager: ocp.CheckpointManager, step: int, state: Any, iterator_state: dict, config: Config | None = None
 ) -> None:

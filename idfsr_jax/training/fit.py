@@ -17,7 +17,7 @@ from idfsr_jax.data.degrade import enlarge_mixed
 from idfsr_jax.diffusion.loss import v_loss
 from idfsr_jax.diffusion.schedule import draw_log_snr, q_sample, x0_from_v
 from idfsr_jax.models.condition import make_condition
-from idfsr_jax.models.denoiser import Denoiser
+from idfsr_jax.models.denoiser import denoiser_of
 from idfsr_jax.models.landmark_net import estimate_landmarks
 from idfsr_jax.models.latent import encode_example, to_pixels
 from idfsr_jax.training.randomness import step_key
@@ -85,7 +85,7 @@ def fit_loss(
     log_snr = draw_log_snr(time_key, x0.shape[0], x0.shape[1], config.diffusion)
     noise = jax.random.normal(noise_key, x0.shape)
     x_t = q_sample(x0, noise, log_snr)
-    v = Denoiser(config.model).apply({"params": variables["denoiser"]}, x_t, log_snr, condition)
+    v = denoiser_of(config).apply({"params": variables["denoiser"]}, x_t, log_snr, condition)
     loss = v_loss(v, x0, noise, log_snr, config.diffusion.min_snr_gamma)  # type: ignore[arg-type]
     if config.fit.identity_loss > 0:
         estimate = to_pixels(x0_from_v(x_t, v, log_snr), frozen.autoencoder)  # type: ignore[arg-type]

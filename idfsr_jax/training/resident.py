@@ -31,7 +31,7 @@ from idfsr_jax.training.mesh import batch_sharding, make_mesh, placed, replicate
 from idfsr_jax.training.randomness import step_key
 from idfsr_jax.training.rollout import load_perceptual
 from idfsr_jax.training.speed import flops_of_step, peak_flops
-from idfsr_jax.training.start import bring_landmark_net, initial_state, started_from
+from idfsr_jax.training.start import beginning, bring_landmark_net, initial_state
 from idfsr_jax.training.state import TrainState, make_optimizer
 from idfsr_jax.training.step import Frozen, train_step
 from idfsr_jax.training.travel import load_travel, save_travel
@@ -187,13 +187,13 @@ def train_packed(
     manifest = read_manifest(pack)
     encoder_named = manifest["encoder"]
     autoencoder = autoencoder_of(config.model)
-    start = None
+    start: TrainState | None
     if start_from is not None:
         start, brought_net = load_travel(start_from, config, initial_state(config), autoencoder)
-    elif config.train.start_from:
-        start, brought_net = started_from(config, encoder_named, autoencoder)
+    else:
+        start, brought_net = beginning(config, encoder_named, autoencoder)
     claim_folder(out, config, autoencoder)
-    if start is not None:
+    if brought_net is not None:
         bring_landmark_net(out, brought_net)
     net = jax.tree.map(jnp.asarray, landmark_net(out, config, lambda: LandmarkBatches(faces, config)))
     frozen = Frozen(net, encoder, jnp.asarray(center), autoencoder, load_perceptual(config.train, pack))

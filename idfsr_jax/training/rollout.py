@@ -21,7 +21,7 @@ from idfsr_jax.data.pack import load_perceptual as packed_perceptual
 from idfsr_jax.diffusion.samplers import course
 from idfsr_jax.diffusion.schedule import noise_from_x0
 from idfsr_jax.models.condition import Condition
-from idfsr_jax.models.denoiser import Denoiser
+from idfsr_jax.models.denoiser import denoiser_of
 
 
 def rolled_out(
@@ -39,7 +39,7 @@ def rolled_out(
       condition: of each example, likewise.
       config: its sampler, steps and temperature; without guidance and consistency.
     """
-    network = partial(Denoiser(config.model).apply, {"params": params})
+    network = partial(denoiser_of(config).apply, {"params": params})
     states, levels = course(
         lambda x_t, log_snr: network(x_t, log_snr, condition),  # type: ignore[arg-type, return-value]
         config.sample.temperature * noise,

@@ -16,7 +16,7 @@ from idfsr_jax.training.full_disk import full_disk_explained
 from idfsr_jax.training.loop import train_denoiser
 from idfsr_jax.training.mesh import make_mesh, whole
 from idfsr_jax.training.rollout import load_perceptual
-from idfsr_jax.training.start import bring_landmark_net, started_from
+from idfsr_jax.training.start import beginning, bring_landmark_net
 from idfsr_jax.training.step import Frozen
 from idfsr_jax.weights import save_model
 
@@ -35,9 +35,9 @@ def train(config: Config) -> int:
 
     Raises:
       BadConfig: the folder belongs to a run of another configuration, the sentence names the first field, or of
-        another autoencoder. Or `train.start_from` is another network.
+        another autoencoder. Or `train.start_from` or `model.unet.folder` is another network.
       FullDisk: there is no room to write.
-      BadWeights: LandmarkNet, every checkpoint, or the model of `train.start_from`, is damaged.
+      BadWeights: LandmarkNet, every checkpoint, the model of `train.start_from`, or the UNet, is damaged.
       InputError: the data set is missing or damaged, or the loss is not finite.
     """
     out, data, seed = Path(config.train.out), config.data, config.train.seed
@@ -49,11 +49,9 @@ def train(config: Config) -> int:
     require_kind(index.encoder, index.embeddings.shape[1], config.model, data.dataset)
     shown = next(iter(training_examples(data, 0, 8, data.val_split)))
     autoencoder = autoencoder_of(config.model)
-    start = None
-    if config.train.start_from:
-        start, landmark_params = started_from(config, index.encoder, autoencoder)
+    start, landmark_params = beginning(config, index.encoder, autoencoder)
     claim_folder(out, config, autoencoder)
-    if start is not None:
+    if landmark_params is not None:
         bring_landmark_net(out, landmark_params)
     with full_disk_explained(out):
         center = np.asarray(index.embeddings, np.float32).mean(0)

@@ -26,10 +26,17 @@ def difference(before: Config, now: Config) -> tuple[str, Any, Any] | None:
 def _fixed_fields(config: Config) -> list[str]:
     sections = ("data", "model", "diffusion", "landmarks")
     parts = [(section, getattr(config, section)) for section in sections]
-    fields = [f"{section}.{field.name}" for section, part in parts for field in dataclasses.fields(part)]
+    fields = [name for section, part in parts for name in _leaves(section, part)]
     for name in ("model.remat", "diffusion.timestep_spacing", "diffusion.steps_offset"):
         fields.remove(name)
     return [*fields, "train.start_from", "train.seed", "train.batch"]
+
+
+def _leaves(name: str, part: Any) -> list[str]:
+    """Dotted names of the fields of a config, those of its parts among them."""
+    if not dataclasses.is_dataclass(part):
+        return [name]
+    return [leaf for f in dataclasses.fields(part) for leaf in _leaves(f"{name}.{f.name}", getattr(part, f.name))]
 
 
 def read_config(path: str | Path, recorded: bytes | dict[str, Any]) -> Config:

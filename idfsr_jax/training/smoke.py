@@ -14,7 +14,7 @@ import numpy as np
 
 from idfsr_jax.config import Config
 from idfsr_jax.errors import InputError
-from idfsr_jax.models.denoiser import Denoiser, empty_inputs
+from idfsr_jax.models.denoiser import denoiser_of, empty_inputs
 from idfsr_jax.models.latent import autoencoder_of
 from idfsr_jax.training import checkpoint
 from idfsr_jax.training.folder import previewer
@@ -105,7 +105,7 @@ def smoke(
 def forward_flops(config: Config, params: Any) -> float:
     """Operations of the denoiser for one picture."""
     picture, log_snr, condition = empty_inputs(1, config.data.size, config.model)
-    apply = Denoiser(config.model).apply
+    apply = denoiser_of(config).apply
     return flops_of(lambda tree, x: apply({"params": tree}, x, log_snr, condition), params, picture)
 
 

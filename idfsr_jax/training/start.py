@@ -1,4 +1,4 @@
-"""Where a run begins: at random weights, or at another model's."""
+"""Where a run begins: at random weights, at those of a pretrained UNet, or at another model's."""
 
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from idfsr_jax.errors import BadConfig
 from idfsr_jax.models.denoiser import init_denoiser
 from idfsr_jax.models.id_encoder import DLIB_NAME
 from idfsr_jax.models.latent import Autoencoder, require_autoencoder
+from idfsr_jax.models.unet_weights import read_unet_of
+from idfsr_jax.training.checkpoint import any_saved
 from idfsr_jax.training.distributed import wait_for_all
 from idfsr_jax.training.folder import save_landmark_net
 from idfsr_jax.training.randomness import step_key
@@ -21,8 +23,47 @@ from idfsr_jax.weights import load_model
 
 def initial_state(config: Config) -> TrainState:
     """The state at step 0 with random weights; depends on the seed alone."""
-    params = init_denoiser(step_key(config.train.seed, "weights", 0), config.model, config.data.size)
-    return create_state(params, make_optimizer(config.train))
+    return create_state(_random_weights(config), make_optimizer(config.train))
+
+
+def _random_weights(config: Config) -> dict:
+    return init_denoiser(step_key(config.train.seed, "weights", 0), config.model, config.data.size)
+
+
+def beginning(
+    config: Config, encoder: str = DLIB_NAME, autoencoder: Autoencoder | None = None
+) -> tuple[TrainState | None, Any]:
+    """The state at step 0, and LandmarkNet; None where the one is `initial_state`, or the other is to be trained.
+
+    Args:
+      config: the run; that of `train.start_from` goes before a pretrained UNet.
+      encoder: see `started_from`, as for the other.
+      autoencoder: of the latents.
+
+    Raises:
+      InputError: see `started_from` and `started_with_unet`.
+    """
+    if config.train.start_from:
+        return started_from(config, encoder, autoencoder)
+    # A run that goes on has these weights no more.
+    if config.model.unet.folder and not any_saved(config.train):
+        return started_with_unet(config), None
+    return None, None
+
+
+def started_with_unet(config: Config) -> TrainState:
+    """The state at step 0 with the weights of `model.unet.folder`, and random ones where it has none.
+
+    It is whole, and NumPy's, so that it takes no device's memory while the run lasts.
+
+    Raises:
+      BadConfig: the folder holds another UNet than `model.unet` says, or one of another schedule than `diffusion`.
+      BadWeights: it is missing, damaged, or not supported.
+    """
+    unet = read_unet_of(config)
+    # What is random and replaced is never computed.
+    rest = jax.jit(lambda: {name: value for name, value in _random_weights(config).items() if name != "unet"})()
+    return jax.device_get(create_state({**rest, "unet": unet}, make_optimizer(config.train)))
 
 
 def started_from(

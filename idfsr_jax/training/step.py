@@ -14,7 +14,7 @@ from idfsr_jax.data.degrade import enlarge_mixed
 from idfsr_jax.diffusion.loss import v_loss
 from idfsr_jax.diffusion.schedule import alpha_sigma, draw_log_snr, q_sample, x0_from_v
 from idfsr_jax.models.condition import Condition, drop, make_condition
-from idfsr_jax.models.denoiser import Denoiser
+from idfsr_jax.models.denoiser import denoiser_of
 from idfsr_jax.models.id_encoder import identity_of, unit_identity
 from idfsr_jax.models.landmark_net import estimate_landmarks
 from idfsr_jax.models.latent import Autoencoder, encode_example, to_pixels
@@ -147,7 +147,7 @@ def examples_loss(
     log_snr = examples.log_snr
     x0, condition = encode_example(examples.x0, examples.condition, config.model.mask, frozen.autoencoder)
     x_t = q_sample(x0, examples.noise, log_snr)
-    v = Denoiser(config.model).apply({"params": params}, x_t, log_snr, condition)
+    v = denoiser_of(config).apply({"params": params}, x_t, log_snr, condition)
     train, every = config.train, config.train.judged_every
     squared = v_loss(v, x0, examples.noise, log_snr, config.diffusion.min_snr_gamma)
     # Off the course there is no noise that was mixed in, and so no v that was missed.

@@ -1,0 +1,98 @@
+"""From a UNet in diffusers' layout to the denoiser that begins as it."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from idfsr_jax.config import Config, UNetConfig
+from idfsr_jax.errors import BadConfig, BadWeights
+from idfsr_jax.interop.diffusers_unet import UNetFiles, read_unet
+from idfsr_jax.models.unet_2d_condition import UNet2DCondition
+from idfsr_jax.models.unet_denoiser import seen_channels
+
+_DIFFUSION = {
+    "beta_schedule": "schedule",
+    "beta_start": "beta_start",
+    "beta_end": "beta_end",
+    "num_train_timesteps": "num_train_timesteps",
+}
+"""Fields of a scheduler by those of `DiffusionConfig`."""
+
+
+def read_unet_of(config: Config) -> dict[str, Any]:
+    """The parameters of `UNet2DCondition` that a denoiser begins with, of the folder `model.unet.folder`.
+
+    A UNet that sees latents alone is widened by channels whose weights are zero; one that one of our model folders
+    holds has them.
+
+    Returns:
+      A tree of float32 NumPy arrays.
+
+    Raises:
+      BadConfig: it is another UNet than `model.unet` says, or was trained on another schedule than `diffusion`; the
+        sentence gives the fields as they should be.
+      BadWeights: it is missing, damaged, or not supported.
+    """
+    folder, model = Path(config.model.unet.folder), config.model
+    found = read_unet(folder)
+    differing = [f"{name}={value!r}" for name, value in _differences(found, config)]
+    if differing:
+        raise BadConfig(f"{folder}: is another UNet than the configuration says; give {', '.join(differing)}.")
+    latents, seen = model.diffused_channels, seen_channels(model)
+    if found.in_channels not in (latents, seen) or found.out_channels != latents:
+        raise BadConfig(
+            f"{folder}: has {found.in_channels} channels in and {found.out_channels} out; give a UNet of "
+            f"{latents} in and out, or one of {seen} in, as our model folders hold."
+        )
+    _require_shapes(found, folder)
+    params = found.params
+    params["conv_in"]["kernel"] = widened(params["conv_in"]["kernel"], seen)
+    return params
+
+
+def widened(kernel: Float[np.ndarray, "h w i o"], channels: int) -> Float[np.ndarray, "h w c o"]:
+    """A convolution that sees so many channels, and nothing of those that it did not see before."""
+    return np.pad(kernel, ((0, 0), (0, 0), (0, channels - kernel.shape[2]), (0, 0)))
+
+
+def _differences(found: UNetFiles, config: Config) -> list[tuple[str, Any]]:
+    """The fields of the configuration that should be others, and as what."""
+    unet, of_files = config.model.unet, found.config
+    names = [field.name for field in dataclasses.fields(unet) if field.name not in ("folder", "prediction_type")]
+    if _all_heads(unet) == _all_heads(of_files):
+        names.remove("attention_head_dim")
+    pairs = [(f"model.unet.{name}", getattr(unet, name), getattr(of_files, name)) for name in names]
+    for name, value in found.schedule.items():
+        if name == "prediction_type":
+            pairs.append(("model.unet.prediction_type", unet.prediction_type, value))
+        else:
+            field = _DIFFUSION[name]
+            pairs.append((f"diffusion.{field}", getattr(config.diffusion, field), value))
+    return [(name, actual) for name, configured, actual in pairs if configured != actual]
+
+
+def _all_heads(unet: UNetConfig) -> list[int]:
+    return [unet.heads(level) for level in range(len(unet.block_out_channels))]
+
+
+def _require_shapes(found: UNetFiles, folder: Path) -> None:
+    network, side = UNet2DCondition(found.config, found.out_channels), 2 ** len(found.config.block_out_channels)
+    inputs = (1, side, side, found.in_channels), (1,), (1, 1, found.config.cross_attention_dim)
+    arrays = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in inputs]
+    wanted = jax.eval_shape(network.init, jax.random.key(0), *arrays)["params"]
+    shapes, actual = (
+        {name: leaf.shape for name, leaf in flax.traverse_util.flatten_dict(tree, sep="/").items()}
+        for tree in (wanted, found.params)
+    )
+    for name in sorted(set(shapes) | set(actual)):
+        if shapes.get(name) != actual.get(name):
+            raise BadWeights(
+                f"{folder}: {name} has the shape {actual.get(name)}, and by config.json should have {shapes.get(name)} "
+                "(None: it is not there); get both files again."
+            )

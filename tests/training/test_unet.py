@@ -1,0 +1,173 @@
+"""A pretrained UNet through training, resuming, fitting and restoring; what is left of it opens in diffusers."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler
+from diffusers import UNet2DConditionModel as TorchUNet
+from PIL import Image
+
+from benchmarks.small_run import newest_checkpoint, noise_faces, read_log
+from idfsr_jax.errors import BadConfig, BadWeights
+from idfsr_jax.models.condition import Condition
+from idfsr_jax.models.denoiser import denoiser_of
+from idfsr_jax.models.unet_weights import read_unet_of
+from idfsr_jax.restorer import Restorer
+from idfsr_jax.training.export import export
+from idfsr_jax.training.run import train
+from idfsr_jax.training.start import started_with_unet
+from idfsr_jax.weights import load_model
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # diffusers' own
+
+
+def with_folder(config, folder):
+    return replace(config, model=replace(config.model, unet=replace(config.model.unet, folder=str(folder))))
+
+
+def test_a_run_begins_with_the_unet(unet_config):
+    state = started_with_unet(unet_config)
+    unet = read_unet_of(unet_config)
+    assert set(state.params) == {"identity_tokens", "null_identity", "scale_tokens", "unet"}
+    for tree in (state.params, state.ema):
+        jax.tree.map(np.testing.assert_array_equal, tree["unet"], unet)
+    jax.tree.map(np.testing.assert_array_equal, state.params, state.ema)
+    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(state)) and state.step == 0
+    assert np.any(state.params["identity_tokens"]["projection"]["kernel"])
+
+
+@pytest.fixture(scope="module")
+def trained(unet_config, tmp_path_factory, face_crop, hasty_compiler):
+    """The configuration and the folder of a run: two steps on two devices that share the state, a stop between them."""
+    root = tmp_path_factory.mktemp("run")
+    shutil.copytree(unet_config.model.unet.folder, root / "pipeline")
+    config = replace(
+        with_folder(unet_config, root / "pipeline"),
+        data=replace(unet_config.data, dataset=str(noise_faces(root / "data", face_crop.landmarks))),
+        train=replace(
+            unet_config.train, out=str(root / "out"), steps=2, log_every=1, checkpoint_every=1, max_minutes=1e-9
+        ),
+        devices=replace(unet_config.devices, data=1, fsdp=2, fsdp_least=64),
+    )
+    with hasty_compiler():
+        assert train(config) == 0
+    assert newest_checkpoint(root / "out") == 1
+    # Where the UNet was in training does not matter any more.
+    shutil.rmtree(root / "pipeline")
+    config = replace(config, train=replace(config.train, max_minutes=0.0))
+    with hasty_compiler():
+        assert train(config) == 0
+    return config, root / "out"
+
+
+def test_it_learns_and_goes_on_without_the_folder_that_it_began_with(trained, unet_config):
+    config, out = trained
+    lines = read_log(out)
+    assert [line["step"] for line in lines] == [1, 2]
+    assert all(np.isfinite(line["loss"]) and line["gradient_norm"] > 0 for line in lines)
+    model, before = load_model(out / "model"), read_unet_of(unet_config)
+    assert model.config.model.unet == config.model.unet
+    moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), model.denoiser["unet"], before)
+    # The learning rate is 0 at the first step, so that at the second the further channels alone are not what moves.
+    assert min(jax.tree.leaves(moved)) > 0
+    assert np.abs(model.denoiser["unet"]["conv_in"]["kernel"][:, :, 4:]).max() > 0
+
+
+def test_diffusers_opens_the_model_and_predicts_the_same(trained, hasty_compiler):
+    _, out = trained
+    model = load_model(out / "model")
+    names = {path.name for path in (out / "model").iterdir()}
+    assert {"unet", "scheduler", "vae", "denoiser-1.safetensors", "model.json"} <= names
+    theirs = TorchUNet.from_pretrained(out / "model", subfolder="unet", local_files_only=True).eval()
+    assert theirs.config["in_channels"] == 14 and theirs.config["sample_size"] == 16
+    scheduler = DDIMScheduler.from_pretrained(out / "model", subfolder="scheduler")
+    rng = np.random.default_rng(0)
+    draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)  # noqa: E731
+    plane = jnp.ones((2, 16, 16, 1))
+    condition = Condition(
+        draw(2, 16, 16, 4), plane, draw(2, 16, 16, 4), plane, draw(2, 128), jnp.ones(2), 8 * jnp.ones(2)
+    )
+    x_t, timesteps = draw(2, 16, 16, 4), torch.tensor([900, 20])
+    alpha_bar = scheduler.alphas_cumprod[timesteps]
+    level = jnp.asarray(torch.log(alpha_bar / (1 - alpha_bar)).numpy())
+    network, variables = denoiser_of(model.config), {"params": model.denoiser}
+
+    @jax.jit
+    def run(*given):
+        v = network.apply(variables, *given)
+        seen = network.apply(variables, given[0], given[2], method="channels")
+        return v, seen, network.apply(variables, given[2], method="tokens")
+
+    with hasty_compiler():
+        v, seen, tokens = run(x_t, level, condition)
+    with torch.no_grad():
+        channels = torch.from_numpy(np.array(seen).transpose(0, 3, 1, 2).copy())
+        noise = theirs(channels, timesteps, torch.from_numpy(np.array(tokens))).sample
+    alpha, sigma = (part.sqrt()[:, None, None, None] for part in (alpha_bar, 1 - alpha_bar))
+    expected = (noise - sigma * channels[:, :4]) / alpha
+    np.testing.assert_allclose(v, expected.numpy().transpose(0, 2, 3, 1), atol=1e-3, rtol=1e-3)
+
+
+def test_a_person_is_fitted_and_a_picture_restored(trained, face_crop, hasty_compiler):
+    _, out = trained
+    restorer = Restorer.load(out / "model")
+    with hasty_compiler():
+        person = restorer.fit([face_crop])
+    assert 0 < np.linalg.norm(person.embedding - person.start) <= restorer.config.fit.max_distance + 1e-5
+    small = np.array(Image.fromarray(face_crop.image).resize((8, 8), Image.Resampling.BOX))
+    with hasty_compiler():
+        result = restorer.restore(small, person, [face_crop])
+    assert result.images[0].shape == (32, 32, 3) and result.images[0].std() > 1
+
+
+def test_another_run_may_begin_with_the_model_of_this_one(trained):
+    config, out = trained
+    fresh = replace(config, train=replace(config.train, out=str(out / "fresh")))
+    state = started_with_unet(with_folder(fresh, out / "model"))
+    jax.tree.map(np.testing.assert_array_equal, state.params["unet"], load_model(out / "model").denoiser["unet"])
+
+
+@pytest.mark.parametrize("name", ["unet/config.json", "unet/diffusion_pytorch_model.safetensors"])
+def test_another_unet_in_a_model_is_noticed(name, trained, tmp_path):
+    shutil.copytree(trained[1] / "model", tmp_path / "model")
+    path = tmp_path / "model" / name
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(BadWeights, match=f"{name}: its SHA-256"):
+        load_model(tmp_path / "model")
+
+
+def test_a_run_with_another_unet_does_not_go_on(trained):
+    config, _ = trained
+    unet = replace(config.model.unet, prediction_type="v_prediction")
+    other = replace(config, model=replace(config.model, unet=unet))
+    with pytest.raises(BadConfig, match=r"model\.unet\.prediction_type = 'epsilon', not 'v_prediction'"):
+        train(other)
+
+
+def test_a_run_that_cannot_begin_claims_no_folder(unet_config, trained, tmp_path):
+    config = replace(trained[0], train=replace(trained[0].train, out=str(tmp_path / "out")))
+    with pytest.raises(BadWeights, match=r"pipeline.*cannot be read"):
+        train(config)
+    assert not (tmp_path / "out").exists()
+    settings = json.loads((trained[1] / "config.json").read_text())
+    assert settings["model"]["unet"]["block_out_channels"] == [8, 16]
+
+
+def test_a_model_is_shipped_in_half_precision_as_others_are(trained, tmp_path):
+    whole = load_model(trained[1] / "model")
+    export(trained[1] / "model", tmp_path / "half")
+    half = load_model(tmp_path / "half")
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2**-8, atol=1e-7), half.denoiser, whole.denoiser)
+    sizes = [
+        (place / "unet" / "diffusion_pytorch_model.safetensors").stat().st_size
+        for place in (tmp_path / "half", trained[1] / "model")
+    ]
+    assert sizes[0] < 0.8 * sizes[1]
