@@ -44,7 +44,7 @@ _NOT_NEGATIVE = {
     "devices": ("data",),
     "landmarks": ("max_shift", "max_log_scale", "max_degrees"),
     "sample": ("guidance", "temperature"),
-    "fit": ("max_distance", "identity_loss"),
+    "fit": ("max_distance", "identity_loss", "pixel_loss"),
     "evaluate": ("people",),
 }
 _SHARES = {
@@ -209,12 +209,13 @@ def _check_shares(config: Config, fields: dict[str, Any]) -> None:
     if train.rollout_fraction > 0:
         half = train.rollout_fraction <= 0.5 and train.batch % train.judged_every == 0
         _demand(half, fields, "train.rollout_fraction", f"1/2, 1/4, ... of a batch of {train.batch}, or 0")
-        _demand(config.sample.steps > 1, fields, "sample.steps", "2 or more, or a train.rollout_fraction of 0")
-        fixed = config.sample.sampler != "ancestral"
-        _demand(fixed, fields, "sample.sampler", "dpm++2m or ddim, or a train.rollout_fraction of 0")
         # AlexNet leaves nothing of smaller pictures.
         seen = config.data.size >= 32 or train.perceptual_loss == 0
         _demand(seen, fields, "data.size", "32 or more, or a train.perceptual_loss of 0")
+    if train.rollout_fraction > 0 or config.fit.on_course:
+        otherwise = "or a train.rollout_fraction of 0 and no fit.on_course"
+        _demand(config.sample.steps > 1, fields, "sample.steps", f"2 or more, {otherwise}")
+        _demand(config.sample.sampler != "ancestral", fields, "sample.sampler", f"dpm++2m or ddim, {otherwise}")
 
 
 def _names(sections: Mapping[str, tuple[str, ...]]) -> list[str]:

@@ -32,6 +32,10 @@ class FitConfig:
     """Of Adam."""
     identity_loss: float = 0.0
     """Weight of 1 - cos(identity of the x0 estimate, identity of the photograph), times sqrt(alpha_bar)."""
+    on_course: bool = False
+    """Fit at the states of the sampler's own course, as `train.rollout_fraction` trains at, and with no loss of v."""
+    pixel_loss: float = 0.1
+    """Weight of the squared error of the x0 estimates there."""
     max_distance: float = 0.5
     """Bound on the Euclidean distance of the unit embedding from its start."""
     scales: tuple[int, ...] = (8, 16)

@@ -21,6 +21,7 @@ from idfsr_jax.models.denoiser import denoiser_of
 from idfsr_jax.models.landmark_net import estimate_landmarks
 from idfsr_jax.models.latent import encode_example, to_pixels
 from idfsr_jax.training.randomness import step_key
+from idfsr_jax.training.rollout import rolled_out
 from idfsr_jax.training.state import update_in_optax
 from idfsr_jax.training.step import Frozen, identity_loss
 
@@ -56,6 +57,8 @@ def fit_loss(
 ) -> Float[Array, ""]:
     """The training loss on photographs of the person, each guided by another one of them.
 
+    At noise levels of the schedule, or on the sampler's own course, which is what counts at use.
+
     Args:
       variables: {"identity": e [d], "denoiser": parameters}.
       album: the photographs.
@@ -67,7 +70,7 @@ def fit_loss(
       key: source of scales, noise levels and noise.
     """
     scale_key, degrade_key, time_key, noise_key = jax.random.split(key, 4)
-    x0 = album.images[pairs[:, 0]]
+    x0 = pictures = album.images[pairs[:, 0]]
     own = (pairs[:, 0] == pairs[:, 1])[:, None, None, None]
     reference, points = album.images[pairs[:, 1]], album.landmarks[pairs[:, 1]]
     reference, points = (
@@ -84,12 +87,18 @@ def fit_loss(
     x0, condition = encode_example(x0, condition, config.model.mask, frozen.autoencoder)
     log_snr = draw_log_snr(time_key, x0.shape[0], x0.shape[1], config.diffusion)
     noise = jax.random.normal(noise_key, x0.shape)
+    if config.fit.on_course:
+        seen = jax.lax.stop_gradient((variables["denoiser"], condition))
+        noise, log_snr = rolled_out(seen[0], x0, noise, seen[1], config)
     x_t = q_sample(x0, noise, log_snr)
     v = denoiser_of(config).apply({"params": variables["denoiser"]}, x_t, log_snr, condition)
-    loss = v_loss(v, x0, noise, log_snr, config.diffusion.min_snr_gamma)  # type: ignore[arg-type]
+    estimate = to_pixels(x0_from_v(x_t, v, log_snr), frozen.autoencoder)  # type: ignore[arg-type]
+    estimate = jnp.clip(estimate, -1.0, 1.0)
+    if config.fit.on_course:
+        loss = config.fit.pixel_loss * jnp.mean(jnp.square(estimate - pictures), axis=(1, 2, 3))
+    else:
+        loss = v_loss(v, x0, noise, log_snr, config.diffusion.min_snr_gamma)  # type: ignore[arg-type]
     if config.fit.identity_loss > 0:
-        estimate = to_pixels(x0_from_v(x_t, v, log_snr), frozen.autoencoder)  # type: ignore[arg-type]
-        estimate = jnp.clip(estimate, -1.0, 1.0)
         truth, points = album.identities[pairs[:, 0]], album.landmarks[pairs[:, 0]]
         loss += config.fit.identity_loss * identity_loss(estimate, truth, points, frozen, log_snr)
     return loss.mean()

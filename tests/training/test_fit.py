@@ -1,14 +1,24 @@
 import hashlib
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from idfsr_jax.config import SampleConfig
+from idfsr_jax.data.degrade import enlarge_mixed
+from idfsr_jax.diffusion.samplers import course
+from idfsr_jax.diffusion.schedule import x0_from_v
 from idfsr_jax.face import resize_crop
+from idfsr_jax.models.condition import make_condition
+from idfsr_jax.models.denoiser import Denoiser
 from idfsr_jax.models.id_encoder import load_id_encoder
-from idfsr_jax.training.fit import Album, choose_pairs, fit_identity, mean_identity, within
+from idfsr_jax.models.landmark_net import estimate_landmarks
+from idfsr_jax.training import fit
+from idfsr_jax.training.fit import Album, choose_pairs, fit_identity, fit_loss, mean_identity, within
+from idfsr_jax.training.rollout import rolled_out
 from idfsr_jax.training.step import Frozen
 
 
@@ -82,6 +92,57 @@ def test_no_steps_leave_the_start(album, start, tiny_config, weights):
     fitted, losses = fit_identity(start, album, *weights, config)
     np.testing.assert_array_equal(fitted, start)
     assert losses == []
+
+
+@pytest.fixture(scope="module")
+def course_config(tiny_config):
+    return replace(
+        tiny_config,
+        fit=replace(tiny_config.fit, on_course=True, pixel_loss=0.5, identity_loss=0.0),
+        sample=SampleConfig(steps=3, temperature=0.8),
+    )
+
+
+def test_on_the_course_the_sampler_s_own_estimates_are_compared_with_the_photographs(
+    album, start, course_config, weights
+):
+    pairs, key = jnp.array([[0, 1], [2, 0]]), jax.random.key(3)
+    (denoiser, frozen), scales = weights, course_config.fit.scales
+    loss = fit_loss({"identity": start, "denoiser": denoiser}, album, pairs, frozen, course_config, key)
+
+    scale_key, degrade_key, _, noise_key = jax.random.split(key, 4)
+    index = jax.random.randint(scale_key, (2,), 0, len(scales))
+    y_up = enlarge_mixed(degrade_key, album.images[pairs[:, 0]], index, scales, "area")
+    landmarks = estimate_landmarks(frozen.landmark_net, y_up, course_config.landmarks)
+    identity, scale = jnp.tile(start, (2, 1)), jnp.asarray(scales, jnp.float32)[index]
+    reference = album.images[pairs[:, 1]], album.landmarks[pairs[:, 1]]
+    condition = make_condition(y_up, landmarks, *reference, identity, scale, course_config.model)
+    network = partial(Denoiser(course_config.model).apply, {"params": denoiser})
+    call = lambda x_t, log_snr: network(x_t, log_snr, condition)  # noqa: E731
+    x_t = 0.8 * jax.random.normal(noise_key, album.images[pairs[:, 0]].shape)
+    states, levels = course(call, x_t, course_config.sample, course_config.diffusion, x_t.shape[1])
+    # The first example is judged at the second step, the second at the third.
+    errors = []
+    for place in range(2):
+        log_snr = jnp.full(2, levels[1 + place])
+        estimate = x0_from_v(states[1 + place], call(states[1 + place], log_snr), log_snr)[place]
+        errors.append(jnp.mean((jnp.clip(estimate, -1, 1) - album.images[pairs[place, 0]]) ** 2))
+    assert float(loss) == pytest.approx(0.5 * float(sum(errors)) / 2, rel=1e-4)
+
+
+def test_a_fit_on_the_course_moves_the_identity_by_its_last_call_alone(album, start, course_config, weights):
+    config = replace(course_config, fit=replace(course_config.fit, identity_loss=0.3))
+    fitted, losses = fit_identity(start, album, *weights, config)
+    assert 1e-3 < np.linalg.norm(fitted - start) <= 0.5 + 1e-5 and np.all(np.isfinite(losses))
+    given = (album, jnp.array([[0, 1], [2, 0]]), weights[1], config, jax.random.key(3))
+    loss_of = lambda identity: fit_loss({"identity": identity, "denoiser": weights[0]}, *given)  # noqa: E731
+    gradient, states = jax.grad(loss_of)(start), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "rolled_out", lambda *arguments: states.append(rolled_out(*arguments)) or states[0])
+        loss_of(start)
+        patch.setattr(fit, "rolled_out", lambda *_: states[0])
+        np.testing.assert_allclose(gradient, jax.grad(loss_of)(start), rtol=1e-4, atol=1e-7)
+    assert np.abs(gradient).max() > 0
 
 
 @pytest.mark.parametrize(("count", "batch"), [(2, 4), (3, 2), (5, 4), (20, 3)])

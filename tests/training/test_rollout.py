@@ -111,3 +111,10 @@ def test_what_has_no_course_is_refused(config, section, changes, said):
     with pytest.raises(BadConfig) as caught:
         check_config(replace(config, **{section: replace(getattr(config, section), **changes)}))
     assert said in str(caught.value)
+
+
+def test_nor_can_a_person_be_fitted_on_one(tiny_config):
+    fitting = replace(tiny_config, fit=replace(tiny_config.fit, on_course=True), sample=SampleConfig(steps=2))
+    check_config(fitting)
+    with pytest.raises(BadConfig, match=r"sample\.steps is 1; give 2 or more, or .* no fit\.on_course"):
+        check_config(replace(fitting, sample=SampleConfig(steps=1)))
