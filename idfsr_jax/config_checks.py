@@ -189,6 +189,10 @@ def _check_unet(config: Config, fields: dict[str, Any]) -> None:
         fits = width % groups == 0 and width % unet.heads(level) == 0
         wanted = f"multiples of norm_num_groups, {groups}, and of as many heads as attention_head_dim says"
         _demand(fits, fields, "model.unet.block_out_channels", wanted)
+    # Half of the timestep's features are sines.
+    _demand(widths[0] % 2 == 0, fields, "model.unet.block_out_channels", "an even number first")
+    most = widths[0] // 2 - 1
+    _demand(0 <= unet.freq_shift <= most, fields, "model.unet.freq_shift", f"a whole number from 0 to {most}")
     multiple = model.latent_reduction * 2 ** (len(widths) - 1)
     wanted = f"a multiple of {multiple}, as there are {len(widths)} model.unet.block_out_channels"
     _demand(fields["data.size"] % multiple == 0, fields, "data.size", wanted)

@@ -186,6 +186,8 @@ UNET_MISTAKES = [
     ("unet", "block_out_channels", (), "model.unet.block_out_channels is (); give whole numbers of at least 1"),
     ("unet", "cross_attention_dim", 0, "model.unet.cross_attention_dim is 0; give a whole number of at least 1"),
     ("unet", "norm_eps", 0.0, "model.unet.norm_eps is 0.0; give a number above 0"),
+    ("unet", "freq_shift", 160, "model.unet.freq_shift is 160; give a whole number from 0 to 159"),
+    ("unet", "freq_shift", -1, "model.unet.freq_shift is -1; give a whole number from 0 to 159"),
     ("unet", "prediction_type", "sample", "model.unet.prediction_type is 'sample'; give 'epsilon' or 'v_prediction'"),
 ]
 

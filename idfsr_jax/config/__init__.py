@@ -8,7 +8,7 @@ from idfsr_jax.config.data import DataConfig, LandmarkConfig, ReferenceMixture
 from idfsr_jax.config.file import Config, from_dict, load_config, to_json
 from idfsr_jax.config.model import ARCFACE_PREFIX, AutoencoderConfig, ModelConfig
 from idfsr_jax.config.training import DeviceConfig, DiffusionConfig, TrainConfig
-from idfsr_jax.config.types import typed_fields
+from idfsr_jax.config.types import require_types, typed_fields
 from idfsr_jax.config.unet import UNetConfig
 from idfsr_jax.config.use import EvaluateConfig, FitConfig, SampleConfig
 
@@ -29,6 +29,7 @@ __all__ = [
     "UNetConfig",
     "from_dict",
     "load_config",
+    "require_types",
     "to_json",
     "typed_fields",
 ]

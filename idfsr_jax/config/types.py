@@ -3,7 +3,7 @@
 import dataclasses
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from idfsr_jax.errors import BadConfig
@@ -15,15 +15,26 @@ def typed_fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     Raises:
       BadConfig: it is of another type; the sentence names the field, its value, and what it may be.
     """
-    kinds = typing.get_type_hints(type(config))
-    for field in dataclasses.fields(config):
-        name, value = prefix + field.name, getattr(config, field.name)
-        if not _is_of(value, kinds[field.name]):
-            raise BadConfig(f"{name} is {value!r}; give {_described(kinds[field.name])}.")
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    require_types(type(config), values, prefix)
+    for field, value in values.items():
+        name = prefix + field
         if dataclasses.is_dataclass(value):
             yield from typed_fields(value, f"{name}.")
         else:
             yield name, value
+
+
+def require_types(config: type, values: Mapping[str, Any], prefix: str = "") -> None:
+    """Checks values of fields of a config that need not have been made yet.
+
+    Raises:
+      BadConfig: see `typed_fields`.
+    """
+    kinds = typing.get_type_hints(config)
+    for name, value in values.items():
+        if not _is_of(value, kinds[name]):
+            raise BadConfig(f"{prefix}{name} is {value!r}; give {_described(kinds[name])}.")
 
 
 def _is_of(value: Any, kind: Any) -> bool:

@@ -8,9 +8,9 @@ from typing import Any, get_args, get_type_hints
 
 import ml_dtypes
 
-from idfsr_jax.config import DiffusionConfig, UNetConfig
+from idfsr_jax.config import DiffusionConfig, UNetConfig, require_types
 from idfsr_jax.config.unet import Down, Up
-from idfsr_jax.errors import BadWeights
+from idfsr_jax.errors import BadConfig, BadWeights
 from idfsr_jax.interop.diffusers_layout import (
     CONFIG,
     FILES,
@@ -49,7 +49,7 @@ _UNREAD = frozenset(
 )
 """What is predicted does not depend on them, as scores of attention are float32 here in any case; or they are read by
 themselves."""
-_KINDS = MappingProxyType({"down_block_types": frozenset(get_args(Down)), "up_block_types": frozenset(get_args(Up))})
+_KINDS = MappingProxyType({"down_block_types": get_args(Down), "up_block_types": get_args(Up)})
 _LISTS = ("block_out_channels", "attention_head_dim", *_KINDS)
 _SCHEDULE = MappingProxyType(
     {
@@ -98,11 +98,14 @@ def read_unet(folder: Path) -> UNetFiles:
     place = network_folder(folder, UNET)
     values = read_json(place / CONFIG)
     config = _config_of(place / CONFIG, values)
+    for name in ("in_channels", "out_channels"):
+        if not isinstance(values.get(name, 4), int):
+            raise _unsupported(place / CONFIG, name, values[name])
     scheduler = place.parent / _SCHEDULER / _SCHEDULER_CONFIG
     schedule: dict[str, Any] = {}
     if scheduler.is_file():
         schedule = _schedule_of(scheduler, read_json(scheduler))
-    seen, predicted = (int(values.get(name, 4)) for name in ("in_channels", "out_channels"))
+    seen, predicted = (values.get(name, 4) for name in ("in_channels", "out_channels"))
     return UNetFiles(config, seen, predicted, schedule, read_parameters(place))
 
 
@@ -176,7 +179,14 @@ def _config_of(path: Path, values: dict[str, Any]) -> UNetConfig:
             if not alike and (name, value) != ("act_fn", "swish"):
                 raise _unsupported(path, name, raw)
     given["attention_head_dim"] = _shortest(given.get("attention_head_dim", (8,)))
-    return UNetConfig(**given)
+    try:
+        require_types(UNetConfig, given)
+    except BadConfig as error:
+        raise BadWeights(f"{path}: is not a config of diffusers, as {error}") from error
+    config = UNetConfig(**given)
+    if len(config.attention_head_dim) not in (1, len(config.block_out_channels)):
+        raise _unsupported(path, "attention_head_dim", values["attention_head_dim"])
+    return config
 
 
 def _schedule_of(path: Path, values: dict[str, Any]) -> dict[str, Any]:
@@ -193,7 +203,7 @@ def _schedule_of(path: Path, values: dict[str, Any]) -> dict[str, Any]:
 def _is_known(name: str, value: Any) -> bool:
     """Whether the network can have it; whether it does is another question."""
     if name in _KINDS:
-        return {*(value if isinstance(value, list) else [value])} <= _KINDS[name]
+        return all(each in _KINDS[name] for each in (value if isinstance(value, list) else [value]))
     return not isinstance(value, list) or name in _LISTS
 
 
@@ -205,7 +215,7 @@ def _unsupported(path: Path, name: str, value: Any) -> BadWeights:
 
 
 def _shortest(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    return values[:1] if len(set(values)) == 1 else values
+    return values[:1] if all(value == values[0] for value in values) else values
 
 
 def _of_all_blocks(value: Any) -> Any:

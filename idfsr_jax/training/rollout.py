@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from idfsr_jax.config import Config, TrainConfig
 from idfsr_jax.data.pack import load_perceptual as packed_perceptual
@@ -25,7 +25,12 @@ from idfsr_jax.models.denoiser import denoiser_of
 
 
 def rolled_out(
-    params: Any, x0: Float[Array, "b s s c"], noise: Float[Array, "b s s c"], condition: Condition, config: Config
+    params: Any,
+    x0: Float[Array, "b s s c"],
+    noise: Float[Array, "b s s c"],
+    condition: Condition,
+    config: Config,
+    first: Int[Array, ""] | int = 0,
 ) -> tuple[Float[Array, "b s s c"], Float[Array, " b"]]:
     """Noise and log-SNR with which `q_sample` of the truth gives states of a sampling run, one of each example's.
 
@@ -38,6 +43,8 @@ def rolled_out(
       noise: standard normal; the run starts from it at the sampler's temperature.
       condition: of each example, likewise.
       config: its sampler, steps and temperature; without guidance and consistency.
+      first: step of the first example, 0 the second of the run. A batch smaller than the run has steps meets all of
+        them only if this changes.
     """
     network = partial(denoiser_of(config).apply, {"params": params})
     states, levels = course(
@@ -49,7 +56,7 @@ def rolled_out(
         bound=math.inf if config.model.autoencoder else 1.0,
     )
     rows = jnp.arange(x0.shape[0])
-    step = 1 + rows % (config.sample.steps - 1)
+    step = 1 + (first + rows) % (config.sample.steps - 1)
     return noise_from_x0(states[step, rows], x0, levels[step]), levels[step]
 
 

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from idfsr_jax.config import Config
@@ -52,9 +51,7 @@ def beginning(
 
 
 def started_with_unet(config: Config) -> TrainState:
-    """The state at step 0 with the weights of `model.unet.folder`, and random ones where it has none.
-
-    It is whole, and NumPy's, so that it takes no device's memory while the run lasts.
+    """The state at step 0 with the weights of `model.unet.folder`, and random ones where it has none; see `_on_host`.
 
     Raises:
       BadConfig: the folder holds another UNet than `model.unet` says, or one of another schedule than `diffusion`.
@@ -63,13 +60,27 @@ def started_with_unet(config: Config) -> TrainState:
     unet = read_unet_of(config)
     # What is random and replaced is never computed.
     rest = jax.jit(lambda: {name: value for name, value in _random_weights(config).items() if name != "unet"})()
-    return jax.device_get(create_state({**rest, "unet": unet}, make_optimizer(config.train)))
+    return _on_host({**rest, "unet": unet}, config)
+
+
+def _on_host(params: Any, config: Config) -> TrainState:
+    """What `create_state` makes, whole and in NumPy, so that no device ever has all of it.
+
+    The average is the same arrays, and the moments are zeros, which take no memory until they are written to; so this
+    is as large as the parameters while the run lasts, and not four times that.
+    """
+    params = jax.device_get(params)
+    state = jax.eval_shape(lambda tree: create_state(tree, make_optimizer(config.train)), params)
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), state)
+    return zeros.replace(params=params, ema=params)
 
 
 def started_from(
     config: Config, encoder: str = DLIB_NAME, autoencoder: Autoencoder | None = None
 ) -> tuple[TrainState, Any]:
     """The state at step 0 with the weights of the model folder `train.start_from`, and that model's LandmarkNet.
+
+    The state is NumPy's; see `_on_host`.
 
     Args:
       config: the run.
@@ -79,19 +90,40 @@ def started_from(
     Raises:
       BadWeights: there is no model, or it is damaged.
       BadConfig: it is another network, or knows the identities of another encoder or the latents of another
-        autoencoder.
+        autoencoder; or it began as a UNet that predicts something else or has another schedule.
     """
     folder = config.train.start_from
     model = load_model(Path(folder))
     wanted = jax.eval_shape(lambda: initial_state(config)).params
     if jax.tree.map(np.shape, model.denoiser) != jax.tree.map(np.shape, wanted):
         raise BadConfig(f"train.start_from={folder}: is another network than this config.model.")
+    _require_same_unet(model.config, config)
     if model.encoder != encoder:
         raise BadConfig(f"train.start_from={folder}: was trained with the ID encoder {model.encoder}, not {encoder}.")
     require_autoencoder(model.autoencoder, autoencoder, f"train.start_from={folder}")
     if model.config.landmarks.channels != config.landmarks.channels:
         raise BadConfig(f"train.start_from={folder}: has another LandmarkNet than this config.landmarks.")
-    return create_state(jax.tree.map(jnp.array, model.denoiser), make_optimizer(config.train)), model.landmark_net
+    return _on_host(model.denoiser, config), model.landmark_net
+
+
+def _require_same_unet(before: Config, now: Config) -> None:
+    """What a pretrained UNet predicts of its timesteps is not seen from its parameters' shapes."""
+    if not now.model.unet.folder:
+        return
+    names = ["schedule", "beta_start", "beta_end", "num_train_timesteps"]
+    pairs = [(f"diffusion.{name}", getattr(before.diffusion, name), getattr(now.diffusion, name)) for name in names]
+    for name in ("prediction_type", "norm_num_groups", "norm_eps", "flip_sin_to_cos", "freq_shift"):
+        pairs.append((f"model.unet.{name}", getattr(before.model.unet, name), getattr(now.model.unet, name)))
+    pairs.append(("model.unet.attention_head_dim", _all_heads(before), _all_heads(now)))
+    differing = [f"{name}={value!r}" for name, value, wanted in pairs if value != wanted]
+    if differing:
+        folder = now.train.start_from
+        raise BadConfig(f"train.start_from={folder}: has another UNet than this config; give {', '.join(differing)}.")
+
+
+def _all_heads(config: Config) -> tuple[int, ...]:
+    unet = config.model.unet
+    return tuple(unet.heads(level) for level in range(len(unet.block_out_channels)))
 
 
 def bring_landmark_net(out: Path, params: Any) -> None:

@@ -132,6 +132,10 @@ UNSUPPORTED = [
     {"_class_name": "UNet3DConditionModel"},
     {"resnet_time_scale_shift": "scale_shift"},
     {"something_of_the_future": "on"},
+    {"down_block_types": [["CrossAttnDownBlock2D"], "DownBlock2D"]},
+    {"attention_head_dim": [2, 4, 8]},
+    {"in_channels": None},
+    {"out_channels": "four"},
 ]
 
 
@@ -196,6 +200,21 @@ def test_the_configuration_must_say_what_the_files_do(unet_config, write_unet_of
 def test_as_many_heads_everywhere_may_be_written_either_way(unet_config):
     model = replace(unet_config.model, unet=replace(unet_config.model.unet, attention_head_dim=(2, 2)))
     assert read_unet_of(replace(unet_config, model=model))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"layers_per_block": "two"}, "layers_per_block is 'two'; give a whole number"),
+        ({"norm_eps": None}, "norm_eps is None; give a number"),
+        ({"attention_head_dim": [[2], 4]}, "attention_head_dim is .*; give a tuple, each element a whole number"),
+        ({"block_out_channels": None}, "block_out_channels is .*; give a tuple, each element a whole number"),
+    ],
+)
+def test_a_value_of_another_type_is_named(change, said, unet_config, tmp_path):
+    path = change_config(unet_config, tmp_path, change)
+    with pytest.raises(BadWeights, match=f"{path}: is not a config of diffusers, as {said}"):
+        read_unet(tmp_path)
 
 
 @pytest.mark.parametrize(

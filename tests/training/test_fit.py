@@ -110,7 +110,7 @@ def test_on_the_course_the_sampler_s_own_estimates_are_compared_with_the_photogr
     (denoiser, frozen), scales = weights, course_config.fit.scales
     loss = fit_loss({"identity": start, "denoiser": denoiser}, album, pairs, frozen, course_config, key)
 
-    scale_key, degrade_key, _, noise_key = jax.random.split(key, 4)
+    scale_key, degrade_key, time_key, noise_key = jax.random.split(key, 4)
     index = jax.random.randint(scale_key, (2,), 0, len(scales))
     y_up = enlarge_mixed(degrade_key, album.images[pairs[:, 0]], index, scales, "area")
     landmarks = estimate_landmarks(frozen.landmark_net, y_up, course_config.landmarks)
@@ -121,13 +121,29 @@ def test_on_the_course_the_sampler_s_own_estimates_are_compared_with_the_photogr
     call = lambda x_t, log_snr: network(x_t, log_snr, condition)  # noqa: E731
     x_t = 0.8 * jax.random.normal(noise_key, album.images[pairs[:, 0]].shape)
     states, levels = course(call, x_t, course_config.sample, course_config.diffusion, x_t.shape[1])
-    # The first example is judged at the second step, the second at the third.
-    errors = []
+    # One example is judged at the second step, the other at the third; the key says which.
+    errors, first = [], int(jax.random.randint(time_key, (), 0, 2))
     for place in range(2):
-        log_snr = jnp.full(2, levels[1 + place])
-        estimate = x0_from_v(states[1 + place], call(states[1 + place], log_snr), log_snr)[place]
+        step = 1 + (first + place) % 2
+        log_snr = jnp.full(2, levels[step])
+        estimate = x0_from_v(states[step], call(states[step], log_snr), log_snr)[place]
         errors.append(jnp.mean((jnp.clip(estimate, -1, 1) - album.images[pairs[place, 0]]) ** 2))
     assert float(loss) == pytest.approx(0.5 * float(sum(errors)) / 2, rel=1e-4)
+
+
+def test_a_batch_of_one_comes_to_every_step_of_the_course(album, start, course_config, weights, monkeypatch):
+    met = set()
+
+    def recorded(params, x0, noise, condition, config, first):
+        met.add(int(first))
+        raise StopIteration
+
+    monkeypatch.setattr(fit, "rolled_out", recorded)
+    variables = {"identity": start, "denoiser": weights[0]}
+    for seed in range(6):
+        with pytest.raises(StopIteration):
+            fit_loss(variables, album, jnp.array([[0, 1]]), weights[1], course_config, jax.random.key(seed))
+    assert met == {0, 1}
 
 
 def test_a_fit_on_the_course_moves_the_identity_by_its_last_call_alone(album, start, course_config, weights):

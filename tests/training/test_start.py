@@ -1,16 +1,21 @@
 """Runs that begin with the weights of another model."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, Mesh
 
 from idfsr_jax.errors import BadConfig, BadWeights
 from idfsr_jax.parameter_files import load_tree
 from idfsr_jax.training.folder import claim_folder
+from idfsr_jax.training.mesh import placed, replicated
 from idfsr_jax.training.resident import train_packed
 from idfsr_jax.training.start import bring_landmark_net, initial_state, started_from
+from idfsr_jax.training.state import apply_gradients, make_optimizer
 from idfsr_jax.weights import load_model
 
 
@@ -26,6 +31,27 @@ def test_it_begins_with_the_models_weights_and_nothing_else_of_it(tiny_config, t
     assert int(state.step) == 0
     fresh = initial_state(tiny_config)
     jax.tree.map(np.testing.assert_array_equal, state.opt_state, fresh.opt_state)
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state) == jax.tree.map(
+        lambda leaf: (leaf.shape, leaf.dtype), fresh
+    )
+
+
+def test_no_device_has_the_state_that_it_begins_with_and_a_step_leaves_it_alone(tiny_config, tiny_model, tiny_weights):
+    config = starting_from(tiny_config, tiny_model)
+    state, _ = started_from(config)
+    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(state))
+    mesh = Mesh(np.array(jax.devices()[:1]).reshape(1, 1), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
+
+    @partial(jax.jit, donate_argnums=0)
+    def step(state):
+        gradients = jax.tree.map(lambda leaf: leaf + 1.0, state.params)
+        return apply_gradients(state, gradients, make_optimizer(config.train), jnp.float32(0.5))
+
+    # The average and the parameters are the same arrays on the host; donated, they must not become so on a device.
+    for _ in range(2):
+        last = step(step(placed(state, replicated(mesh))))
+        jax.tree.map(np.testing.assert_array_equal, state.params, tiny_weights[0])
+    assert max(jax.tree.leaves(jax.tree.map(lambda a, b: float(abs(a - b).max()), last.params, last.ema))) > 0
 
 
 def test_another_network_is_refused(tiny_config, tiny_model):

@@ -21,7 +21,7 @@ from idfsr_jax.models.unet_weights import read_unet_of
 from idfsr_jax.restorer import Restorer
 from idfsr_jax.training.export import export
 from idfsr_jax.training.run import train
-from idfsr_jax.training.start import started_with_unet
+from idfsr_jax.training.start import started_from, started_with_unet
 from idfsr_jax.weights import load_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # diffusers' own
@@ -131,6 +131,28 @@ def test_another_run_may_begin_with_the_model_of_this_one(trained):
     fresh = replace(config, train=replace(config.train, out=str(out / "fresh")))
     state = started_with_unet(with_folder(fresh, out / "model"))
     jax.tree.map(np.testing.assert_array_equal, state.params["unet"], load_model(out / "model").denoiser["unet"])
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "said"),
+    [
+        ("unet", {"prediction_type": "v_prediction"}, r"another UNet.*give model\.unet\.prediction_type='epsilon'\.$"),
+        ("unet", {"attention_head_dim": (2, 4)}, r"give model\.unet\.attention_head_dim=\(2, 2\)\.$"),
+        ("diffusion", {"beta_end": 0.02}, r"give diffusion\.beta_end=0\.012\.$"),
+    ],
+)
+def test_nor_may_a_run_start_from_a_model_whose_unet_means_something_else(section, changes, said, trained):
+    config, out = trained
+    config = replace(config, train=replace(config.train, start_from=str(out / "model")))
+    autoencoder = load_model(out / "model").autoencoder
+    state, _ = started_from(config, autoencoder=autoencoder)
+    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(state))
+    if section == "unet":
+        other = replace(config, model=replace(config.model, unet=replace(config.model.unet, **changes)))
+    else:
+        other = replace(config, diffusion=replace(config.diffusion, **changes))
+    with pytest.raises(BadConfig, match=said):
+        started_from(other, autoencoder=autoencoder)
 
 
 @pytest.mark.parametrize("name", ["unet/config.json", "unet/diffusion_pytorch_model.safetensors"])
