@@ -3,7 +3,7 @@
 Latents of 16 x 16 with 4 channels, from an autoencoder that is trained first, on the same pictures:
 
 Latents  python -m idfsr_jax.training.autoencoder configs/lfw64_latent_tiny.py \
-             --channels 16 32 32 --batch 6 --steps 250 --learning-rate 2e-3
+             --channels 16 32 32 --batch 12 --steps 600 --learning-rate 2e-3
 Train    python train.py configs/lfw64_latent_tiny.py
 Use      idfsr fit --photos ANN --out ann.safetensors --weights runs/lfw64_latent_tiny/model
          idfsr restore small.png --photos ANN --identity ann.safetensors --out out.png \
@@ -30,7 +30,7 @@ config = Config(
     ),
     train=TrainConfig(
         out="runs/lfw64_latent_tiny",
-        steps=300,
+        steps=700,
         batch=8,
         learning_rate=1e-3,
         warmup_steps=50,
