@@ -18,23 +18,15 @@ Cost     861 M parameters, 786 GFLOP a forward pass. A step of 32 is 235 TFLOP (
          3.4 GB of UNet, a checkpoint four times that.
 """
 
-from idfsr_jax.config import (
-    Config,
-    DataConfig,
-    DiffusionConfig,
-    EvaluateConfig,
-    FitConfig,
-    LandmarkConfig,
-    ModelConfig,
-    SampleConfig,
-    TrainConfig,
-    UNetConfig,
-)
+from dataclasses import replace
+from pathlib import Path
 
-config = Config(
+from idfsr_jax.config import DiffusionConfig, ModelConfig, UNetConfig, load_config
+
+base = load_config(Path(__file__).parent / "celebahq512_latent.py")
+config = replace(
+    base,
     name="celebahq512_sd",
-    # LR pictures are 64 to 16 px wide.
-    data=DataConfig(dataset="data/celebahq", size=512, scales=(8, 16, 32), scale_weights=(1.0, 2.0, 2.0), workers=16),
     model=ModelConfig(
         autoencoder="weights/stable-diffusion-v1-5",
         latent_channels=4,
@@ -42,27 +34,20 @@ config = Config(
         # Of Stable Diffusion 1.5's shape by default, which predicts noise.
         unet=UNetConfig(folder="weights/stable-diffusion-v1-5"),
         identity_tokens=16,
-        # As the ablations at 64 px advise.
-        warp="similarity",
+        warp=base.model.warp,
         dtype="bfloat16",
         remat=True,
     ),
     # The thousand timesteps that the UNet was trained on.
     diffusion=DiffusionConfig(schedule="scaled_linear"),
-    landmarks=LandmarkConfig(low_resolution_widths=(8, 16, 32, 64), batch=64),
-    train=TrainConfig(
+    train=replace(
+        base.train,
         out="runs/celebahq512_sd",
         steps=100_000,
-        batch=32,
-        accumulate=4,
         learning_rate=2e-5,
         warmup_steps=1_000,
         weight_decay=1e-2,
         ema_halflife_images=200_000.0,
-        checkpoint_every=2_000,
         keep_checkpoints=2,
     ),
-    sample=SampleConfig(steps=20),
-    fit=FitConfig(steps=100, scales=(8, 16)),
-    evaluate=EvaluateConfig(batch=4),
 )

@@ -189,7 +189,7 @@ def tiny_weights(tiny_config, face_crop) -> tuple[dict, dict]:
     from idfsr_jax.models.landmark_net import LandmarkNet
 
     rng = np.random.default_rng(0)
-    denoiser = jax.device_get(init_denoiser(jax.random.key(0), tiny_config.model, tiny_config.data.size))
+    denoiser = jax.device_get(init_denoiser(jax.random.key(0), tiny_config))
     # What starts at zero would hide the condition from the output.
     denoiser = jax.tree.map(
         lambda x: x + 0.1 * rng.standard_normal(x.shape).astype(np.float32) if not np.any(x) else x, denoiser
@@ -307,7 +307,7 @@ def latent_denoiser(latent_config) -> dict:
     from idfsr_jax.models.denoiser import init_denoiser
 
     rng = np.random.default_rng(0)
-    denoiser = jax.device_get(init_denoiser(jax.random.key(0), latent_config.model, latent_config.data.size))
+    denoiser = jax.device_get(init_denoiser(jax.random.key(0), latent_config))
     return jax.tree.map(
         lambda x: x + 0.1 * rng.standard_normal(x.shape).astype(np.float32) if not np.any(x) else x, denoiser
     )

@@ -50,6 +50,8 @@ class UNetConfig:
     freq_shift: int = 0
     """Subtracted from the number of their frequencies."""
 
-    def heads(self, level: int) -> int:
-        """Attention heads at a resolution, counted from the finest, 0."""
-        return self.attention_head_dim[level if len(self.attention_head_dim) > 1 else 0]
+    @property
+    def heads(self) -> tuple[int, ...]:
+        """Attention heads at each resolution, finest first."""
+        given = self.attention_head_dim
+        return given * len(self.block_out_channels) if len(given) == 1 else given

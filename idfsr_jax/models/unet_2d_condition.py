@@ -189,7 +189,7 @@ def _layer(
     if not block.attends:
         return x
     kind, config = nn.remat(Transformer2D) if block.remat else Transformer2D, block.config
-    attention = kind(config.heads(block.level), config.norm_num_groups, block.dtype, name=f"attentions_{index}")
+    attention = kind(config.heads[block.level], config.norm_num_groups, block.dtype, name=f"attentions_{index}")
     return attention(x, tokens)
 
 

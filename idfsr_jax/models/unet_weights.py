@@ -10,19 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from idfsr_jax.config import Config, UNetConfig
+from idfsr_jax.config import Config
 from idfsr_jax.errors import BadConfig, BadWeights
 from idfsr_jax.interop.diffusers_unet import UNetFiles, read_unet
 from idfsr_jax.models.unet_2d_condition import UNet2DCondition
 from idfsr_jax.models.unet_denoiser import seen_channels
 
-_DIFFUSION = {
+SCHEDULE_FIELDS = {
     "beta_schedule": "schedule",
     "beta_start": "beta_start",
     "beta_end": "beta_end",
     "num_train_timesteps": "num_train_timesteps",
 }
-"""Fields of a scheduler by those of `DiffusionConfig`."""
+"""Fields of `DiffusionConfig` by those of a scheduler: what a UNet was trained for."""
 
 
 def read_unet_of(config: Config) -> dict[str, Any]:
@@ -65,20 +65,16 @@ def _differences(found: UNetFiles, config: Config) -> list[tuple[str, Any]]:
     """The fields of the configuration that should be others, and as what."""
     unet, of_files = config.model.unet, found.config
     names = [field.name for field in dataclasses.fields(unet) if field.name not in ("folder", "prediction_type")]
-    if _all_heads(unet) == _all_heads(of_files):
+    if unet.heads == of_files.heads:
         names.remove("attention_head_dim")
     pairs = [(f"model.unet.{name}", getattr(unet, name), getattr(of_files, name)) for name in names]
     for name, value in found.schedule.items():
         if name == "prediction_type":
             pairs.append(("model.unet.prediction_type", unet.prediction_type, value))
         else:
-            field = _DIFFUSION[name]
+            field = SCHEDULE_FIELDS[name]
             pairs.append((f"diffusion.{field}", getattr(config.diffusion, field), value))
     return [(name, actual) for name, configured, actual in pairs if configured != actual]
-
-
-def _all_heads(unet: UNetConfig) -> list[int]:
-    return [unet.heads(level) for level in range(len(unet.block_out_channels))]
 
 
 def _require_shapes(found: UNetFiles, folder: Path) -> None:

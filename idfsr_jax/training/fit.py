@@ -85,13 +85,12 @@ def fit_loss(
     scale = jnp.asarray(scales, jnp.float32)[index]
     condition = make_condition(y_up, landmarks, reference, points, identity, scale, config.model)  # type: ignore[arg-type]
     x0, condition = encode_example(x0, condition, config.model.mask, frozen.autoencoder)
-    log_snr = draw_log_snr(time_key, x0.shape[0], x0.shape[1], config.diffusion)
     noise = jax.random.normal(noise_key, x0.shape)
     if config.fit.on_course:
-        seen = jax.lax.stop_gradient((variables["denoiser"], condition))
-        # A batch of a few would never come to the last of many steps if it always began at the first.
-        first = jax.random.randint(time_key, (), 0, config.sample.steps - 1)
-        noise, log_snr = rolled_out(seen[0], x0, noise, seen[1], config, first)
+        denoiser, seen = jax.lax.stop_gradient((variables["denoiser"], condition))
+        noise, log_snr = rolled_out(denoiser, x0, noise, seen, config, time_key)
+    else:
+        log_snr = draw_log_snr(time_key, x0.shape[0], x0.shape[1], config.diffusion)
     x_t = q_sample(x0, noise, log_snr)
     v = denoiser_of(config).apply({"params": variables["denoiser"]}, x_t, log_snr, condition)
     estimate = to_pixels(x0_from_v(x_t, v, log_snr), frozen.autoencoder)  # type: ignore[arg-type]

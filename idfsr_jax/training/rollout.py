@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from idfsr_jax.config import Config, TrainConfig
 from idfsr_jax.data.pack import load_perceptual as packed_perceptual
@@ -30,12 +30,12 @@ def rolled_out(
     noise: Float[Array, "b s s c"],
     condition: Condition,
     config: Config,
-    first: Int[Array, ""] | int = 0,
+    key: PRNGKeyArray,
 ) -> tuple[Float[Array, "b s s c"], Float[Array, " b"]]:
     """Noise and log-SNR with which `q_sample` of the truth gives states of a sampling run, one of each example's.
 
-    The steps take turns along the batch. The first is left out: there the state is noise alone, and nothing of a
-    picture can be judged.
+    The steps take turns along the batch, from one that is drawn, so that small batches too come to the last of many
+    steps. The first of the run is left out: there the state is noise alone, and nothing of a picture can be judged.
 
     Args:
       params: of the denoiser.
@@ -43,8 +43,7 @@ def rolled_out(
       noise: standard normal; the run starts from it at the sampler's temperature.
       condition: of each example, likewise.
       config: its sampler, steps and temperature; without guidance and consistency.
-      first: step of the first example, 0 the second of the run. A batch smaller than the run has steps meets all of
-        them only if this changes.
+      key: draws whose turn comes first.
     """
     network = partial(denoiser_of(config).apply, {"params": params})
     states, levels = course(
@@ -55,8 +54,8 @@ def rolled_out(
         x0.shape[1],
         bound=math.inf if config.model.autoencoder else 1.0,
     )
-    rows = jnp.arange(x0.shape[0])
-    step = 1 + (first + rows) % (config.sample.steps - 1)
+    rows, judged = jnp.arange(x0.shape[0]), config.sample.steps - 1
+    step = 1 + (jax.random.randint(key, (), 0, judged) + rows) % judged
     return noise_from_x0(states[step, rows], x0, levels[step]), levels[step]
 
 

@@ -127,14 +127,14 @@ def draw_examples(batch: Mapping[str, Array], frozen: Frozen, config: Config, ke
     return Examples(x0, noise, log_snr, condition, batch["target_embedding"], batch["target_landmarks"])
 
 
-def on_course(params: Any, examples: Examples, frozen: Frozen, config: Config) -> Examples:
+def on_course(params: Any, examples: Examples, frozen: Frozen, config: Config, key: PRNGKeyArray) -> Examples:
     """The same examples, every `judged_every`-th of them at a state of the sampler's own course; see `rollout`."""
     every, model = config.train.judged_every, config.model
     part: Any = lambda z: z[::every]  # noqa: E731
     x0, condition = encode_example(
         part(examples.x0), jax.tree.map(part, examples.condition), model.mask, frozen.autoencoder
     )
-    noise, log_snr = rolled_out(params, x0, part(examples.noise), condition, config)
+    noise, log_snr = rolled_out(params, x0, part(examples.noise), condition, config, key)
     return examples.replace(  # type: ignore[attr-defined]
         noise=examples.noise.at[::every].set(noise), log_snr=examples.log_snr.at[::every].set(log_snr)
     )
@@ -220,7 +220,8 @@ def train_step(
     key = step_key(config.train.seed, "train", state.step)
     examples = draw_examples(batch, frozen, config, key)
     if config.train.rollout_fraction > 0:
-        examples = on_course(state.params, examples, frozen, config)
+        course_key = step_key(config.train.seed, "course", state.step)
+        examples = on_course(state.params, examples, frozen, config, course_key)
     gradients, metrics = mean_gradients(state.params, examples, frozen, config)
     decay = ema_decay(state.step, batch["target"].shape[0], config.train.ema_halflife_images)
     metrics["gradient_norm"] = optax.tree.norm(gradients)

@@ -50,7 +50,7 @@ def network(tiny_config):
 @pytest.mark.parametrize("log_snr", [-10.0, -9.0])
 def test_untrained_the_noisiest_estimate_is_the_pasted_picture(conditions, face, tiny_config, network, log_snr):
     condition = conditions(face[0])
-    params = init_denoiser(jax.random.key(0), tiny_config.model, SIZE)
+    params = init_denoiser(jax.random.key(0), tiny_config)
     level = jnp.full((1,), log_snr)
     x_t = q_sample(face[0], normal((1, SIZE, SIZE, 3)), level)
     estimate = x0_from_v(x_t, network(params, x_t, level, condition), level)
@@ -61,7 +61,7 @@ def test_untrained_the_noisiest_estimate_is_the_pasted_picture(conditions, face,
 
 def test_untrained_it_is_the_best_linear_estimate_at_every_level(conditions, face, tiny_config, network):
     condition = conditions(face[0])
-    params = init_denoiser(jax.random.key(0), tiny_config.model, SIZE)
+    params = init_denoiser(jax.random.key(0), tiny_config)
     guess, deviation = np.asarray(paste(condition, "full")), tiny_config.model.prior_std
     for log_snr in (-4.0, 0.0, 4.0):
         level = jnp.full((1,), log_snr)

@@ -120,12 +120,12 @@ def test_the_lr_face_reaches_no_latent_under_the_full_mask(x0, conditions, autoe
     assert np.any(make(-x0).hidden != make(x0).hidden)
 
 
-def test_untrained_the_noisiest_estimate_is_the_encoded_paste(x0, condition, config, autoencoder):
+def test_untrained_the_noisiest_estimate_is_the_encoded_paste(x0, condition, latent_config, autoencoder):
     latents, encoded = encode_all(x0, condition, "full", autoencoder)
-    params = init_denoiser(jax.random.key(0), config, SIZE)
+    params = init_denoiser(jax.random.key(0), latent_config)
     level = jnp.full((1,), -10.0)
     x_t = q_sample(latents, jax.random.normal(jax.random.key(1), latents.shape), level)
-    v = jax.jit(Denoiser(config).apply)({"params": params}, x_t, level, encoded)
+    v = jax.jit(Denoiser(latent_config.model).apply)({"params": params}, x_t, level, encoded)
     pasted = encode(paste(condition, "full"), autoencoder)
     np.testing.assert_allclose(x0_from_v(x_t, v, level), pasted, atol=0.05)
     assert np.abs(np.asarray(pasted - latents)).max() > 0.3
@@ -134,7 +134,7 @@ def test_untrained_the_noisiest_estimate_is_the_encoded_paste(x0, condition, con
 def test_untrained_a_restoration_is_the_decoded_paste_and_made_consistent(x0, condition, latent_config, autoencoder):
     # A prior that expects hardly any error, in place of a network that has learnt to correct it.
     config = replace(latent_config, model=replace(latent_config.model, prior_std=1e-3))
-    params = init_denoiser(jax.random.key(0), config.model, SIZE)
+    params = init_denoiser(jax.random.key(0), config)
     y = area_downsample(0.5 * x0, 4)
     restore = partial(restore_crops, params, condition, jax.random.key(2), config, y, autoencoder=autoencoder)
     restored = restore(consistency=jnp.zeros(()))

@@ -29,7 +29,7 @@ def params(unet_config) -> dict:
 
     @jax.jit
     def tokens():
-        random = init_denoiser(jax.random.key(0), unet_config.model, unet_config.data.size)
+        random = init_denoiser(jax.random.key(0), unet_config)
         return {name: value for name, value in random.items() if name != "unet"}
 
     return {**jax.device_get(tokens()), "unet": read_unet_of(unet_config)}

@@ -26,7 +26,7 @@ def arcface_model(tiny_config, tiny_weights, tiny_arcface, tmp_path_factory):
     shutil.copy(tiny_arcface, place)
     model = replace(tiny_config.model, encoder=f"arcface:{place}", identity_dim=16)
     config = replace(tiny_config, model=model, fit=replace(tiny_config.fit, identity_loss=0.1))
-    denoiser = jax.device_get(init_denoiser(jax.random.key(0), model, config.data.size))
+    denoiser = jax.device_get(init_denoiser(jax.random.key(0), config))
     folder = tmp_path_factory.mktemp("arcface") / "model"
     name = encoder_name(f"arcface:{place}")
     save_model(folder, config, denoiser, tiny_weights[1], np.zeros(16, np.float32), steps=1, encoder=name)

@@ -131,21 +131,6 @@ def test_on_the_course_the_sampler_s_own_estimates_are_compared_with_the_photogr
     assert float(loss) == pytest.approx(0.5 * float(sum(errors)) / 2, rel=1e-4)
 
 
-def test_a_batch_of_one_comes_to_every_step_of_the_course(album, start, course_config, weights, monkeypatch):
-    met = set()
-
-    def recorded(params, x0, noise, condition, config, first):
-        met.add(int(first))
-        raise StopIteration
-
-    monkeypatch.setattr(fit, "rolled_out", recorded)
-    variables = {"identity": start, "denoiser": weights[0]}
-    for seed in range(6):
-        with pytest.raises(StopIteration):
-            fit_loss(variables, album, jnp.array([[0, 1]]), weights[1], course_config, jax.random.key(seed))
-    assert met == {0, 1}
-
-
 def test_a_fit_on_the_course_moves_the_identity_by_its_last_call_alone(album, start, course_config, weights):
     config = replace(course_config, fit=replace(course_config.fit, identity_loss=0.3))
     fitted, losses = fit_identity(start, album, *weights, config)

@@ -11,10 +11,10 @@ import pytest
 from idfsr_jax.config import SampleConfig
 from idfsr_jax.config_checks import check_config
 from idfsr_jax.diffusion.samplers import course
-from idfsr_jax.diffusion.schedule import q_sample
+from idfsr_jax.diffusion.schedule import q_sample, sampling_levels
 from idfsr_jax.errors import BadConfig
 from idfsr_jax.models.denoiser import Denoiser
-from idfsr_jax.training.rollout import load_perceptual
+from idfsr_jax.training.rollout import load_perceptual, rolled_out
 from idfsr_jax.training.step import Frozen, draw_examples, mean_gradients, on_course
 
 
@@ -49,7 +49,8 @@ def examples(config, frozen, face_crop):
 
 
 def test_every_second_example_is_at_a_state_of_its_own_run_and_the_others_stay(config, frozen, examples, tiny_weights):
-    found = on_course(tiny_weights[0], examples, frozen, config)
+    key = jax.random.key(5)
+    found, first = on_course(tiny_weights[0], examples, frozen, config, key), int(jax.random.randint(key, (), 0, 3))
     np.testing.assert_array_equal(found.noise[1::2], examples.noise[1::2])
     np.testing.assert_array_equal(found.log_snr[1::2], examples.log_snr[1::2])
     network = partial(Denoiser(config.model).apply, {"params": tiny_weights[0]})
@@ -63,14 +64,23 @@ def test_every_second_example_is_at_a_state_of_its_own_run_and_the_others_stay(c
             config.diffusion,
             config.data.size,
         )
-        step = 1 + place % 3
+        step = 1 + (first + place) % 3
         assert float(found.log_snr[2 * place]) == float(levels[step])
         np.testing.assert_allclose(reached[2 * place], states[step, 0], atol=2e-5)
 
 
+def test_a_batch_of_one_comes_to_every_step_but_the_first(config, examples, tiny_weights):
+    one = jax.tree.map(lambda leaf: leaf[:1], examples)
+    roll = jax.jit(lambda key: rolled_out(tiny_weights[0], one.x0, one.noise, one.condition, config, key)[1])
+    met = {float(roll(jax.random.key(seed))[0]) for seed in range(20)}
+    steps = np.asarray(sampling_levels(config.sample.steps, config.data.size, config.diffusion))
+    assert met == {float(level) for level in steps[1:]}
+
+
 def test_what_is_on_the_course_is_judged_as_a_picture_and_bears_no_loss_of_v(config, frozen, examples, tiny_weights):
     run = lambda examples, frozen, config: mean_gradients(tiny_weights[0], examples, frozen, config)  # noqa: E731
-    whole, parts = run(on_course(tiny_weights[0], examples, frozen, config), frozen, config)
+    rolled = on_course(tiny_weights[0], examples, frozen, config, jax.random.key(5))
+    whole, parts = run(rolled, frozen, config)
     assert set(parts) == {"loss", "v_loss", "pixel_loss", "perceptual_loss"}
     expected = parts["v_loss"] + 0.1 * parts["pixel_loss"] + 0.2 * parts["perceptual_loss"]
     assert float(parts["loss"]) == pytest.approx(float(expected), rel=1e-5)
@@ -86,7 +96,7 @@ def replace_perceptual(frozen: Frozen) -> Frozen:
 
 
 def test_parts_one_by_one_give_the_gradients_of_the_whole(config, frozen, examples, tiny_weights):
-    rolled = on_course(tiny_weights[0], examples, frozen, config)
+    rolled = on_course(tiny_weights[0], examples, frozen, config, jax.random.key(5))
 
     def gradients(accumulate: int):
         parted = replace(config, train=replace(config.train, accumulate=accumulate))
