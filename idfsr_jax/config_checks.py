@@ -39,6 +39,7 @@ _POSITIVE = {
 }
 _NOT_NEGATIVE = {
     "data": ("embedding_noise",),
+    "model": ("prior_detail_std",),
     "diffusion": ("steps_offset",),
     "train": ("weight_decay", "identity_loss", "pixel_loss", "perceptual_loss", "max_minutes", "warmup_steps"),
     "devices": ("data",),
@@ -180,13 +181,13 @@ def _check_unet(config: Config, fields: dict[str, Any]) -> None:
     _demand(known, fields, "diffusion.schedule", "the schedule of timesteps that model.unet was trained on")
     widths = unet.block_out_channels
     for part in ("down_block_types", "up_block_types"):
-        count = f"one for each of the {len(widths)} block_out_channels"
-        _demand(len(getattr(unet, part)) == len(widths), fields, f"model.unet.{part}", count)
-    heads = f"one for all or one for each of the {len(widths)} block_out_channels"
-    _demand(len(unet.attention_head_dim) in (1, len(widths)), fields, "model.unet.attention_head_dim", heads)
+        wanted = f"one for each of the {len(widths)} block_out_channels"
+        _demand(len(getattr(unet, part)) == len(widths), fields, f"model.unet.{part}", wanted)
+    wanted = f"one for all or one for each of the {len(widths)} block_out_channels"
+    _demand(len(unet.heads) == len(widths), fields, "model.unet.attention_head_dim", wanted)
     groups = unet.norm_num_groups
-    for level, width in enumerate(widths):
-        fits = width % groups == 0 and width % unet.heads(level) == 0
+    for width, count in zip(widths, unet.heads, strict=True):
+        fits = width % groups == 0 and width % count == 0
         wanted = f"multiples of norm_num_groups, {groups}, and of as many heads as attention_head_dim says"
         _demand(fits, fields, "model.unet.block_out_channels", wanted)
     # Half of the timestep's features are sines.

@@ -42,6 +42,9 @@ class ModelConfig:
     prior_std: float = 0.35
     """Assumed error of the masked-and-pasted picture around which the denoiser is preconditioned; 1.0 with
     `use_prior=False`."""
+    prior_detail_std: float = 0.0
+    """The same of what is finer than 2x2 pixels, where that is preconditioned apart; 0 where it is not. Of larger
+    pictures it is far smaller, since what a paste gets wrong is coarse."""
     use_prior: bool = True
     """Without it the denoiser is preconditioned around zero, not around the pasted reference."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -56,7 +59,7 @@ class ModelConfig:
     latent_reduction: int = 8
     """Pixels per latent along a side, likewise."""
     unet: UNetConfig = field(default_factory=UNetConfig)
-    """A pretrained network in place of our own; `patch` to `embedding`, `prior_std` and `use_prior` are not read
+    """A pretrained network in place of our own; `patch` to `embedding` and `prior_std` to `use_prior` are not read
     then."""
 
     @property

@@ -1,11 +1,15 @@
 """IDFSR's denoiser: v(x_t, log-SNR, condition), preconditioned around the pasted reference."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from idfsr_jax.config import Config, DiffusionConfig, ModelConfig
+from idfsr_jax.config import Config, ModelConfig
+from idfsr_jax.models.blocks import block_means, upsample_nearest
 from idfsr_jax.models.condition import Condition, paste
 from idfsr_jax.models.unet import UNet
 from idfsr_jax.models.unet_denoiser import UNetDenoiser
@@ -23,6 +27,9 @@ class Denoiser(nn.Module):
         v = sigma / k^2 (alpha (1 - s^2) x_t - p) + s / k F((x_t - alpha p) / k, condition).
 
     An untrained F = 0 therefore already samples the pasted picture, and F spends nothing on learning to copy.
+
+    With `prior_detail_std` all this is done for two parts of the picture apart, each with its own s: the means of 2 x 2
+    pixels, whose noise is half as large, and what they leave out. See `_bands`.
     """
 
     config: ModelConfig
@@ -39,15 +46,40 @@ class Denoiser(nn.Module):
 
         alpha = jnp.sqrt(jax.nn.sigmoid(log_snr))[:, None, None, None]
         sigma = jnp.sqrt(jax.nn.sigmoid(-log_snr))[:, None, None, None]
-        deviation = cfg.prior_std
         guess = paste(condition, cfg.mask) if cfg.use_prior else jnp.zeros_like(x_t)
-        k = jnp.sqrt(jnp.square(alpha * deviation) + jnp.square(sigma))
+        bands = _bands(cfg)
+        k = [jnp.sqrt(jnp.square(alpha * band.deviation) + jnp.square(sigma * band.noise)) for band in bands]
+        scaled = sum(band.part(x_t - alpha * guess) / each for band, each in zip(bands, k, strict=True))
 
-        stack = [(x_t - alpha * guess) / k, condition.hidden, condition.mask, condition.reference, condition.valid]
+        stack = [scaled, condition.hidden, condition.mask, condition.reference, condition.valid]
         network = UNet(cfg, cfg.diffused_channels, name="unet")
         output = network(jnp.concatenate(stack, axis=-1), log_snr, condition.scale, identity)
-        linear = sigma / jnp.square(k) * (alpha * (1.0 - deviation**2) * x_t - guess)
-        return linear + deviation / k * output
+        v = jnp.zeros_like(x_t)
+        for band, each in zip(bands, k, strict=True):
+            share, s = band.noise**2, band.deviation
+            linear = sigma / jnp.square(each) * band.part(alpha * (share - s**2) * x_t - share * guess)
+            v += linear + band.noise * s / each * band.part(output)
+        return v
+
+
+class _Band(NamedTuple):
+    """A part of a picture: its projection, the deviation of the truth from the guess there, and its share of sigma."""
+
+    part: Callable[[Float[Array, "b s s c"]], Float[Array, "b s s c"]]
+    deviation: float
+    noise: float
+
+
+def _bands(config: ModelConfig) -> list[_Band]:
+    """The whole picture; or the means of 2 x 2 pixels, and what they leave out.
+
+    In the first of the two the problem is, to the letter, that of the picture of half the side, at a log-SNR that is
+    2 log 2 higher: what a network has learnt there holds here.
+    """
+    if config.prior_detail_std == 0:
+        return [_Band(lambda x: x, config.prior_std, 1.0)]
+    coarse = lambda x: upsample_nearest(block_means(x))  # noqa: E731
+    return [_Band(coarse, config.prior_std, 0.5), _Band(lambda x: x - coarse(x), config.prior_detail_std, 1.0)]
 
 
 def denoiser_of(config: Config) -> Denoiser | UNetDenoiser:
@@ -69,11 +101,9 @@ def empty_inputs(batch: int, size: int, config: ModelConfig) -> tuple[Float[Arra
     return picture, jnp.zeros(batch), Condition(picture, plane, picture, plane, identity, ones, ones)
 
 
-def init_denoiser(key: Array, config: ModelConfig, size: int) -> dict:
-    """Fresh float32 parameters; `size` is the picture's side, pixels.
+def init_denoiser(key: Array, config: Config) -> dict:
+    """Fresh float32 parameters.
 
     Of a pretrained UNet too all are random here; `training.start` begins with those of its files.
     """
-    # No parameter depends on the schedule.
-    network = denoiser_of(Config(model=config, diffusion=DiffusionConfig(schedule="scaled_linear")))
-    return jax.jit(network.init)(key, *empty_inputs(1, size, config))["params"]
+    return jax.jit(denoiser_of(config).init)(key, *empty_inputs(1, config.data.size, config.model))["params"]

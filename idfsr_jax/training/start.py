@@ -9,9 +9,10 @@ import numpy as np
 from idfsr_jax.config import Config
 from idfsr_jax.errors import BadConfig
 from idfsr_jax.models.denoiser import init_denoiser
+from idfsr_jax.models.growth import grown, growth
 from idfsr_jax.models.id_encoder import DLIB_NAME
 from idfsr_jax.models.latent import Autoencoder, require_autoencoder
-from idfsr_jax.models.unet_weights import read_unet_of
+from idfsr_jax.models.unet_weights import SCHEDULE_FIELDS, read_unet_of
 from idfsr_jax.training.checkpoint import any_saved
 from idfsr_jax.training.distributed import wait_for_all
 from idfsr_jax.training.folder import save_landmark_net
@@ -26,7 +27,7 @@ def initial_state(config: Config) -> TrainState:
 
 
 def _random_weights(config: Config) -> dict:
-    return init_denoiser(step_key(config.train.seed, "weights", 0), config.model, config.data.size)
+    return init_denoiser(step_key(config.train.seed, "weights", 0), config)
 
 
 def beginning(
@@ -80,7 +81,7 @@ def started_from(
 ) -> tuple[TrainState, Any]:
     """The state at step 0 with the weights of the model folder `train.start_from`, and that model's LandmarkNet.
 
-    The state is NumPy's; see `_on_host`.
+    Those of a model of smaller pictures and patches are enlarged; see `growth`. The state is NumPy's; see `_on_host`.
 
     Args:
       config: the run.
@@ -95,7 +96,9 @@ def started_from(
     folder = config.train.start_from
     model = load_model(Path(folder))
     wanted = jax.eval_shape(lambda: initial_state(config)).params
-    if jax.tree.map(np.shape, model.denoiser) != jax.tree.map(np.shape, wanted):
+    factor = growth(model.config, config)
+    denoiser = grown(model.denoiser, model.config.model.patch, factor) if factor > 1 else model.denoiser
+    if jax.tree.map(np.shape, denoiser) != jax.tree.map(np.shape, wanted):
         raise BadConfig(f"train.start_from={folder}: is another network than this config.model.")
     _require_same_unet(model.config, config)
     if model.encoder != encoder:
@@ -103,27 +106,24 @@ def started_from(
     require_autoencoder(model.autoencoder, autoencoder, f"train.start_from={folder}")
     if model.config.landmarks.channels != config.landmarks.channels:
         raise BadConfig(f"train.start_from={folder}: has another LandmarkNet than this config.landmarks.")
-    return _on_host(model.denoiser, config), model.landmark_net
+    return _on_host(denoiser, config), model.landmark_net
 
 
 def _require_same_unet(before: Config, now: Config) -> None:
     """What a pretrained UNet predicts of its timesteps is not seen from its parameters' shapes."""
     if not now.model.unet.folder:
         return
-    names = ["schedule", "beta_start", "beta_end", "num_train_timesteps"]
-    pairs = [(f"diffusion.{name}", getattr(before.diffusion, name), getattr(now.diffusion, name)) for name in names]
+    fields: list[tuple[str, Any, Any, str]] = [
+        (f"diffusion.{name}", before.diffusion, now.diffusion, name) for name in SCHEDULE_FIELDS.values()
+    ]
     for name in ("prediction_type", "norm_num_groups", "norm_eps", "flip_sin_to_cos", "freq_shift"):
-        pairs.append((f"model.unet.{name}", getattr(before.model.unet, name), getattr(now.model.unet, name)))
-    pairs.append(("model.unet.attention_head_dim", _all_heads(before), _all_heads(now)))
+        fields.append((f"model.unet.{name}", before.model.unet, now.model.unet, name))
+    pairs = [(shown, getattr(one, name), getattr(other, name)) for shown, one, other, name in fields]
+    pairs.append(("model.unet.attention_head_dim", before.model.unet.heads, now.model.unet.heads))
     differing = [f"{name}={value!r}" for name, value, wanted in pairs if value != wanted]
     if differing:
         folder = now.train.start_from
         raise BadConfig(f"train.start_from={folder}: has another UNet than this config; give {', '.join(differing)}.")
-
-
-def _all_heads(config: Config) -> tuple[int, ...]:
-    unet = config.model.unet
-    return tuple(unet.heads(level) for level in range(len(unet.block_out_channels)))
 
 
 def bring_landmark_net(out: Path, params: Any) -> None:
