@@ -24,6 +24,7 @@ MISTAKES = [
     ("model", "blocks", (1,), "model.blocks"),
     ("model", "channels", (64, 128, 100), "model.channels"),
     ("model", "prior_std", 0.0, "model.prior_std"),
+    ("model", "prior_detail_std", -0.1, "model.prior_detail_std"),
     ("model", "encoder", "arcface", "model.encoder is 'arcface'; give 'dlib' or 'arcface:PATH'"),
     ("model", "encoder", "arcface:", "model.encoder"),
     ("model", "identity_dim", 512, "model.identity_dim is 512; give 128, as model.encoder is 'dlib'"),

@@ -10,6 +10,7 @@ import pytest
 from jax.sharding import AxisType, Mesh
 
 from idfsr_jax.errors import BadConfig, BadWeights
+from idfsr_jax.models.growth import grown
 from idfsr_jax.parameter_files import load_tree
 from idfsr_jax.training.folder import claim_folder
 from idfsr_jax.training.mesh import placed, replicated
@@ -61,6 +62,19 @@ def test_another_network_is_refused(tiny_config, tiny_model):
     seeing = replace(tiny_config, landmarks=replace(tiny_config.landmarks, channels=(8, 8, 8)))
     with pytest.raises(BadConfig, match=r"start_from.*LandmarkNet"):
         started_from(starting_from(seeing, tiny_model))
+
+
+def test_larger_pictures_in_larger_patches_begin_with_the_enlarged_weights(tiny_config, tiny_model, tiny_weights):
+    model = replace(tiny_config.model, patch=2 * tiny_config.model.patch, prior_detail_std=0.1)
+    large = replace(tiny_config, data=replace(tiny_config.data, size=2 * tiny_config.data.size), model=model)
+    state, net = started_from(starting_from(large, tiny_model))
+    wanted = grown(tiny_weights[0], tiny_config.model.patch, 2)
+    jax.tree.map(np.testing.assert_array_equal, state.params, wanted)
+    jax.tree.map(np.testing.assert_array_equal, net, tiny_weights[1])
+    assert jax.tree.map(np.shape, wanted) == jax.tree.map(np.shape, initial_state(large).params)
+    other = replace(large, data=replace(large.data, size=4 * tiny_config.data.size))
+    with pytest.raises(BadConfig, match=r"start_from.*another network"):
+        started_from(starting_from(other, tiny_model))
 
 
 def test_a_missing_model_is_named(tiny_config, tmp_path):
