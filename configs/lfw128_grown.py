@@ -21,7 +21,7 @@ config = replace(
         base.data,
         size=128,
         scale_weights=(1.0, 2.0, 2.0, 1.0),
-        # At use there is no photograph whose own embedding is known to be that of the face to come.
+        # At use too, identities come from photographs other than the one that is to come out.
         own_embedding=0.0,
     ),
     # Measured on val: pastes are 0.08 off in what is finer than 2 x 2 pixels.

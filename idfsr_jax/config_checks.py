@@ -157,6 +157,8 @@ def _check_sizes(config: Config, fields: dict[str, Any]) -> None:
     )
     if not config.model.unet.folder:
         _check_own_network(config, fields)
+        even = config.model.prior_detail_std == 0 or config.model.diffused_side(size) % 2 == 0
+        _demand(even, fields, "data.size", "a multiple of 2 (pixels or latents), or a model.prior_detail_std of 0")
 
 
 def _check_own_network(config: Config, fields: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from idfsr_jax.places import Choice, Eyes, Place, places_of, the_only_one
 
 CROP_SIDES = (4, 64)
 """Square pictures of these sides (least, largest) are taken for aligned LR crops."""
+_MOST_NATIVE = 512
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class LowResolutionFace:
 
     Attributes:
       y: the LR crop, uint8 [n, n, 3], n = S / s.
-      native: the crop at the face's own resolution, at most 64 px.
+      native: the crop at the face's own resolution, at most 512 px.
       photo: the whole photograph, or None where a crop was given.
       transform: from unit coordinates of the crop to continuous pixels of the photograph.
       choice: of this face among all that were found in the photograph.
@@ -81,7 +82,7 @@ def find_low_resolution_face(
     side = low_resolution_side(round(native), config, scale, name)
     return LowResolutionFace(
         cut_crop(image, place.transform, side),
-        native=cut_crop(image, place.transform, max(CROP_SIDES[0], min(round(native), CROP_SIDES[1]))),
+        native=cut_crop(image, place.transform, max(CROP_SIDES[0], min(round(native), _MOST_NATIVE))),
         photo=image,
         transform=place.transform,
         choice=choice,

@@ -87,6 +87,15 @@ def test_sampling_takes_no_more_steps_than_the_schedule_has(schedule: dict, step
         check_config(dataclasses.replace(config, diffusion=DiffusionConfig(schedule="linear", **schedule)))
 
 
+def test_an_odd_side_has_no_means_of_two_by_two():
+    model = dataclasses.replace(Config().model, patch=3, channels=(8,), blocks=(1,), head_width=8)
+    odd = dataclasses.replace(Config().data, size=33, scales=(3,), scale_weights=(1.0,))
+    config = dataclasses.replace(Config(), data=odd, model=model, fit=dataclasses.replace(Config().fit, scales=(3,)))
+    check_config(config)
+    with pytest.raises(BadConfig, match=r"data\.size is 33; give a multiple of 2"):
+        check_config(dataclasses.replace(config, model=dataclasses.replace(model, prior_detail_std=0.1)))
+
+
 def test_examples_that_bear_the_identity_loss_are_the_same_number_in_every_part():
     train = dataclasses.replace(Config().train, identity_loss=0.1, identity_loss_fraction=0.25, batch=32)
     check_config(dataclasses.replace(Config(), train=dataclasses.replace(train, accumulate=8)))

@@ -79,6 +79,9 @@ def train_small(
         options += ["--train.perceptual-loss", "0"]
         if bears_no_identity_loss(path):
             options += ["--train.identity-loss", "0"]
+        if config.model.prior_detail_std > 0:
+            # It grows from one of half the side.
+            options += ["--data.size", "32"]
         if config.model.autoencoder:
             levels = config.model.latent_reduction.bit_length()
             write_autoencoder_of(out / "vae", levels=levels, latent_channels=config.model.latent_channels)
@@ -112,7 +115,17 @@ def test_one_small_step_through_train_py_leaves_a_checkpoint_and_a_model(path, t
     assert (out / "samples" / "0000001.png").exists()
     model = load_model(out / "model")
     assert model.steps == 1 and model.config.name == config.name
-    for part in ("mask", "warp", "use_reference", "use_identity", "use_prior", "dtype", "patch", "latent_reduction"):
+    for part in (
+        "mask",
+        "warp",
+        "use_reference",
+        "use_identity",
+        "use_prior",
+        "dtype",
+        "patch",
+        "prior_detail_std",
+        "latent_reduction",
+    ):
         assert getattr(model.config.model, part) == getattr(config.model, part)
     assert (model.autoencoder is not None) == bool(config.model.autoencoder)
     assert json.loads((out / "config.json").read_text())["diffusion"]["shift_base"] == config.diffusion.shift_base

@@ -10,7 +10,7 @@ ARCFACE_PREFIX = "arcface:"
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The denoiser: a UNet on 2x2 patches, and the condition it sees."""
+    """The denoiser: a UNet on square patches, and the condition it sees."""
 
     patch: int = 2
     """Side of the squares of pixels that become one place of the UNet."""
@@ -43,8 +43,8 @@ class ModelConfig:
     """Assumed error of the masked-and-pasted picture around which the denoiser is preconditioned; 1.0 with
     `use_prior=False`."""
     prior_detail_std: float = 0.0
-    """The same of what is finer than 2x2 pixels, where that is preconditioned apart; 0 where it is not. Of larger
-    pictures it is far smaller, since what a paste gets wrong is coarse."""
+    """The same of what the means of 2x2 pixels leave out (of each of its three Haar coefficients), which is then
+    preconditioned apart from the means; 0: nothing is."""
     use_prior: bool = True
     """Without it the denoiser is preconditioned around zero, not around the pasted reference."""
     dtype: Literal["float32", "bfloat16"] = "float32"

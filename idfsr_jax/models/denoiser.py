@@ -78,8 +78,11 @@ def _bands(config: ModelConfig) -> list[_Band]:
     """
     if config.prior_detail_std == 0:
         return [_Band(lambda x: x, config.prior_std, 1.0)]
-    coarse = lambda x: upsample_nearest(block_means(x))  # noqa: E731
-    return [_Band(coarse, config.prior_std, 0.5), _Band(lambda x: x - coarse(x), config.prior_detail_std, 1.0)]
+    return [_Band(_coarse, config.prior_std, 0.5), _Band(lambda x: x - _coarse(x), config.prior_detail_std, 1.0)]
+
+
+def _coarse(x: Float[Array, "b s s c"]) -> Float[Array, "b s s c"]:
+    return upsample_nearest(block_means(x))
 
 
 def denoiser_of(config: Config) -> Denoiser | UNetDenoiser:

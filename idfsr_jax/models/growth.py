@@ -11,30 +11,29 @@ from idfsr_jax.config import Config
 from idfsr_jax.models.blocks import fourier_features
 
 
-def growth(before: Config, now: Config) -> int:
-    """How many times larger the pictures are, where only they and the patches are larger; else 1."""
-    factor = now.model.patch // before.model.patch
-    larger = now.data.size == factor * before.data.size and now.model.patch == factor * before.model.patch
-    return factor if larger and not now.model.autoencoder and not now.model.unet.folder else 1
+def has_grown(before: Config, now: Config) -> bool:
+    """Whether pictures and patches have doubled, and what is finer has come to be preconditioned apart."""
+    pixels = not any(each.model.autoencoder or each.model.unet.folder for each in (before, now))
+    doubled = now.data.size == 2 * before.data.size and now.model.patch == 2 * before.model.patch
+    return pixels and doubled and before.model.prior_detail_std == 0 < now.model.prior_detail_std
 
 
-def grown(params: Any, patch: int, factor: int) -> dict:
-    """The parameters of a denoiser with patches `factor` times as large, for pictures as much larger.
+def grown(params: Any, patch: int) -> dict:
+    """The parameters of a denoiser with patches twice as large, for pictures twice as large.
 
     If the network computed F(x, log_snr, scale), this one computes
 
-        enlarge(F(reduce(x), log_snr + 2 log(factor), scale / factor)),
+        enlarge(F(reduce(x), log_snr + 2 log 2, scale / 2)),
 
-    where `reduce` takes the means of factor x factor pixels, whose noise is so much smaller, and `enlarge` repeats
-    pixels: equal up to rounding, as patch embeddings are linear (resized as in FlexiViT, Beyer et al. 2023) and a shift
-    of an argument is a rotation of its Fourier features. So training on larger pictures, as in progressive growing
-    (Karras et al. 2018), begins with all that was learnt on smaller ones. With a factor of 2 and a `prior_detail_std`
-    of its own, the estimates too are the small model's, with the details of the paste.
+    where `reduce` takes the means of 2 x 2 pixels, whose noise is half as large, and `enlarge` repeats pixels: equal up
+    to rounding, as patch embeddings are linear (resized as in FlexiViT, Beyer et al. 2023) and a shift of an argument
+    is a rotation of its Fourier features. With `prior_detail_std` the estimates too are those of the small model, with
+    the details of the paste. So training on larger pictures begins with all that was learnt on smaller ones, as in
+    progressive growing (Karras et al. 2018).
 
     Args:
-      params: of `Denoiser`, NumPy arrays.
-      patch: side of its patches.
-      factor: how many times larger they become.
+      params: of a `Denoiser` without `prior_detail_std`, NumPy arrays.
+      patch: side of its patches, pixels.
 
     Returns:
       A tree of NumPy arrays; those that stay as they were are shared.
@@ -45,25 +44,22 @@ def grown(params: Any, patch: int, factor: int) -> dict:
     return params | {
         "unet": unet
         | {
-            "stem": stem | {"kernel": _repeated(stem["kernel"], 2, patch, factor) / np.float32(factor**2)},
-            "out": {
-                "kernel": _repeated(out["kernel"], 3, patch, factor),
-                "bias": _repeated(out["bias"], 0, patch, factor),
-            },
+            "stem": stem | {"kernel": _repeated(stem["kernel"], 2, patch) / np.float32(4.0)},
+            "out": {"kernel": _repeated(out["kernel"], 3, patch), "bias": _repeated(out["bias"], 0, patch)},
             "embedding": embedding
             | {
-                "noise_in": noise | {"kernel": _shifted(noise["kernel"], 2.0 * math.log(factor))},
-                "scale_out": scale | {"kernel": _shifted(scale["kernel"], -math.log2(factor))},
+                "noise_in": noise | {"kernel": _shifted(noise["kernel"], 2.0 * math.log(2.0))},
+                "scale_out": scale | {"kernel": _shifted(scale["kernel"], -1.0)},
             },
         }
     }
 
 
-def _repeated(array: Float[np.ndarray, "..."], axis: int, patch: int, factor: int) -> Float[np.ndarray, "..."]:
-    """Gives each of factor x factor pixels what one had; the axis is `space_to_depth`'s, patch x patch x channels."""
+def _repeated(array: Float[np.ndarray, "..."], axis: int, patch: int) -> Float[np.ndarray, "..."]:
+    """Gives each of 2 x 2 pixels what one had; the axis is `space_to_depth`'s, patch x patch x channels."""
     before, after = array.shape[:axis], array.shape[axis + 1 :]
     pixels = array.reshape(*before, patch, patch, -1, *after)
-    return pixels.repeat(factor, axis).repeat(factor, axis + 1).reshape(*before, -1, *after)
+    return pixels.repeat(2, axis).repeat(2, axis + 1).reshape(*before, -1, *after)
 
 
 def _shifted(kernel: Float[np.ndarray, "f o"], shift: float) -> Float[np.ndarray, "f o"]:

@@ -37,8 +37,8 @@ class Embedding(nn.Module):
 class UNet(nn.Module):
     """Image-to-image UNet (Ronneberger et al. 2015; Dhariwal and Nichol 2021) on `patch` x `patch` pixel patches.
 
-    The input is space-to-depth'ed first, so that the finest feature map has half the picture's side and wide channels,
-    which feeds matrix units and quarters the memory traffic.
+    The input is space-to-depth'ed first, so that the finest feature map has a fraction of the picture's side and wide
+    channels, which feeds matrix units and saves memory traffic.
     """
 
     config: ModelConfig

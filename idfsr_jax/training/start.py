@@ -9,7 +9,7 @@ import numpy as np
 from idfsr_jax.config import Config
 from idfsr_jax.errors import BadConfig
 from idfsr_jax.models.denoiser import init_denoiser
-from idfsr_jax.models.growth import grown, growth
+from idfsr_jax.models.growth import grown, has_grown
 from idfsr_jax.models.id_encoder import DLIB_NAME
 from idfsr_jax.models.latent import Autoencoder, require_autoencoder
 from idfsr_jax.models.unet_weights import SCHEDULE_FIELDS, read_unet_of
@@ -96,10 +96,17 @@ def started_from(
     folder = config.train.start_from
     model = load_model(Path(folder))
     wanted = jax.eval_shape(lambda: initial_state(config)).params
-    factor = growth(model.config, config)
-    denoiser = grown(model.denoiser, model.config.model.patch, factor) if factor > 1 else model.denoiser
+    denoiser, growing = model.denoiser, has_grown(model.config, config)
+    if growing:
+        denoiser = grown(denoiser, model.config.model.patch)
     if jax.tree.map(np.shape, denoiser) != jax.tree.map(np.shape, wanted):
         raise BadConfig(f"train.start_from={folder}: is another network than this config.model.")
+    detail_std = model.config.model.prior_detail_std
+    if not growing and detail_std != config.model.prior_detail_std:
+        raise BadConfig(
+            f"train.start_from={folder}: its output is scaled otherwise; give model.prior_detail_std={detail_std}, or, "
+            "to let it grow, twice its data.size and model.patch."
+        )
     _require_same_unet(model.config, config)
     if model.encoder != encoder:
         raise BadConfig(f"train.start_from={folder}: was trained with the ID encoder {model.encoder}, not {encoder}.")

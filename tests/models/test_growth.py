@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from idfsr_jax.config import Config, ModelConfig
+from idfsr_jax.config import Config, ModelConfig, UNetConfig
 from idfsr_jax.diffusion.schedule import x0_from_v
 from idfsr_jax.models.blocks import block_means, upsample_nearest
 from idfsr_jax.models.condition import Condition, paste
 from idfsr_jax.models.denoiser import Denoiser, init_denoiser
-from idfsr_jax.models.growth import grown, growth
+from idfsr_jax.models.growth import grown, has_grown
 from idfsr_jax.models.unet import UNet
 
 LEVELS = (-9.0, -3.0, 0.0, 2.5)
@@ -47,22 +47,20 @@ def reduced(condition: Condition) -> Condition:
     return condition.replace(**pictures, scale=condition.scale / 2)
 
 
-@pytest.mark.parametrize("factor", [2, 3, 4])
-def test_the_network_computes_what_it_did_of_reduced_pictures(factor):
-    small = ModelConfig(patch=2, channels=(8,), blocks=(1,), attention_at=8, embedding=16, head_width=8)
-    network, side = UNet(small), 8
-    inputs = normal(2, factor * side, factor * side, 5), jnp.array([-2.0, 1.0]), jnp.array([4.0, 8.0]), normal(2, 128)
-    means = inputs[0].reshape(2, side, factor, side, factor, 5).mean((2, 4))
-    arguments = means, inputs[1] + 2.0 * np.log(factor), inputs[2] / factor, inputs[3]
+@pytest.mark.parametrize("patch", [1, 2, 3])
+def test_the_network_computes_what_it_did_of_reduced_pictures(patch):
+    small = ModelConfig(patch=patch, channels=(8,), blocks=(1,), attention_at=8, embedding=16, head_width=8)
+    network, side = UNet(small), 4 * patch
+    inputs = normal(2, 2 * side, 2 * side, 5), jnp.array([-2.0, 1.0]), jnp.array([4.0, 8.0]), normal(2, 128)
+    means = inputs[0].reshape(2, side, 2, side, 2, 5).mean((2, 4))
+    arguments = means, inputs[1] + 2.0 * np.log(2.0), inputs[2] / 2.0, inputs[3]
     noise = np.random.default_rng(0)
     params = jax.device_get(network.init(jax.random.key(0), *arguments)["params"])
     params = jax.tree.map(lambda leaf: leaf + noise.normal(0, 0.1, leaf.shape).astype(np.float32), params)
     expected = network.apply({"params": params}, *arguments)
-    found = UNet(replace(small, patch=2 * factor)).apply(
-        {"params": grown({"unet": params}, 2, factor)["unet"]}, *inputs
-    )
-    assert found.shape == (2, factor * side, factor * side, 3) and np.abs(expected).max() > 0.5
-    np.testing.assert_allclose(found, np.repeat(np.repeat(expected, factor, 1), factor, 2), atol=1e-4)
+    found = UNet(replace(small, patch=2 * patch)).apply({"params": grown({"unet": params}, patch)["unet"]}, *inputs)
+    assert found.shape == (2, 2 * side, 2 * side, 3) and np.abs(expected).max() > 0.5
+    np.testing.assert_allclose(found, np.repeat(np.repeat(expected, 2, 1), 2, 2), atol=1e-4)
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -73,7 +71,7 @@ def test_its_estimates_are_the_small_models_with_the_details_of_the_paste(
     x0, noise = normal(1, side, side, 3, seed=4), normal(1, side, side, 3, seed=5)
     alpha, sigma = jax.nn.sigmoid(level) ** 0.5, jax.nn.sigmoid(-level) ** 0.5
     x_t = alpha * x0 + sigma * noise
-    params = grown(tiny_weights[0], tiny_config.model.patch, 2)
+    params = grown(tiny_weights[0], tiny_config.model.patch)
     apply = jax.jit(partial(Denoiser(large.model).apply, {"params": params}))
     estimate = x0_from_v(x_t, apply(x_t, log_snr, condition), log_snr)
 
@@ -103,9 +101,13 @@ def test_what_is_fine_is_the_networks_to_change(large, condition):
     assert np.abs(fine(change)).max() > 0.05 and np.abs(block_means(change)).max() > 0.05
 
 
-def test_only_larger_pictures_in_as_much_larger_patches_have_grown(tiny_config, large):
-    assert growth(tiny_config, large) == 2 and growth(tiny_config, tiny_config) == 1 and growth(large, tiny_config) == 1
-    same_patch = replace(large, model=replace(large.model, patch=tiny_config.model.patch))
-    same_size = replace(large, data=tiny_config.data)
-    latents = replace(large, model=replace(large.model, autoencoder="somewhere"))
-    assert [growth(tiny_config, other) for other in (same_patch, same_size, latents)] == [1, 1, 1]
+def test_only_pictures_twice_as_large_in_patches_twice_as_large_have_grown(tiny_config, large):
+    assert has_grown(tiny_config, large)
+    changed = {"patch": tiny_config.model.patch}, {"prior_detail_std": 0.0}, {"autoencoder": "somewhere"}
+    others = [replace(large, model=replace(large.model, **each)) for each in changed]
+    assert not any(has_grown(tiny_config, other) for other in (tiny_config, replace(large, data=tiny_config.data)))
+    assert not any(has_grown(tiny_config, other) for other in others)
+    larger = replace(large.model, patch=2 * large.model.patch)
+    assert not has_grown(large, replace(large, data=replace(large.data, size=2 * large.data.size), model=larger))
+    unet = replace(tiny_config.model, unet=UNetConfig(folder="somewhere"))
+    assert not has_grown(replace(tiny_config, model=unet), large)

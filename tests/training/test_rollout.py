@@ -14,7 +14,9 @@ from idfsr_jax.diffusion.samplers import course
 from idfsr_jax.diffusion.schedule import q_sample, sampling_levels
 from idfsr_jax.errors import BadConfig
 from idfsr_jax.models.denoiser import Denoiser
+from idfsr_jax.training import step
 from idfsr_jax.training.rollout import load_perceptual, rolled_out
+from idfsr_jax.training.state import create_state, make_optimizer
 from idfsr_jax.training.step import Frozen, draw_examples, mean_gradients, on_course
 
 
@@ -64,9 +66,9 @@ def test_every_second_example_is_at_a_state_of_its_own_run_and_the_others_stay(c
             config.diffusion,
             config.data.size,
         )
-        step = 1 + (first + place) % 3
-        assert float(found.log_snr[2 * place]) == float(levels[step])
-        np.testing.assert_allclose(reached[2 * place], states[step, 0], atol=2e-5)
+        met = 1 + (first + place) % 3
+        assert float(found.log_snr[2 * place]) == float(levels[met])
+        np.testing.assert_allclose(reached[2 * place], states[met, 0], atol=2e-5)
 
 
 def test_a_batch_of_one_comes_to_every_step_but_the_first(config, examples, tiny_weights):
@@ -75,6 +77,24 @@ def test_a_batch_of_one_comes_to_every_step_but_the_first(config, examples, tiny
     met = {float(roll(jax.random.key(seed))[0]) for seed in range(20)}
     steps = np.asarray(sampling_levels(config.sample.steps, config.data.size, config.diffusion))
     assert met == {float(level) for level in steps[1:]}
+
+
+def test_every_training_step_draws_it_anew(config, frozen, examples, tiny_weights, monkeypatch):
+    keys = []
+
+    def recorded(*arguments):
+        keys.append(jax.random.key_data(arguments[-1]).tolist())
+        raise StopIteration
+
+    monkeypatch.setattr(step, "draw_examples", lambda *_: examples)
+    monkeypatch.setattr(step, "on_course", recorded)
+    optimizer = make_optimizer(config.train)
+    state = create_state(tiny_weights[0], optimizer)
+    for index in (0, 1, 1):
+        with pytest.raises(StopIteration):
+            at = state.replace(step=jnp.asarray(index, jnp.int32))
+            step.train_step(at, {"target": examples.x0}, frozen, config=config, optimizer=optimizer)
+    assert keys[0] != keys[1] == keys[2]
 
 
 def test_what_is_on_the_course_is_judged_as_a_picture_and_bears_no_loss_of_v(config, frozen, examples, tiny_weights):

@@ -68,13 +68,16 @@ def test_larger_pictures_in_larger_patches_begin_with_the_enlarged_weights(tiny_
     model = replace(tiny_config.model, patch=2 * tiny_config.model.patch, prior_detail_std=0.1)
     large = replace(tiny_config, data=replace(tiny_config.data, size=2 * tiny_config.data.size), model=model)
     state, net = started_from(starting_from(large, tiny_model))
-    wanted = grown(tiny_weights[0], tiny_config.model.patch, 2)
+    wanted = grown(tiny_weights[0], tiny_config.model.patch)
     jax.tree.map(np.testing.assert_array_equal, state.params, wanted)
     jax.tree.map(np.testing.assert_array_equal, net, tiny_weights[1])
     assert jax.tree.map(np.shape, wanted) == jax.tree.map(np.shape, initial_state(large).params)
     other = replace(large, data=replace(large.data, size=4 * tiny_config.data.size))
     with pytest.raises(BadConfig, match=r"start_from.*another network"):
         started_from(starting_from(other, tiny_model))
+    only_scaled = replace(tiny_config, model=replace(tiny_config.model, prior_detail_std=0.1))
+    with pytest.raises(BadConfig, match=r"start_from.*scaled otherwise; give model\.prior_detail_std=0\.0, or"):
+        started_from(starting_from(only_scaled, tiny_model))
 
 
 def test_a_missing_model_is_named(tiny_config, tmp_path):
