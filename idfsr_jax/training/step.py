@@ -7,7 +7,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from idfsr_jax.config import Config
 from idfsr_jax.data.degrade import enlarge_mixed
@@ -18,7 +18,7 @@ from idfsr_jax.models.denoiser import denoiser_of
 from idfsr_jax.models.id_encoder import identity_of, unit_identity
 from idfsr_jax.models.landmark_net import estimate_landmarks
 from idfsr_jax.models.latent import Autoencoder, encode_example, to_pixels
-from idfsr_jax.models.perceptual import perceptual_distance
+from idfsr_jax.models.perceptual import STRIDE, perceptual_distance, shifted
 from idfsr_jax.models.resample import smoothed
 from idfsr_jax.pictures import to_float
 from idfsr_jax.training.mesh import microbatches
@@ -103,6 +103,7 @@ class Examples:
       condition: of each, in pixels.
       descriptor: raw, of each target.
       landmarks: of each target, unit coordinates.
+      shift: by how many pixels LPIPS sees each picture moved.
     """
 
     x0: Float[Array, "b s s 3"]
@@ -111,6 +112,7 @@ class Examples:
     condition: Condition
     descriptor: Float[Array, "b d"]
     landmarks: Float[Array, "b 68 2"]
+    shift: Int[Array, "b 2"]
 
 
 def draw_examples(batch: Mapping[str, Array], frozen: Frozen, config: Config, key: PRNGKeyArray) -> Examples:
@@ -118,13 +120,14 @@ def draw_examples(batch: Mapping[str, Array], frozen: Frozen, config: Config, ke
 
     Always the whole batch, in whatever parts its loss is computed: who is given which noise must not depend on them.
     """
-    condition_key, time_key, noise_key, drop_key = jax.random.split(key, 4)
+    condition_key, time_key, noise_key, drop_key, shift_key = jax.random.split(key, 5)
     x0, condition = condition_of(batch, frozen, config, condition_key)
     condition = drop(condition, drop_key, config.diffusion.condition_dropout)
     side = config.model.diffused_side(x0.shape[1])
     log_snr = draw_log_snr(time_key, x0.shape[0], side, config.diffusion)
     noise = jax.random.normal(noise_key, (x0.shape[0], side, side, config.model.diffused_channels))
-    return Examples(x0, noise, log_snr, condition, batch["target_embedding"], batch["target_landmarks"])
+    shift = jax.random.randint(shift_key, (x0.shape[0], 2), 0, STRIDE)
+    return Examples(x0, noise, log_snr, condition, batch["target_embedding"], batch["target_landmarks"], shift)
 
 
 def on_course(params: Any, examples: Examples, frozen: Frozen, config: Config, key: PRNGKeyArray) -> Examples:
@@ -164,7 +167,8 @@ def examples_loss(
             parts["pixel_loss"] = jnp.mean(jnp.square(estimate - target))
             loss = loss + train.pixel_loss * parts["pixel_loss"]
         if frozen.perceptual is not None:
-            parts["perceptual_loss"] = jnp.mean(alpha * perceptual_distance(frozen.perceptual, estimate, target))
+            moved = (shifted(each, part(examples.shift)) for each in (estimate, target))
+            parts["perceptual_loss"] = jnp.mean(alpha * perceptual_distance(frozen.perceptual, *moved))
             loss = loss + train.perceptual_loss * parts["perceptual_loss"]
         if train.identity_loss > 0:
             truth = unit_identity(part(examples.descriptor), frozen.center)
