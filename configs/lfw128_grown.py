@@ -30,7 +30,7 @@ config = replace(
         base.train,
         out="runs/lfw128_grown",
         start_from="runs/lfw64_rollout/model",
-        steps=1_800,
+        steps=2_300,
         learning_rate=3e-4,
         ema_halflife_images=6_000.0,
         checkpoint_every=50,
