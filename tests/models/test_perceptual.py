@@ -6,7 +6,7 @@ import numpy as np
 
 from idfsr_jax.evaluation.perceptual import lpips
 from idfsr_jax.interop.lpips_weights import read_lpips
-from idfsr_jax.models.perceptual import perceptual_distance
+from idfsr_jax.models.perceptual import perceptual_distance, shifted
 
 
 def test_it_is_lpips():
@@ -24,3 +24,11 @@ def test_its_gradient_is_finite_where_nothing_is_seen_and_where_nothing_differs(
     for found in (gradient(params, picture), gradient(params, picture + 0.1), gradient(blind, picture + 0.1)):
         assert np.isfinite(found).all()
     assert np.abs(gradient(params, picture + 0.1)).max() > 0
+
+
+def test_moved_pictures_are_whole_and_each_by_its_own_number_of_pixels():
+    pictures = np.random.default_rng(0).normal(size=(3, 8, 8, 3)).astype(np.float32)
+    by = np.array([[0, 0], [3, 1], [2, 0]])
+    moved = shifted(jnp.asarray(pictures), jnp.asarray(by))
+    for found, picture, (down, right) in zip(moved, pictures, by, strict=True):
+        np.testing.assert_array_equal(found, np.roll(picture, (down, right), (0, 1)))

@@ -17,7 +17,7 @@ from idfsr_jax.models.denoiser import Denoiser
 from idfsr_jax.training import step
 from idfsr_jax.training.rollout import load_perceptual, rolled_out
 from idfsr_jax.training.state import create_state, make_optimizer
-from idfsr_jax.training.step import Frozen, draw_examples, mean_gradients, on_course
+from idfsr_jax.training.step import Frozen, draw_examples, examples_loss, mean_gradients, on_course
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +109,15 @@ def test_what_is_on_the_course_is_judged_as_a_picture_and_bears_no_loss_of_v(con
     _, alone = run(half, replace_perceptual(frozen), plain)
     assert float(parts["v_loss"]) == pytest.approx(float(alone["v_loss"]), rel=1e-5)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(whole))
+
+
+def test_lpips_sees_each_picture_moved_by_less_than_its_stride(config, frozen, examples, tiny_weights):
+    shift = np.asarray(examples.shift)
+    assert shift.shape == (8, 2) and shift.min() == 0 and shift.max() == 3 and len(np.unique(shift, axis=0)) > 4
+    loss = jax.jit(lambda examples: examples_loss(tiny_weights[0], examples, frozen, config)[1])
+    still, moved = (loss(examples.replace(shift=by)) for by in (jnp.zeros_like(examples.shift), examples.shift))
+    assert float(still["pixel_loss"]) == float(moved["pixel_loss"])
+    assert 1e-5 < abs(float(still["perceptual_loss"] - moved["perceptual_loss"])) < 0.1
 
 
 def replace_perceptual(frozen: Frozen) -> Frozen:
