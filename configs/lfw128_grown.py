@@ -30,9 +30,9 @@ config = replace(
         base.train,
         out="runs/lfw128_grown",
         start_from="runs/lfw64_rollout/model",
-        steps=2_300,
+        steps=2_400,
         learning_rate=3e-4,
-        ema_halflife_images=6_000.0,
+        ema_halflife_images=3_000.0,
         checkpoint_every=50,
     ),
 )
