@@ -28,7 +28,7 @@ from idfsr_jax.config import Config, DataConfig, LandmarkConfig, ModelConfig, Tr
 config = Config(
     name="lfw128",
     data=DataConfig(dataset="data/lfw", size=128, own_embedding=0.3),
-    # The warp, the mask and the smoothing are what measured best at 64 px (docs/results.md).
+    # The warp, the mask and the smoothing are what measured best at 64 px (docs/results-64px.md).
     model=ModelConfig(channels=(128, 192, 256), blocks=(1, 2, 3), dtype="bfloat16", warp="similarity", mask="tone"),
     landmarks=LandmarkConfig(batch=64),
     train=TrainConfig(

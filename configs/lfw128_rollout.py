@@ -4,7 +4,7 @@ Train    python -m idfsr_jax.training.packed configs/lfw128_rollout.py --pack da
              --max-minutes 9 --cool-minutes 3                      (goes on from where lfw128.py ends)
 Judge    python evaluate.py configs/lfw128_rollout.py
 
-At 64 px this part brought more than three times as many images before it (docs/results.md). Of half an hour on a GPU,
+At 64 px this part brought more than thrice as many images before it (docs/results-64px.md). Of half an hour on a GPU,
 give lfw128.py two thirds and this one the rest. The sampler is the one that is trained: four steps.
 """
 

@@ -4,7 +4,7 @@ Data     idfsr prepare --photos lfw/images --splits lfw --out data/lfw     (2.5 
 Train    python train.py configs/lfw64.py                                  (resumes by itself when run again)
 Judge    python evaluate.py configs/lfw64.py
 
-The weights that configs/lfw64_similarity.py goes on from, and the shipped model after it, grew in phases, the same
+The weights that configs/lfw64_similarity.py goes on from, and the models after it, grew in phases, the same
 command with other numbers: steps 1 to 6,200 with an identity loss of 0.02 (the cosine ending there) and an earlier
 LandmarkNet; to 7,400 with 0.03; to 8,487 with 0.1; to 10,100 with 0.3 and the rest of a cosine from 1e-4. The identity
 loss was raised because it kept the person over more sampling steps, as judged by a recogniser that took no part in

@@ -1,4 +1,4 @@
-"""The shipped model: 64 px on LFW, in the end trained on the course of its own sampler.
+"""64 px on LFW, the last part: on the course of its own sampler. The shipped model grows from it (lfw128_grown.py).
 
 Train    python train.py configs/lfw64_rollout.py        (goes on from where lfw64_similarity.py ends; half an hour)
 Judge    python evaluate.py configs/lfw64_rollout.py
@@ -6,7 +6,7 @@ Judge    python evaluate.py configs/lfw64_rollout.py
 Trained on noised photographs alone, the model met states in sampling that it had never seen: its errors added up from
 step to step, as coloured lines at eyes and mouths, and the person was lost on the way. Half of each batch is now taken
 from four-step runs of its own, and the estimates there are judged as pictures (`idfsr_jax/training/rollout.py`).
-16,000 images of that brought more than the 48,000 before; docs/results.md has the measurements.
+16,000 images of that brought more than the 48,000 before; docs/results-64px.md has the measurements.
 """
 
 from dataclasses import replace

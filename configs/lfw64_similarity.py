@@ -1,4 +1,4 @@
-"""64 px on LFW with what the ablations taught; configs/lfw64_rollout.py, the shipped model, goes on from it.
+"""64 px on LFW with what the ablations taught; configs/lfw64_rollout.py goes on from it.
 
 Train    python train.py configs/lfw64_similarity.py        (goes on from where lfw64.py ends; an hour on two cores)
 Judge    python evaluate.py configs/lfw64_similarity.py
@@ -6,7 +6,7 @@ Judge    python evaluate.py configs/lfw64_similarity.py
 The reference is moved by a similarity: bent by a spline through landmarks that are some percent off, a face loses some
 of who it is; a similarity averages those errors. The mask keeps the face's coarsest light, which gains more than a
 decibel in the face and costs hardly any identity. The identity loss sees smoothed estimates, as the weights that it
-goes on from write coloured speckle into their faces that only their own recogniser likes. docs/results.md has the
+goes on from write coloured speckle into their faces that only their own recogniser likes. docs/results-64px.md has the
 measurements.
 """
 

@@ -195,4 +195,4 @@ def _require_sums(folder: Path, names: Iterable[str], sums: Mapping[str, str]) -
 
 def shipped_model() -> Path:
     """The model folder inside the package, or the one that the variable IDFSR_MODEL names."""
-    return Path(os.environ.get("IDFSR_MODEL") or Path(__file__).parent / "assets" / "lfw64")
+    return Path(os.environ.get("IDFSR_MODEL") or Path(__file__).parent / "assets" / "lfw128")

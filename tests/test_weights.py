@@ -97,7 +97,7 @@ def test_the_shipped_model_loads_and_its_description_is_guarded():
 
     import idfsr_jax
 
-    folder = Path(idfsr_jax.__file__).parent / "assets" / "lfw64"
+    folder = Path(idfsr_jax.__file__).parent / "assets" / "lfw128"
     assert load_model(folder).steps == read_description(folder)["steps"] > 0
 
 
