@@ -98,15 +98,15 @@ def test_every_training_step_draws_it_anew(config, frozen, examples, tiny_weight
 
 
 def test_what_is_on_the_course_is_judged_as_a_picture_and_bears_no_loss_of_v(config, frozen, examples, tiny_weights):
-    run = lambda examples, frozen, config: mean_gradients(tiny_weights[0], examples, frozen, config)  # noqa: E731
-    rolled = on_course(tiny_weights[0], examples, frozen, config, jax.random.key(5))
-    whole, parts = run(rolled, frozen, config)
+    run = partial(jax.jit, static_argnums=3)(mean_gradients)
+    rolled = jax.jit(lambda examples: on_course(tiny_weights[0], examples, frozen, config, jax.random.key(5)))(examples)
+    whole, parts = run(tiny_weights[0], rolled, frozen, config)
     assert set(parts) == {"loss", "v_loss", "pixel_loss", "perceptual_loss"}
     expected = parts["v_loss"] + 0.1 * parts["pixel_loss"] + 0.2 * parts["perceptual_loss"]
     assert float(parts["loss"]) == pytest.approx(float(expected), rel=1e-5)
     half = jax.tree.map(lambda leaf: leaf[1::2], examples)
     plain = replace(config, train=replace(config.train, rollout_fraction=0.0))
-    _, alone = run(half, replace_perceptual(frozen), plain)
+    _, alone = run(tiny_weights[0], half, replace_perceptual(frozen), plain)
     assert float(parts["v_loss"]) == pytest.approx(float(alone["v_loss"]), rel=1e-5)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(whole))
 
