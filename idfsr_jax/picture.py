@@ -17,6 +17,7 @@ from idfsr_jax.places import Choice, Eyes, Place, places_of, the_only_one
 CROP_SIDES = (4, 64)
 """Square pictures of these sides (least, largest) are taken for aligned LR crops."""
 _MOST_NATIVE = 512
+"""Side to which larger faces are cut out, which are restored only where a scale is given: enough to compare them by."""
 
 
 @dataclass(frozen=True)

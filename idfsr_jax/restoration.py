@@ -115,7 +115,8 @@ class Restoration:
         `likeness.is_far`. A sample that was made to agree with the input says nothing.
         """
         said = []
-        native, used = self.face.native.shape[0], self.face.y.shape[0]
+        transform, used = self.face.transform, self.face.y.shape[0]
+        native = self.face.native.shape[0] if transform is None else round(crop_side(transform))
         if native > _WASTED * used:
             said.append(
                 f"the face's crop is {native} px wide and the model looks at {used} px of them; the photograph may "

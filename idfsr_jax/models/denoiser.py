@@ -29,7 +29,10 @@ class Denoiser(nn.Module):
     An untrained F = 0 therefore already samples the pasted picture, and F spends nothing on learning to copy.
 
     With `prior_detail_std` all this is done for two parts of the picture apart, each with its own s: the means of 2 x 2
-    pixels, whose noise is half as large, and what they leave out. See `_bands`.
+    pixels, and what they leave out (`_bands`). The noise of a part has the deviation c sigma, with c = 1/2 for the
+    means, so that in general k^2 = alpha^2 s^2 + c^2 sigma^2 and
+
+        v = sigma / k^2 (alpha (c^2 - s^2) x_t - c^2 p) + c s / k F.
     """
 
     config: ModelConfig
@@ -48,7 +51,7 @@ class Denoiser(nn.Module):
         sigma = jnp.sqrt(jax.nn.sigmoid(-log_snr))[:, None, None, None]
         guess = paste(condition, cfg.mask) if cfg.use_prior else jnp.zeros_like(x_t)
         bands = _bands(cfg)
-        k = [jnp.sqrt(jnp.square(alpha * band.deviation) + jnp.square(sigma * band.noise)) for band in bands]
+        k = [jnp.sqrt(jnp.square(alpha * band.deviation) + jnp.square(sigma * band.noise_share)) for band in bands]
         scaled = sum(band.part(x_t - alpha * guess) / each for band, each in zip(bands, k, strict=True))
 
         stack = [scaled, condition.hidden, condition.mask, condition.reference, condition.valid]
@@ -56,18 +59,18 @@ class Denoiser(nn.Module):
         output = network(jnp.concatenate(stack, axis=-1), log_snr, condition.scale, identity)
         v = jnp.zeros_like(x_t)
         for band, each in zip(bands, k, strict=True):
-            share, s = band.noise**2, band.deviation
-            linear = sigma / jnp.square(each) * band.part(alpha * (share - s**2) * x_t - share * guess)
-            v += linear + band.noise * s / each * band.part(output)
+            c, s = band.noise_share, band.deviation
+            linear = sigma / jnp.square(each) * band.part(alpha * (c**2 - s**2) * x_t - c**2 * guess)
+            v += linear + c * s / each * band.part(output)
         return v
 
 
 class _Band(NamedTuple):
-    """A part of a picture: its projection, the deviation of the truth from the guess there, and its share of sigma."""
+    """A part of a picture: its projection, s, and c."""
 
     part: Callable[[Float[Array, "b s s c"]], Float[Array, "b s s c"]]
     deviation: float
-    noise: float
+    noise_share: float
 
 
 def _bands(config: ModelConfig) -> list[_Band]:

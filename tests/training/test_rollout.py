@@ -79,7 +79,7 @@ def test_a_batch_of_one_comes_to_every_step_but_the_first(config, examples, tiny
     assert met == {float(level) for level in steps[1:]}
 
 
-def test_every_training_step_draws_it_anew(config, frozen, examples, tiny_weights, monkeypatch):
+def test_every_training_step_draws_anew_which_is_judged_first(config, frozen, examples, tiny_weights, monkeypatch):
     keys = []
 
     def recorded(*arguments):
