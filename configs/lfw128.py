@@ -38,7 +38,7 @@ config = Config(
         learning_rate=5e-4,
         ema_halflife_images=50_000.0,
         identity_loss=0.1,
-        identity_smoothing=True,
+        identity_smoothing=4,
         checkpoint_every=1_000,
         keep_checkpoints=2,
     ),

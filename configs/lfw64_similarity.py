@@ -27,7 +27,7 @@ config = replace(
         steps=3_000,
         learning_rate=2e-4,
         warmup_steps=100,
-        identity_smoothing=True,
+        identity_smoothing=1,
         checkpoint_every=200,
     ),
 )

@@ -62,9 +62,13 @@ class TrainConfig:
     """Images after which half of the averaged weights is forgotten; the average is what is used."""
     identity_loss: float = 0.0
     """Weight of 1 - cos(identity of the x0 estimate, identity of the truth), times sqrt(alpha_bar); 0 turns it off."""
-    identity_smoothing: bool = False
-    """Show the recogniser a slightly smoothed estimate: the finest waves, in which a network can please a recogniser
-    with speckle that no eye takes for the person, then earn nothing."""
+    identity_smoothing: int = 0
+    """How often the estimate is smoothed by (1, 2, 1) / 4 before the recogniser sees it: the finest waves, in which a
+    network can please a recogniser with speckle that no eye takes for the person, then earn nothing. For waves as long
+    in the face, four times as often where pictures are twice as large."""
+    identity_movement: float = 0.0
+    """Deviation by which chance moves (share of the side), turns (radians) and scales (logarithm) the face that the
+    recogniser sees: what pleases it at one place only then earns little."""
     identity_loss_fraction: float = 0.25
     """Share of each batch on which the identity loss is taken (it costs a recogniser pass)."""
     rollout_fraction: float = 0.0

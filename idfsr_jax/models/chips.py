@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from idfsr_jax.face.chip import DLIB_CHIP, ChipTemplate, similarity_to_landmarks
 from idfsr_jax.models.resample import sample_bilinear
@@ -33,3 +33,21 @@ def face_chips(
     u, v = centres[None, None, :], centres[None, :, None]
     points = jnp.stack([a * u - b * v + x, b * u + a * v + y], axis=-1)
     return (sample_bilinear(images, points) + 1.0) * 127.5
+
+
+def moved_landmarks(key: PRNGKeyArray, landmarks: Float[Array, "b 68 2"], deviation: float) -> Float[Array, "b 68 2"]:
+    """Landmarks under small similarities of chance, so that chips cut by them show the faces moved.
+
+    Each face is turned and scaled about its middle and shifted: x -> m + (1 + a, -b; b, 1 + a) (x - m) + t with normal
+    a, b and t.
+
+    Args:
+      key: draws the similarities.
+      landmarks: unit coordinates.
+      deviation: of a (scale), b (radians) and t (share of the side); 0 moves nothing.
+    """
+    a, b, *t = deviation * jax.random.normal(key, (4, landmarks.shape[0], 1))
+    middle = landmarks.mean(axis=1, keepdims=True)
+    x, y = jnp.moveaxis(landmarks - middle, -1, 0)
+    turned = jnp.stack([(1.0 + a) * x - b * y, b * x + (1.0 + a) * y], axis=-1)
+    return middle + turned + jnp.stack(t, axis=-1)

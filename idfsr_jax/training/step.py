@@ -13,6 +13,7 @@ from idfsr_jax.config import Config
 from idfsr_jax.data.degrade import enlarge_mixed
 from idfsr_jax.diffusion.loss import v_loss
 from idfsr_jax.diffusion.schedule import alpha_sigma, draw_log_snr, q_sample, x0_from_v
+from idfsr_jax.models.chips import moved_landmarks
 from idfsr_jax.models.condition import Condition, drop, make_condition
 from idfsr_jax.models.denoiser import denoiser_of
 from idfsr_jax.models.id_encoder import identity_of, unit_identity
@@ -83,7 +84,7 @@ def identity_loss(
     Args:
       x0: the estimates, in [-1, 1].
       truth: unit identities of the true pictures.
-      landmarks: of the true pictures, unit coordinates.
+      landmarks: by which the encoder sees the estimates, unit coordinates.
       frozen: encoder and identity centre.
       log_snr: noise level of each estimate.
     """
@@ -102,7 +103,7 @@ class Examples:
       log_snr: noise level of each.
       condition: of each, in pixels.
       descriptor: raw, of each target.
-      landmarks: of each target, unit coordinates.
+      seen_at: landmarks by which a recogniser sees each: those of the target, or moved by chance; unit coordinates.
       shift: by how many pixels LPIPS sees each picture moved.
     """
 
@@ -111,7 +112,7 @@ class Examples:
     log_snr: Float[Array, " b"]
     condition: Condition
     descriptor: Float[Array, "b d"]
-    landmarks: Float[Array, "b 68 2"]
+    seen_at: Float[Array, "b 68 2"]
     shift: Int[Array, "b 2"]
 
 
@@ -120,14 +121,15 @@ def draw_examples(batch: Mapping[str, Array], frozen: Frozen, config: Config, ke
 
     Always the whole batch, in whatever parts its loss is computed: who is given which noise must not depend on them.
     """
-    condition_key, time_key, noise_key, drop_key, shift_key = jax.random.split(key, 5)
+    condition_key, time_key, noise_key, drop_key, shift_key, move_key = jax.random.split(key, 6)
     x0, condition = condition_of(batch, frozen, config, condition_key)
     condition = drop(condition, drop_key, config.diffusion.condition_dropout)
     side = config.model.diffused_side(x0.shape[1])
     log_snr = draw_log_snr(time_key, x0.shape[0], side, config.diffusion)
     noise = jax.random.normal(noise_key, (x0.shape[0], side, side, config.model.diffused_channels))
     shift = jax.random.randint(shift_key, (x0.shape[0], 2), 0, STRIDE)
-    return Examples(x0, noise, log_snr, condition, batch["target_embedding"], batch["target_landmarks"], shift)
+    seen_at = moved_landmarks(move_key, batch["target_landmarks"], config.train.identity_movement)
+    return Examples(x0, noise, log_snr, condition, batch["target_embedding"], seen_at, shift)
 
 
 def on_course(params: Any, examples: Examples, frozen: Frozen, config: Config, key: PRNGKeyArray) -> Examples:
@@ -172,8 +174,8 @@ def examples_loss(
             loss = loss + train.perceptual_loss * parts["perceptual_loss"]
         if train.identity_loss > 0:
             truth = unit_identity(part(examples.descriptor), frozen.center)
-            seen = smoothed(estimate) if train.identity_smoothing else estimate
-            lost = identity_loss(seen, truth, part(examples.landmarks), frozen, part(log_snr))
+            seen = smoothed(estimate, train.identity_smoothing)
+            lost = identity_loss(seen, truth, part(examples.seen_at), frozen, part(log_snr))
             parts["identity_loss"] = lost.mean()
             loss = loss + train.identity_loss * parts["identity_loss"]
     return loss, parts | {"loss": loss}
