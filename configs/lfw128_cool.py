@@ -21,7 +21,7 @@ config = replace(
         base.train,
         out="runs/lfw128_cool",
         start_from="runs/lfw128_grown/model",
-        steps=2_000,
+        steps=1_500,
         learning_rate=2e-4,
         # Other photographs and noise than when the run before began.
         seed=1,
