@@ -76,7 +76,8 @@ def _dispatch(arguments: list[str]) -> int:
         if name == "plan":
             planning = tyro.cli(_Planning, default=_Planning(config), args=options, prog=program)
             return commands.run_plan(planning.config, planning.options)
-        return commands.run_evaluation(tyro.cli(Config, default=config, args=options, prog=program))
+        evaluated = tyro.cli(Config, default=config, args=options, prog=program)
+        return commands.run_evaluation(evaluated, commands.changes_for_evaluation(config, evaluated))
     named: dict[str, Callable[..., int]] = {
         "prepare": commands.prepare,
         "pack": commands.pack,

@@ -10,12 +10,13 @@ from idfsr_jax.commands.identity import fit, identity
 from idfsr_jax.commands.options import Distributed, complain
 from idfsr_jax.commands.plan import PlanOptions, plan, run_plan
 from idfsr_jax.commands.restore import restore
-from idfsr_jax.commands.training import evaluate, run_evaluation, run_training, train
+from idfsr_jax.commands.training import changes_for_evaluation, evaluate, run_evaluation, run_training, train
 
 __all__ = [
     "Distributed",
     "PlanOptions",
     "app",
+    "changes_for_evaluation",
     "complain",
     "convert",
     "evaluate",

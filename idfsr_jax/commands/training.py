@@ -1,14 +1,20 @@
 """Commands that train and measure models: `train` and `evaluate`."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import tyro
 
 from idfsr_jax.arguments import require_writable
 from idfsr_jax.commands.options import Distributed
 from idfsr_jax.compile_cache import use_compile_cache
-from idfsr_jax.config import Config
+from idfsr_jax.config import Config, typed_fields
 from idfsr_jax.config_checks import check_config, read_config
+from idfsr_jax.errors import BadConfig
+
+_EVALUATED = ("name", "data.dataset", "data.val_split", "data.scales", "train.out")
+"""What an evaluation reads of a config beside whole sections."""
 
 
 def train(config: tyro.conf.Positional[Path], distributed: Distributed = "") -> int:
@@ -27,10 +33,12 @@ def train(config: tyro.conf.Positional[Path], distributed: Distributed = "") -> 
 def evaluate(config: tyro.conf.Positional[Path]) -> int:
     """Measures a trained model on people it has never seen.
 
+    Every model samples and fits as its own folder says; `--sample...` and `--fit...` are for all of them.
+
     Args:
       config: The config file that it was trained with. `idfsr evaluate CONFIG --help` lists what can be overridden.
     """
-    return run_evaluation(read_config(config))
+    return run_evaluation(read_config(config), {})
 
 
 def run_training(config: Config, distributed: str = "") -> int:
@@ -53,12 +61,35 @@ def run_training(config: Config, distributed: str = "") -> int:
     return 128 + number if number else 0
 
 
-def run_evaluation(config: Config) -> int:
-    """Evaluates as configured; returns the exit code, 0."""
+def changes_for_evaluation(before: Config, config: Config) -> dict[str, Any]:
+    """The fields of sampling and fitting that options changed, by their dotted names.
+
+    Args:
+      before: as the file has it.
+      config: after the options.
+
+    Raises:
+      BadConfig: a field was changed that says how the model was made, or is of a wrong type.
+    """
+    old = dict(typed_fields(before))
+    changed = {name: value for name, value in typed_fields(config) if value != old[name]}
+    for name in changed:
+        if name not in _EVALUATED and name.split(".")[0] not in ("sample", "fit", "devices", "evaluate"):
+            raise BadConfig(f"--{name}: changes nothing of a model that has been trained; leave it out.")
+    return {name: value for name, value in changed.items() if name.startswith(("sample.", "fit."))}
+
+
+def run_evaluation(config: Config, changes: Mapping[str, Any]) -> int:
+    """Evaluates as configured; returns the exit code, 0.
+
+    Args:
+      config: what is evaluated.
+      changes: of `changes_for_evaluation`.
+    """
     check_config(config)
     require_writable(Path(config.train.out))
     use_compile_cache()
     from idfsr_jax.evaluation.run import evaluate as evaluate_model
 
-    evaluate_model(config)
+    evaluate_model(config, changes)
     return 0

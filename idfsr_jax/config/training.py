@@ -65,7 +65,7 @@ class TrainConfig:
     identity_smoothing: int = 0
     """How often the estimate is smoothed by (1, 2, 1) / 4 before the recogniser sees it: the finest waves, in which a
     network can please a recogniser with speckle that no eye takes for the person, then earn nothing. For waves as long
-    in the face, four times as often where pictures are twice as large."""
+    in the face: four times as often where pictures are twice as large."""
     identity_movement: float = 0.0
     """Deviation by which chance moves (share of the side), turns (radians) and scales (logarithm) the face that the
     recogniser sees: what pleases it at one place only then earns little."""

@@ -4,6 +4,7 @@ What is done is written person by person, for each method, scale and degradation
 """
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from idfsr_jax.config import Config
+from idfsr_jax.config_checks import check_config
 from idfsr_jax.data.index import load_index
 from idfsr_jax.errors import BadConfig
 from idfsr_jax.evaluation.course import COURSE_PEOPLE, fitting_course
@@ -32,11 +34,13 @@ from idfsr_jax.models.id_encoder import require_encoder
 from idfsr_jax.restorer import Restorer
 
 
-def evaluate(config: Config) -> dict[str, Any]:
+def evaluate(config: Config, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Measures a model by a protocol and writes the report.
 
     Args:
       config: which data, run and model; `config.evaluate` says what is measured.
+      changes: fields of `sample` and `fit`, by their dotted names, that are to differ from what the models' own
+        configurations say.
 
     Returns:
       What `results.json` holds.
@@ -47,7 +51,7 @@ def evaluate(config: Config) -> dict[str, Any]:
     console = Console(stderr=True)
     options = config.evaluate
     out = Path(options.out or Path(config.train.out) / "report")
-    restorers = load_restorers(config)
+    restorers = {name: changed(each, changes or {}) for name, each in load_restorers(config).items()}
     main = restorers[""]
     protocol = protocol_of(config)
     study = load_study(protocol, config.data.dataset, main.config.data.size, main.config.data.scales)
@@ -122,6 +126,25 @@ def load_restorers(config: Config) -> dict[str, Restorer]:
             raise BadConfig(f"evaluate.ablations: {text!r} is not NAME=FOLDER with a name of its own.")
         restorers[name] = Restorer.load(place, devices=devices)
     return restorers
+
+
+def changed(restorer: Restorer, changes: Mapping[str, Any]) -> Restorer:
+    """A restorer that samples and fits otherwise than its model's configuration says.
+
+    Args:
+      restorer: keeps its weights, and so its digest.
+      changes: values of fields such as "sample.steps".
+
+    Raises:
+      BadConfig: the configuration then makes no sense.
+    """
+    config = restorer.config
+    for name, value in changes.items():
+        section, field = name.split(".")
+        config = replace(config, **{section: replace(getattr(config, section), **{field: value})})
+    if changes:
+        check_config(config)
+    return replace(restorer, model=replace(restorer.model, config=config))
 
 
 def protocol_of(config: Config) -> Protocol:

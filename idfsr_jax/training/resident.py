@@ -14,22 +14,26 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.sharding import NamedSharding
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from idfsr_jax.config import Config, DataConfig
-from idfsr_jax.data.pack import load_encoder, load_split, read_manifest
-from idfsr_jax.data.resident import ResidentFaces, draw_batch, epoch_records, resident_faces
-from idfsr_jax.errors import BadConfig
-from idfsr_jax.models.id_encoder import IdEncoder, require_kind
+from idfsr_jax.config import Config
+from idfsr_jax.data.pack import read_manifest
+from idfsr_jax.data.resident import ResidentFaces
 from idfsr_jax.models.latent import autoencoder_of
 from idfsr_jax.training.folder import claim_folder, landmark_net, previewer
 from idfsr_jax.training.loop import train_denoiser
 from idfsr_jax.training.mesh import batch_sharding, make_mesh, placed, replicated, spread
-from idfsr_jax.training.randomness import step_key
+from idfsr_jax.training.resident_batches import (
+    LandmarkBatches,
+    ResidentBatches,
+    cooling,
+    examples_of_step,
+    load_faces,
+)
 from idfsr_jax.training.rollout import load_perceptual
+from idfsr_jax.training.sole_use import sole_use
 from idfsr_jax.training.speed import flops_of_step, peak_flops
 from idfsr_jax.training.start import beginning, bring_landmark_net, initial_state
 from idfsr_jax.training.state import TrainState, make_optimizer
@@ -39,16 +43,6 @@ from idfsr_jax.weights import save_model
 
 SAVING_SECONDS = 40.0
 """Kept free before the time limit for the last checkpoint and the model folder."""
-_SHOWN = 8
-
-
-def examples_of_step(
-    faces: ResidentFaces, config: DataConfig, seed: int, step: Int[Array, ""], batch: int, stream: str = "batch"
-) -> dict[str, Array]:
-    """The batch of a step, a function of (seed, stream, step) alone; see `draw_batch`."""
-    order = step_key(seed, f"{stream}-order", 0)
-    target = epoch_records(order, step, batch, faces.images.shape[0])
-    return draw_batch(step_key(seed, stream, step), faces, target, config)
 
 
 def resident_train_step(
@@ -73,79 +67,6 @@ def resident_train_step(
     faces, share = drawn_from
     batch = examples_of_step(faces, config.data, config.train.seed, state.step, config.train.batch)
     return train_step(state, spread(batch, sharding), frozen, config=config, optimizer=optimizer, share=share)
-
-
-class ResidentBatches:
-    """The faces, again and again: a step draws its batch from them by its own number, so there is no position."""
-
-    def __init__(self, faces: ResidentFaces, share: Callable[[], float] = lambda: 1.0) -> None:
-        """`share` says which share of the learning rate the next step takes."""
-        self._faces, self._share = faces, share
-
-    def __next__(self) -> tuple[ResidentFaces, Float[Array, ""]]:
-        return self._faces, jnp.asarray(self._share(), jnp.float32)
-
-    def get_state(self) -> dict:
-        return {}
-
-    def set_state(self, state: dict) -> None:
-        pass
-
-
-class LandmarkBatches:
-    """Batches for LandmarkNet, drawn on the device."""
-
-    def __init__(self, faces: ResidentFaces, config: Config) -> None:
-        size, seed = config.landmarks.batch, config.train.seed
-        self._faces, self._step = faces, 0
-
-        def draw(faces: ResidentFaces, step: Int[Array, ""]) -> dict[str, Array]:
-            drawn = examples_of_step(faces, config.data, seed, step, size, "landmark-batch")
-            return {name: drawn[name] for name in ("target", "target_landmarks")}
-
-        self._draw = jax.jit(draw)
-
-    def __iter__(self) -> "LandmarkBatches":
-        return self
-
-    def __next__(self) -> dict[str, Array]:
-        batch = self._draw(self._faces, jnp.asarray(self._step, jnp.int32))
-        self._step += 1
-        return batch
-
-
-def cooling(deadline: float, minutes: float) -> Callable[[], float]:
-    """The share of the learning rate by the clock: 1, then linearly down to 1% over the last minutes.
-
-    How far a machine gets in its time is not known beforehand, and a model that was not cooled down is a poor one.
-
-    Args:
-      deadline: on `time.monotonic`'s clock.
-      minutes: how long it takes; 0 is no cooling.
-    """
-    if minutes <= 0:
-        return lambda: 1.0
-    return lambda: float(min(1.0, max(0.01, (deadline - time.monotonic()) / (60 * minutes))))
-
-
-def load_faces(
-    pack: Path, config: Config
-) -> tuple[ResidentFaces, dict[str, Array], IdEncoder | None, Float[np.ndarray, "d"]]:
-    """Reads a pack: the training faces, a batch of val to look at, the encoder or None, and the identity centre.
-
-    Raises:
-      InputError: the pack is missing or damaged, or does not suit the configuration.
-    """
-    if config.train.steps * config.train.batch >= 2**31:
-        raise BadConfig(f"train.steps={config.train.steps}: with this batch, more than 2^31 images; give fewer.")
-    train = load_split(pack, config.data.train_split)
-    require_kind(train.index.encoder, train.index.embeddings.shape[1], config.model, str(pack))
-    faces = resident_faces(train, config.data.size)
-    shown_from = resident_faces(load_split(pack, config.data.val_split), config.data.size)
-    first = jnp.zeros((), jnp.int32)
-    shown = jax.jit(lambda val: examples_of_step(val, config.data, 0, first, _SHOWN, "shown"))(shown_from)
-    encoder = jax.tree.map(jnp.asarray, load_encoder(pack)) if config.train.identity_loss > 0 else None
-    return faces, shown, encoder, train.index.embeddings.mean(0)
 
 
 def train_packed(
@@ -192,49 +113,53 @@ def train_packed(
         start, brought_net = load_travel(start_from, config, initial_state(config), autoencoder)
     else:
         start, brought_net = beginning(config, encoder_named, autoencoder)
-    claim_folder(out, config, autoencoder)
-    if brought_net is not None:
-        bring_landmark_net(out, brought_net)
-    net = jax.tree.map(jnp.asarray, landmark_net(out, config, lambda: LandmarkBatches(faces, config)))
-    frozen = Frozen(net, encoder, jnp.asarray(center), autoencoder, load_perceptual(config.train, pack))
-    say(f"LandmarkNet ready after {time.monotonic() - began:.0f} s.")
+    with sole_use(out):
+        claim_folder(out, config, autoencoder)
+        if brought_net is not None:
+            bring_landmark_net(out, brought_net)
+        net = jax.tree.map(jnp.asarray, landmark_net(out, config, lambda: LandmarkBatches(faces, config)))
+        frozen = Frozen(net, encoder, jnp.asarray(center), autoencoder, load_perceptual(config.train, pack))
+        say(f"LandmarkNet ready after {time.monotonic() - began:.0f} s.")
 
-    facts: dict[str, Any] = {"pack": manifest["self_sha256"]}
+        facts: dict[str, Any] = {"pack": manifest["self_sha256"]}
 
-    def describe(step: int) -> dict[str, Any]:
-        return facts | {"images_seen": step * config.train.batch, "minutes": round((time.monotonic() - began) / 60, 2)}
+        def describe(step: int) -> dict[str, Any]:
+            return facts | {
+                "images_seen": step * config.train.batch,
+                "minutes": round((time.monotonic() - began) / 60, 2),
+            }
 
-    def travel(step: int, state: TrainState) -> None:
-        parts = (frozen.landmark_net, center, describe(step), encoder_named, autoencoder)
-        save_travel(out / "travel", config, state, *parts)
+        def travel(step: int, state: TrainState) -> None:
+            parts = (frozen.landmark_net, center, describe(step), encoder_named, autoencoder)
+            save_travel(out / "travel", config, state, *parts)
 
-    everywhere = placed(faces, replicated(mesh))
-    state, signal_number = train_denoiser(
-        config,
-        frozen,
-        ResidentBatches(everywhere, cooling(deadline, cool_minutes) if deadline is not None else lambda: 1.0),
-        previewer(out, config, frozen, shown),
-        step_function=partial(resident_train_step, sharding=batch_sharding(mesh)),
-        start=start,
-        deadline=deadline,
-        saved=travel,
-        annotate=speedometer(config, faces, frozen),
-    )
-    steps = int(state.step)
-    travel(steps, state)
-    save_model(
-        out / "model",
-        config,
-        state.ema,
-        frozen.landmark_net,
-        center,
-        steps,
-        facts=describe(steps),
-        encoder=encoder_named,
-        autoencoder=autoencoder,
-    )
-    say(f"Step {steps} after {(time.monotonic() - began) / 60:.1f} minutes.")
-    return signal_number
+        everywhere = placed(faces, replicated(mesh))
+        state, signal_number = train_denoiser(
+            config,
+            frozen,
+            ResidentBatches(everywhere, cooling(deadline, cool_minutes) if deadline is not None else lambda: 1.0),
+            previewer(out, config, frozen, shown),
+            step_function=partial(resident_train_step, sharding=batch_sharding(mesh)),
+            start=start,
+            deadline=deadline,
+            saved=travel,
+            annotate=speedometer(config, faces, frozen),
+        )
+        steps = int(state.step)
+        travel(steps, state)
+        save_model(
+            out / "model",
+            config,
+            state.ema,
+            frozen.landmark_net,
+            center,
+            steps,
+            facts=describe(steps),
+            encoder=encoder_named,
+            autoencoder=autoencoder,
+        )
+        say(f"Step {steps} after {(time.monotonic() - began) / 60:.1f} minutes.")
+        return signal_number
 
 
 def speedometer(

@@ -16,6 +16,7 @@ from idfsr_jax.training.full_disk import full_disk_explained
 from idfsr_jax.training.loop import train_denoiser
 from idfsr_jax.training.mesh import make_mesh, whole
 from idfsr_jax.training.rollout import load_perceptual
+from idfsr_jax.training.sole_use import sole_use
 from idfsr_jax.training.start import beginning, bring_landmark_net
 from idfsr_jax.training.step import Frozen
 from idfsr_jax.weights import save_model
@@ -36,6 +37,7 @@ def train(config: Config) -> int:
     Raises:
       BadConfig: the folder belongs to a run of another configuration, the sentence names the first field, or of
         another autoencoder. Or `train.start_from` or `model.unet.folder` is another network.
+      FolderInUse: another run is at work in the folder.
       FullDisk: there is no room to write.
       BadWeights: LandmarkNet, every checkpoint, the model of `train.start_from`, or the UNet, is damaged.
       InputError: the data set is missing or damaged, or the loss is not finite.
@@ -50,10 +52,10 @@ def train(config: Config) -> int:
     shown = next(iter(training_examples(data, 0, 8, data.val_split)))
     autoencoder = autoencoder_of(config.model)
     start, landmark_params = beginning(config, index.encoder, autoencoder)
-    claim_folder(out, config, autoencoder)
-    if landmark_params is not None:
-        bring_landmark_net(out, landmark_params)
-    with full_disk_explained(out):
+    with sole_use(out), full_disk_explained(out):
+        claim_folder(out, config, autoencoder)
+        if landmark_params is not None:
+            bring_landmark_net(out, landmark_params)
         center = np.asarray(index.embeddings, np.float32).mean(0)
         frozen = Frozen(
             # Its own batch size and stream of examples, of the same crops.

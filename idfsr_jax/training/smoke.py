@@ -21,7 +21,8 @@ from idfsr_jax.training.folder import previewer
 from idfsr_jax.training.landmarks import train_landmark_net
 from idfsr_jax.training.loop import compiled_step
 from idfsr_jax.training.mesh import abstract_state, batch_sharding, born_sharded, make_mesh, placed, replicated
-from idfsr_jax.training.resident import LandmarkBatches, load_faces, resident_train_step
+from idfsr_jax.training.resident import resident_train_step
+from idfsr_jax.training.resident_batches import LandmarkBatches, load_faces
 from idfsr_jax.training.rollout import load_perceptual
 from idfsr_jax.training.speed import flops_of, flops_of_step, peak_flops
 from idfsr_jax.training.start import initial_state

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from idfsr_jax.cli import main
+from idfsr_jax.commands import changes_for_evaluation
 from idfsr_jax.errors import BadConfig
 from idfsr_jax.evaluation import fits, run, units
 from idfsr_jax.evaluation.measure import MOST_PSNR, measure, real_vectors, seen_landmark_error
@@ -133,3 +135,55 @@ def test_a_face_that_dlib_misses_is_counted(face_crop):
     images = np.stack([face, np.zeros_like(face)])
     errors = seen_landmark_error(images, np.stack([face_crop.landmarks] * 2))
     assert errors[0] < 0.1 and np.isnan(errors[1])
+
+
+def test_options_of_sampling_and_fitting_are_for_every_model(restorer, tiny_config):
+    config = replace(
+        tiny_config,
+        sample=replace(tiny_config.sample, steps=7),
+        fit=replace(tiny_config.fit, on_course=True),
+        evaluate=replace(tiny_config.evaluate, people=2),
+    )
+    changes = changes_for_evaluation(tiny_config, config)
+    assert changes == {"sample.steps": 7, "fit.on_course": True}
+    found = run.changed(restorer, changes)
+    assert found.config == replace(
+        restorer.config,
+        sample=replace(restorer.config.sample, steps=7),
+        fit=replace(restorer.config.fit, on_course=True),
+    )
+    assert found.model.digest == restorer.model.digest
+    assert (
+        changes_for_evaluation(tiny_config, tiny_config) == {} and run.changed(restorer, {}).config == restorer.config
+    )
+    with pytest.raises(BadConfig, match=r"sample\.steps is 1; give 2 or more"):
+        run.changed(restorer, {"sample.steps": 1, "fit.on_course": True})
+
+
+def test_an_option_that_would_change_nothing_is_refused(tiny_config):
+    for section, changes in (
+        ("model", {"mask": "tone"}),
+        ("data", {"own_embedding": 0.9}),
+        ("train", {"steps": 9}),
+        ("diffusion", {"min_snr_gamma": 1.0}),
+    ):
+        (name,) = changes
+        config = replace(tiny_config, **{section: replace(getattr(tiny_config, section), **changes)})
+        with pytest.raises(BadConfig, match=rf"--{section}\.{name}: changes nothing of a model that has been trained"):
+            changes_for_evaluation(tiny_config, config)
+    for section, changes in (("data", {"dataset": "other"}), ("train", {"out": "other"}), ("devices", {"data": 2})):
+        config = replace(tiny_config, **{section: replace(getattr(tiny_config, section), **changes)})
+        assert changes_for_evaluation(tiny_config, config) == {}
+
+
+def test_the_command_line_hands_its_options_on(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(run, "evaluate", lambda config, changes: seen.append(changes))
+    file = tmp_path / "tiny.py"
+    file.write_text("from idfsr_jax.config import Config\n\nconfig = Config()\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", str(file), "--sample.temperature", "0.5", "--evaluate.people", "3"]) == 0
+    assert main(["evaluate", str(file)]) == 0
+    assert seen == [{"sample.temperature": 0.5}, {}]
+    assert main(["evaluate", str(file), "--model.patch", "4"]) == 2
+    assert len(seen) == 2

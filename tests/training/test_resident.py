@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from idfsr_jax.errors import BadConfig, InputError
-from idfsr_jax.training import packed, resident
+from idfsr_jax.training import packed, resident, resident_batches
 from idfsr_jax.weights import load_model
 
 ROOT = Path(__file__).parents[2]
@@ -97,8 +97,8 @@ def test_what_does_not_suit_the_pack_is_refused_before_the_folder_is_claimed(pac
 
 
 def test_a_step_draws_its_batch_without_the_host(packed_config, small_pack):
-    faces, *_ = resident.load_faces(small_pack, packed_config)
-    draw = jax.jit(lambda step: resident.examples_of_step(faces, packed_config.data, 0, step, 4))
+    faces, *_ = resident_batches.load_faces(small_pack, packed_config)
+    draw = jax.jit(lambda step: resident_batches.examples_of_step(faces, packed_config.data, 0, step, 4))
     steps = [jnp.asarray(step, jnp.int32) for step in range(3)]
     draw(steps[0])
     with jax.transfer_guard("disallow"):
@@ -108,8 +108,8 @@ def test_a_step_draws_its_batch_without_the_host(packed_config, small_pack):
 
 
 def test_landmark_net_sees_other_crops_than_the_denoiser(packed_config, small_pack):
-    faces, *_ = resident.load_faces(small_pack, packed_config)
-    batches = resident.LandmarkBatches(faces, packed_config)
+    faces, *_ = resident_batches.load_faces(small_pack, packed_config)
+    batches = resident_batches.LandmarkBatches(faces, packed_config)
     first, second = next(batches), next(batches)
     assert first["target"].shape == (packed_config.landmarks.batch, 32, 32, 3)
     assert np.any(np.asarray(first["target"]) != np.asarray(second["target"]))
@@ -117,10 +117,10 @@ def test_landmark_net_sees_other_crops_than_the_denoiser(packed_config, small_pa
 
 def test_the_learning_rate_cools_by_the_clock():
     now = time.monotonic()
-    assert resident.cooling(now + 1000, 5.0)() == 1.0
-    assert resident.cooling(now + 150, 5.0)() == pytest.approx(0.5, abs=0.05)
-    assert resident.cooling(now - 10, 5.0)() == 0.01
-    assert resident.cooling(now, 0.0)() == 1.0
+    assert resident_batches.cooling(now + 1000, 5.0)() == 1.0
+    assert resident_batches.cooling(now + 150, 5.0)() == pytest.approx(0.5, abs=0.05)
+    assert resident_batches.cooling(now - 10, 5.0)() == 0.01
+    assert resident_batches.cooling(now, 0.0)() == 1.0
 
 
 def test_the_share_scales_the_step(packed_config, small_pack, tiny_weights):
@@ -129,7 +129,7 @@ def test_the_share_scales_the_step(packed_config, small_pack, tiny_weights):
     from idfsr_jax.training.step import Frozen
 
     config = replace(packed_config, train=replace(packed_config.train, warmup_steps=0))
-    faces, *_ = resident.load_faces(small_pack, config)
+    faces, *_ = resident_batches.load_faces(small_pack, config)
     frozen = Frozen(jax.tree.map(jnp.asarray, tiny_weights[1]), None, jnp.zeros(128))
     step, moved = compiled_step(config, resident.resident_train_step), {}
     for share in (1.0, 0.25):

@@ -14,6 +14,7 @@ from idfsr_jax.diffusion.samplers import course
 from idfsr_jax.diffusion.schedule import q_sample, sampling_levels
 from idfsr_jax.errors import BadConfig
 from idfsr_jax.models.denoiser import Denoiser
+from idfsr_jax.models.resample import smoothed
 from idfsr_jax.training import step
 from idfsr_jax.training.rollout import load_perceptual, rolled_out
 from idfsr_jax.training.state import create_state, make_optimizer
@@ -32,13 +33,13 @@ def frozen(tiny_weights, config) -> Frozen:
 
 
 @pytest.fixture(scope="module")
-def examples(config, frozen, face_crop):
+def batch(config, face_crop):
     rng = np.random.default_rng(0)
     side = config.data.size
     images = rng.integers(0, 256, (2, 8, side, side, 3), np.uint8)
     landmarks = np.stack([face_crop.landmarks] * 8)
     descriptors = rng.normal(size=(2, 8, 128)).astype(np.float32)
-    batch = {
+    return {
         "target": images[0],
         "target_landmarks": landmarks,
         "reference": images[1],
@@ -47,7 +48,15 @@ def examples(config, frozen, face_crop):
         "target_embedding": descriptors[1],
         "scale": np.array([0, 1] * 4, np.int32),
     }
+
+
+def drawn(batch, frozen, config):
     return jax.jit(partial(draw_examples, config=config))(batch, frozen, key=jax.random.key(0))
+
+
+@pytest.fixture(scope="module")
+def examples(config, frozen, batch):
+    return drawn(batch, frozen, config)
 
 
 def test_every_second_example_is_at_a_state_of_its_own_run_and_the_others_stay(config, frozen, examples, tiny_weights):
@@ -157,3 +166,34 @@ def test_nor_can_a_person_be_fitted_on_one(tiny_config):
     check_config(fitting)
     with pytest.raises(BadConfig, match=r"sample\.steps is 1; give 2 or more, or .* no fit\.on_course"):
         check_config(replace(fitting, sample=SampleConfig(steps=1)))
+
+
+def test_the_recogniser_sees_the_estimates_smoothed_and_the_faces_moved(
+    config, frozen, examples, tiny_weights, monkeypatch
+):
+    seen = {}
+
+    def recorded(x0, truth, landmarks, frozen, log_snr):
+        seen.update(x0=x0, landmarks=landmarks)
+        return jnp.zeros(x0.shape[0])
+
+    monkeypatch.setattr(step, "identity_loss", recorded)
+
+    def shown(**settings):
+        changed = replace(config, train=replace(config.train, identity_loss=1.0, perceptual_loss=0.0, **settings))
+        examples_loss(tiny_weights[0], examples, frozen, changed)
+        return seen["x0"]
+
+    plain = shown()
+    np.testing.assert_array_equal(seen["landmarks"], examples.seen_at[::2])
+    np.testing.assert_allclose(shown(identity_smoothing=4), smoothed(plain, 4), atol=1e-5)
+
+
+def test_every_example_is_seen_at_a_place_of_its_own(config, frozen, batch):
+    def seen_at(movement):
+        train = replace(config.train, identity_movement=movement)
+        return np.asarray(drawn(batch, frozen, replace(config, train=train)).seen_at)
+
+    np.testing.assert_allclose(seen_at(0.0), batch["target_landmarks"], atol=1e-6)
+    middles = (seen_at(0.03) - batch["target_landmarks"]).mean(1)
+    assert len(np.unique(middles[:, 0])) == len(middles) and 0.01 < middles.std() < 0.06

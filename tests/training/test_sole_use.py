@@ -1,0 +1,75 @@
+import fcntl
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from idfsr_jax.training.resident import train_packed
+from idfsr_jax.training.run import train
+from idfsr_jax.training.sole_use import FolderInUse, sole_use
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from idfsr_jax.training.sole_use import sole_use
+with sole_use(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_run_is_kept_out_until_the_first_has_ended(tmp_path):
+    with sole_use(tmp_path / "run"):
+        with (
+            pytest.raises(FolderInUse, match=r"run: another run is at work in this folder; wait"),
+            sole_use(tmp_path / "run"),
+        ):
+            pytest.fail("entered")
+        with sole_use(tmp_path / "other"):
+            pass
+    with sole_use(tmp_path / "run"):
+        pass
+
+
+def test_a_run_that_fails_frees_its_folder(tmp_path):
+    with pytest.raises(KeyError), sole_use(tmp_path):
+        raise KeyError("x")
+    with sole_use(tmp_path):
+        pass
+
+
+def test_a_killed_run_frees_its_folder(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        with pytest.raises(FolderInUse), sole_use(tmp_path):
+            pytest.fail("entered")
+        process.send_signal(signal.SIGKILL)
+    with sole_use(tmp_path):
+        pass
+
+
+def test_a_file_system_without_locks_keeps_nobody_out(tmp_path, monkeypatch):
+    def refuse(file: object, how: int) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with sole_use(tmp_path), sole_use(tmp_path):
+        pass
+
+
+def test_training_asks_before_it_writes(packed_config, small_pack, tmp_path):
+    config = replace(packed_config, train=replace(packed_config.train, out=str(tmp_path / "run")))
+    with sole_use(tmp_path / "run"), pytest.raises(FolderInUse):
+        train_packed(config, small_pack, began=time.monotonic(), say=lambda text: None)
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"lock"}
+
+
+def test_training_from_a_data_set_asks_as_well(tiny_config, noise_faces, tmp_path):
+    data = replace(tiny_config.data, dataset=str(noise_faces))
+    config = replace(tiny_config, data=data, train=replace(tiny_config.train, out=str(tmp_path / "run"), batch=2))
+    with sole_use(tmp_path / "run"), pytest.raises(FolderInUse):
+        train(config)
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"lock"}
