@@ -77,7 +77,7 @@ def _dispatch(arguments: list[str]) -> int:
             planning = tyro.cli(_Planning, default=_Planning(config), args=options, prog=program)
             return commands.run_plan(planning.config, planning.options)
         evaluated = tyro.cli(Config, default=config, args=options, prog=program)
-        return commands.run_evaluation(evaluated, commands.changes_for_evaluation(config, evaluated))
+        return commands.run_evaluation(evaluated, commands.changes_for_evaluation(options, evaluated))
     named: dict[str, Callable[..., int]] = {
         "prepare": commands.prepare,
         "pack": commands.pack,

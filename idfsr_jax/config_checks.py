@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,18 @@ def check_config(config: Config) -> None:
     _check_schedule(fields)
     if config.model.unet.folder:
         _check_unet(config, fields)
+
+
+def check_use(config: Config) -> None:
+    """`check_config` for what nothing is trained by: its batches, losses and draws of scales are not asked about.
+
+    Raises:
+      BadConfig: see `check_config`.
+    """
+    devices = max(config.devices.data, 1) * config.devices.fsdp
+    train = replace(config.train, batch=max(devices, 1), accumulate=1, identity_loss=0.0, rollout_fraction=0.0)
+    data = replace(config.data, scale_weights=(1.0,) * len(config.data.scales))
+    check_config(replace(config, train=train, data=data))
 
 
 def _check_schedule(fields: dict[str, Any]) -> None:

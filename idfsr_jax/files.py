@@ -30,6 +30,23 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         raise
 
 
+def try_lock(file: IO[bytes]) -> bool | None:
+    """Locks an open file until it is closed or the process ends, however it does.
+
+    Returns:
+      True; False where somebody else has the lock; None where there are no locks, on Windows or some file systems.
+    """
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):
+        return None
+    return True
+
+
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file's content.
 

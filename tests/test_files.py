@@ -1,6 +1,6 @@
 import pytest
 
-from idfsr_jax.files import read_summed_json, write_atomically, write_summed_json
+from idfsr_jax.files import read_summed_json, try_lock, write_atomically, write_summed_json
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path):
@@ -42,3 +42,21 @@ def test_every_changed_value_of_summed_json_is_noticed(tmp_path):
         path.write_text(text.replace(old, new))
         with pytest.raises(ValueError):
             read_summed_json(path)
+
+
+def test_a_lock_is_had_by_one_until_it_is_given_up(tmp_path):
+    with (tmp_path / "lock").open("wb") as one, (tmp_path / "lock").open("wb") as other:
+        assert try_lock(one) is True and try_lock(other) is False
+        one.close()
+        assert try_lock(other) is True
+
+
+def test_no_lock_where_there_are_none(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(file: object, how: int) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with (tmp_path / "lock").open("wb") as file:
+        assert try_lock(file) is None

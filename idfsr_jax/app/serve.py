@@ -11,11 +11,12 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from idfsr_jax.app.guard import Guard
 from idfsr_jax.app.limits import LOOPBACK_NAMES, is_login
 from idfsr_jax.app.visitors import Visitors
+from idfsr_jax.files import try_lock
 from idfsr_jax.gather import MAX_PHOTOGRAPHS
 
 _PREFIX, _LOCK = "idfsr-app-", ".lock"
@@ -62,7 +63,7 @@ def running(restorer: Any, listening: socket.socket, service: Service) -> Iterat
         tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as folder,
         open(Path(folder) / _LOCK, "wb") as lock,
     ):
-        _try_lock(lock)
+        try_lock(lock)
         quota = 10 * service.max_upload_mb * 1_000_000
         visitors = Visitors(Path(folder), quota=quota, most=service.visitors)
         with _sweeping(visitors):
@@ -86,7 +87,7 @@ def remove_abandoned(parent: Path) -> None:
             if folder.is_symlink() or folder.stat().st_uid != os.getuid():
                 continue
             with open(folder / _LOCK, "rb") as lock:
-                if _try_lock(lock):
+                if try_lock(lock):
                     shutil.rmtree(folder)
 
 
@@ -138,17 +139,6 @@ def _door(logins: Mapping[str, str]) -> Any:
         return False
 
     return enters
-
-
-def _try_lock(file: IO[bytes]) -> bool:
-    """Locks a file until it is closed; False where it is locked already, or nothing can be."""
-    try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (ImportError, OSError):
-        return False
-    return True
 
 
 @contextlib.contextmanager

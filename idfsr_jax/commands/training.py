@@ -1,6 +1,7 @@
 """Commands that train and measure models: `train` and `evaluate`."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ from idfsr_jax.arguments import require_writable
 from idfsr_jax.commands.options import Distributed
 from idfsr_jax.compile_cache import use_compile_cache
 from idfsr_jax.config import Config, typed_fields
-from idfsr_jax.config_checks import check_config, read_config
+from idfsr_jax.config_checks import check_config, check_use, read_config
 from idfsr_jax.errors import BadConfig
 
-_EVALUATED = ("name", "data.dataset", "data.val_split", "data.scales", "train.out")
-"""What an evaluation reads of a config beside whole sections."""
+_EVALUATED = ("name", "data.dataset", "data.val_split", "data.scales", "model.encoder", "train.out")
+"""What an evaluation reads of a config beside whole sections; of the encoder, where an ArcFace lies."""
 
 
 def train(config: tyro.conf.Positional[Path], distributed: Distributed = "") -> int:
@@ -61,22 +62,30 @@ def run_training(config: Config, distributed: str = "") -> int:
     return 128 + number if number else 0
 
 
-def changes_for_evaluation(before: Config, config: Config) -> dict[str, Any]:
-    """The fields of sampling and fitting that options changed, by their dotted names.
+def changes_for_evaluation(options: Sequence[str], config: Config) -> dict[str, Any]:
+    """The fields that options give for the models that are evaluated, by their dotted names.
+
+    Also those that are as the config file has them: the models' own folders may say otherwise.
 
     Args:
-      before: as the file has it.
-      config: after the options.
+      options: the command line after the config file.
+      config: what came of it.
 
     Raises:
-      BadConfig: a field was changed that says how the model was made, or is of a wrong type.
+      BadConfig: an option says how a model is made.
     """
-    old = dict(typed_fields(before))
-    changed = {name: value for name, value in typed_fields(config) if value != old[name]}
-    for name in changed:
+    fields = dict(typed_fields(config))
+    given = []
+    for option in options:
+        name = option.partition("=")[0].removeprefix("--").replace("-", "_")
+        # A switch is turned off by its name with "no_".
+        name = name if name in fields else re.sub(r"(^|\.)no_(?=[^.]*$)", r"\1", name)
+        if option.startswith("--") and name in fields:
+            given.append(name)
+    for name in given:
         if name not in _EVALUATED and name.split(".")[0] not in ("sample", "fit", "devices", "evaluate"):
-            raise BadConfig(f"--{name}: changes nothing of a model that has been trained; leave it out.")
-    return {name: value for name, value in changed.items() if name.startswith(("sample.", "fit."))}
+            raise BadConfig(f"--{name}: an evaluation takes this from the model's folder; leave it out.")
+    return {name: fields[name] for name in given if name.startswith(("sample.", "fit.")) or name == "model.encoder"}
 
 
 def run_evaluation(config: Config, changes: Mapping[str, Any]) -> int:
@@ -86,7 +95,7 @@ def run_evaluation(config: Config, changes: Mapping[str, Any]) -> int:
       config: what is evaluated.
       changes: of `changes_for_evaluation`.
     """
-    check_config(config)
+    check_use(config)
     require_writable(Path(config.train.out))
     use_compile_cache()
     from idfsr_jax.evaluation.run import evaluate as evaluate_model

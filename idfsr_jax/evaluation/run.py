@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from idfsr_jax.config import Config
-from idfsr_jax.config_checks import check_config
+from idfsr_jax.config_checks import check_use
 from idfsr_jax.data.index import load_index
 from idfsr_jax.errors import BadConfig
 from idfsr_jax.evaluation.course import COURSE_PEOPLE, fitting_course
@@ -40,7 +40,7 @@ def evaluate(config: Config, changes: Mapping[str, Any] | None = None) -> dict[s
     Args:
       config: which data, run and model; `config.evaluate` says what is measured.
       changes: fields of `sample` and `fit`, by their dotted names, that are to differ from what the models' own
-        configurations say.
+        configurations say; and as "model.encoder" where an ArcFace lies, if no longer where it lay in training.
 
     Returns:
       What `results.json` holds.
@@ -51,7 +51,9 @@ def evaluate(config: Config, changes: Mapping[str, Any] | None = None) -> dict[s
     console = Console(stderr=True)
     options = config.evaluate
     out = Path(options.out or Path(config.train.out) / "report")
-    restorers = {name: changed(each, changes or {}) for name, each in load_restorers(config).items()}
+    changes = dict(changes or {})
+    loaded = load_restorers(config, changes.pop("model.encoder", None))
+    restorers = {name: changed(each, changes) for name, each in loaded.items()}
     main = restorers[""]
     protocol = protocol_of(config)
     study = load_study(protocol, config.data.dataset, main.config.data.size, main.config.data.scales)
@@ -114,17 +116,22 @@ def evaluate(config: Config, changes: Mapping[str, Any] | None = None) -> dict[s
     return write_report(measured, out, study, main, pictures, printer)
 
 
-def load_restorers(config: Config) -> dict[str, Restorer]:
-    """The evaluated model under "", and the ablations under their names."""
+def load_restorers(config: Config, encoder: str | None = None) -> dict[str, Restorer]:
+    """The evaluated model under "", and the ablations under their names.
+
+    Args:
+      config: `evaluate.weights` and `evaluate.ablations` say which.
+      encoder: see `Restorer.load`.
+    """
     options, folder = config.evaluate, Path(config.train.out) / "model"
     own = Path(options.weights) if options.weights else folder if (folder / "model.json").exists() else None
     devices = config.devices.data * config.devices.fsdp
-    restorers = {"": Restorer.load(own, devices=devices)}
+    restorers = {"": Restorer.load(own, encoder, devices)}
     for text in options.ablations:
         name, found, place = text.partition("=")
         if not (name and found and place) or name in restorers:
             raise BadConfig(f"evaluate.ablations: {text!r} is not NAME=FOLDER with a name of its own.")
-        restorers[name] = Restorer.load(place, devices=devices)
+        restorers[name] = Restorer.load(place, encoder, devices)
     return restorers
 
 
@@ -143,7 +150,7 @@ def changed(restorer: Restorer, changes: Mapping[str, Any]) -> Restorer:
         section, field = name.split(".")
         config = replace(config, **{section: replace(getattr(config, section), **{field: value})})
     if changes:
-        check_config(config)
+        check_use(config)
     return replace(restorer, model=replace(restorer.model, config=config))
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from idfsr_jax.cli import main
-from idfsr_jax.commands import changes_for_evaluation
 from idfsr_jax.errors import BadConfig
 from idfsr_jax.evaluation import fits, run, units
 from idfsr_jax.evaluation.measure import MOST_PSNR, measure, real_vectors, seen_landmark_error
@@ -137,15 +136,8 @@ def test_a_face_that_dlib_misses_is_counted(face_crop):
     assert errors[0] < 0.1 and np.isnan(errors[1])
 
 
-def test_options_of_sampling_and_fitting_are_for_every_model(restorer, tiny_config):
-    config = replace(
-        tiny_config,
-        sample=replace(tiny_config.sample, steps=7),
-        fit=replace(tiny_config.fit, on_course=True),
-        evaluate=replace(tiny_config.evaluate, people=2),
-    )
-    changes = changes_for_evaluation(tiny_config, config)
-    assert changes == {"sample.steps": 7, "fit.on_course": True}
+def test_options_of_sampling_and_fitting_are_for_every_model(restorer):
+    changes = {"sample.steps": 7, "fit.on_course": True}
     found = run.changed(restorer, changes)
     assert found.config == replace(
         restorer.config,
@@ -153,37 +145,55 @@ def test_options_of_sampling_and_fitting_are_for_every_model(restorer, tiny_conf
         fit=replace(restorer.config.fit, on_course=True),
     )
     assert found.model.digest == restorer.model.digest
-    assert (
-        changes_for_evaluation(tiny_config, tiny_config) == {} and run.changed(restorer, {}).config == restorer.config
-    )
+    assert run.changed(restorer, {}).config == restorer.config
     with pytest.raises(BadConfig, match=r"sample\.steps is 1; give 2 or more"):
         run.changed(restorer, {"sample.steps": 1, "fit.on_course": True})
 
 
-def test_an_option_that_would_change_nothing_is_refused(tiny_config):
-    for section, changes in (
-        ("model", {"mask": "tone"}),
-        ("data", {"own_embedding": 0.9}),
-        ("train", {"steps": 9}),
-        ("diffusion", {"min_snr_gamma": 1.0}),
-    ):
-        (name,) = changes
-        config = replace(tiny_config, **{section: replace(getattr(tiny_config, section), **changes)})
-        with pytest.raises(BadConfig, match=rf"--{section}\.{name}: changes nothing of a model that has been trained"):
-            changes_for_evaluation(tiny_config, config)
-    for section, changes in (("data", {"dataset": "other"}), ("train", {"out": "other"}), ("devices", {"data": 2})):
-        config = replace(tiny_config, **{section: replace(getattr(tiny_config, section), **changes)})
-        assert changes_for_evaluation(tiny_config, config) == {}
+def test_a_model_trained_on_its_course_may_be_sampled_otherwise(restorer):
+    config = restorer.config
+    trained = replace(config, train=replace(config.train, rollout_fraction=0.5), sample=replace(config.sample, steps=4))
+    model = replace(restorer, model=replace(restorer.model, config=trained))
+    assert run.changed(model, {"sample.steps": 1}).config.sample.steps == 1
+    assert run.changed(model, {"sample.sampler": "ancestral"}).config.train == trained.train
 
 
-def test_the_command_line_hands_its_options_on(tmp_path, monkeypatch):
+@pytest.fixture
+def asked(tmp_path, monkeypatch):
+    """A function that gives options to `idfsr evaluate`: its exit code, and what the evaluation was told."""
     seen = []
-    monkeypatch.setattr(run, "evaluate", lambda config, changes: seen.append(changes))
-    file = tmp_path / "tiny.py"
-    file.write_text("from idfsr_jax.config import Config\n\nconfig = Config()\n")
+    monkeypatch.setattr(run, "evaluate", lambda config, changes: seen.append((config, changes)))
     monkeypatch.chdir(tmp_path)
-    assert main(["evaluate", str(file), "--sample.temperature", "0.5", "--evaluate.people", "3"]) == 0
-    assert main(["evaluate", str(file)]) == 0
-    assert seen == [{"sample.temperature": 0.5}, {}]
-    assert main(["evaluate", str(file), "--model.patch", "4"]) == 2
-    assert len(seen) == 2
+    file = tmp_path / "tiny.py"
+    file.write_text(
+        "from idfsr_jax.config import Config, FitConfig, SampleConfig, TrainConfig\n\n"
+        "config = Config(sample=SampleConfig(steps=6), fit=FitConfig(on_course=True),\n"
+        "                train=TrainConfig(rollout_fraction=0.5))\n"
+    )
+
+    def ask(*options):
+        seen.clear()
+        code = main(["evaluate", str(file), *options])
+        return code, *(seen or [None])
+
+    return ask
+
+
+def test_the_options_that_are_given_are_handed_on(asked):
+    code, (config, changes) = asked("--sample.temperature", "0.5", "--evaluate.people", "3")
+    assert (code, changes, config.evaluate.people) == (0, {"sample.temperature": 0.5}, 3)
+    assert asked()[1][1] == {}
+    # Also where they say what the file says: the model's folder need not.
+    assert asked("--sample.steps=6", "--fit.no-on-course")[1][1] == {"sample.steps": 6, "fit.on_course": False}
+    assert asked("--model.encoder", "arcface:a.onnx")[1][1] == {"model.encoder": "arcface:a.onnx"}
+    # What only training asks for does not matter.
+    assert asked("--data.scales", "8", "16")[0] == asked("--devices.data", "3")[0] == 0
+    assert asked("--sample.steps", "1", "--fit.no_on_course")[1][1] == {"sample.steps": 1, "fit.on_course": False}
+
+
+@pytest.mark.parametrize("option", ["--model.mask=tone", "--data.own-embedding=0.9", "--train.steps=9",
+                                    "--diffusion.timestep-spacing=leading"])  # fmt: skip
+def test_an_option_that_would_change_nothing_is_refused(asked, capsys, option):
+    assert asked(option) == (2, None)
+    name = option.partition("=")[0].replace("-", "_").replace("__", "--", 1)
+    assert f"{name}: an evaluation takes this from the model's folder; leave it out." in capsys.readouterr().err

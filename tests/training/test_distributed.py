@@ -17,6 +17,7 @@ import pytest
 
 from benchmarks.small_run import read_log, write_config
 from idfsr_jax.training.distributed import NoCluster, connection, largest_of_all, spare_threads, start_processes
+from idfsr_jax.training.sole_use import sole_use
 from idfsr_jax.weights import load_model
 
 ROOT = Path(__file__).parents[2]
@@ -195,3 +196,13 @@ def test_a_mistake_is_said_by_all_and_leaves_nobody_waiting(start, tmp_path):
     assert [process.returncode for process in processes] == [2, 2], said
     assert all("devices.data=3: 2 processes have 4 devices and must use all of them; give 0." in text for text in said)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.timeout(900)
+def test_all_processes_leave_a_folder_that_is_in_use(start, tmp_path):
+    with sole_use(tmp_path / "run"):
+        processes = start(tmp_path / "run", 2)
+        said = [process.communicate(timeout=300)[1] for process in processes]
+    assert [process.returncode for process in processes] == [2, 2], said
+    assert all("another run is at work in this folder" in text and "Traceback" not in text for text in said), said
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["lock"]

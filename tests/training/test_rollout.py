@@ -169,8 +169,9 @@ def test_nor_can_a_person_be_fitted_on_one(tiny_config):
 
 
 def test_the_recogniser_sees_the_estimates_smoothed_and_the_faces_moved(
-    config, frozen, examples, tiny_weights, monkeypatch
+    config, frozen, batch, tiny_weights, monkeypatch
 ):
+    examples = drawn(batch, frozen, replace(config, train=replace(config.train, identity_movement=0.03)))
     seen = {}
 
     def recorded(x0, truth, landmarks, frozen, log_snr):

@@ -1,4 +1,3 @@
-import fcntl
 import signal
 import subprocess
 import sys
@@ -7,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from idfsr_jax.errors import InputError
 from idfsr_jax.training.resident import train_packed
 from idfsr_jax.training.run import train
 from idfsr_jax.training.sole_use import FolderInUse, sole_use
@@ -51,13 +51,19 @@ def test_a_killed_run_frees_its_folder(tmp_path):
         pass
 
 
-def test_a_file_system_without_locks_keeps_nobody_out(tmp_path, monkeypatch):
-    def refuse(file: object, how: int) -> None:
-        raise OSError(95, "Operation not supported")
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
+def test_where_there_are_no_locks_nobody_is_kept_out(tmp_path, monkeypatch):
+    monkeypatch.setattr("idfsr_jax.training.sole_use.try_lock", lambda file: None)
     with sole_use(tmp_path), sole_use(tmp_path):
         pass
+
+
+def test_a_folder_that_cannot_be_is_a_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(InputError, match=r"run: cannot be written to \(Not a directory\)"),
+        sole_use(tmp_path / "file/run"),
+    ):
+        pytest.fail("entered")
 
 
 def test_training_asks_before_it_writes(packed_config, small_pack, tmp_path):
