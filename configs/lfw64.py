@@ -1,6 +1,6 @@
 """64 px on LFW: what two CPU cores can train in about four hours.
 
-Data     idfsr prepare --photos lfw/images --splits lfw --out data/lfw     (2.5 minutes on two cores)
+Data     idfsr prepare --photos lfw/images --splits configs/splits/lfw --out data/lfw     (2.5 minutes on two cores)
 Train    python train.py configs/lfw64.py                                  (resumes by itself when run again)
 Judge    python evaluate.py configs/lfw64.py
 
