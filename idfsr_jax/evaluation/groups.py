@@ -18,7 +18,7 @@ from skimage.color import rgb2lab
 
 from idfsr_jax.data.index import FaceImages, load_index
 from idfsr_jax.errors import InputError
-from idfsr_jax.evaluation.statistics import summary
+from idfsr_jax.evaluation.statistics import from_the_rest, summary
 from idfsr_jax.face import resize_crop
 
 _SIDE = 64
@@ -88,8 +88,29 @@ def table(
     return rows
 
 
+def differences(
+    pictures: Sequence[Mapping[str, Any]], groups: Mapping[str, Mapping[str, str]], metrics: Sequence[str]
+) -> list[list[str]]:
+    """A row for each group: by how much it differs from all other pictures; see `table`."""
+    rows = []
+    for kind, of_photo in groups.items():
+        for name in _THIRDS[kind]:
+            cells = []
+            for metric in metrics:
+                known = [picture for picture in pictures if picture["metrics"].get(metric) is not None]
+                chosen = np.array([of_photo[picture["photo"]] == name for picture in known], bool)
+                if not chosen.any() or chosen.all():
+                    cells.append("")
+                    continue
+                values = np.array([picture["metrics"][metric] for picture in known], np.float64)
+                mean, low, high = from_the_rest(values, [picture["person"] for picture in known], chosen)
+                cells.append(f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]")
+            rows.append([f"{kind}: {name}", *cells])
+    return rows
+
+
 def main(results: Path, dataset: Path, method: str = "fitted", scale: int = 16, degradation: str = "area") -> None:
-    """Prints a table of the groups.
+    """Prints a table of the groups, and one of their differences from all other pictures.
 
     Args:
       results: The `results.json` of an evaluation.
@@ -126,6 +147,10 @@ def main(results: Path, dataset: Path, method: str = "fitted", scale: int = 16, 
     limits = np.quantile(list(tones.values()), [0, 1 / 3, 2 / 3, 1])
     print(f"{method}, {scale}x, {degradation}; skin angles {_listed(limits)} degrees\n")
     for cells in (header, ["---"] * len(header), *table(pictures, groups, metrics)):
+        print("| " + " | ".join(cells) + " |")
+    header = ["group, minus the others", *metrics]
+    print()
+    for cells in (header, ["---"] * len(header), *differences(pictures, groups, metrics)):
         print("| " + " | ".join(cells) + " |")
 
 

@@ -5,7 +5,7 @@ import pytest
 from skimage.color import lab2rgb
 
 from idfsr_jax.errors import InputError
-from idfsr_jax.evaluation.groups import main, skin_angle, table, thirds, turn
+from idfsr_jax.evaluation.groups import differences, main, skin_angle, table, thirds, turn
 
 
 @pytest.mark.parametrize(("lightness", "yellow", "degrees"), [(70, 20, 45.0), (40, 10, -45.0), (50, 15, 0.0)])
@@ -39,6 +39,14 @@ def test_each_group_has_a_row():
     assert [row[2].split()[0] for row in rows] == ["1.000", "2.000", "4.000"]
 
 
+def test_a_group_is_compared_with_all_others():
+    pictures = [{"person": p, "photo": p, "metrics": {"psnr_face": v}} for p, v in zip("abc", (1.0, 2.0, 4.0))]
+    skin = dict(zip("abc", ("darkest third", "middle third", "lightest third")))
+    rows = differences(pictures, {"skin": skin}, ["psnr_face", "lpips_vgg"])
+    assert [row[1].split()[0] for row in rows] == ["-2.000", "-0.500", "+2.500"]
+    assert [row[2] for row in rows] == [""] * 3
+
+
 def test_the_command_reads_an_evaluation(faces_dataset, tmp_path, capsys):
     people = ("Ada", "Bo", "Cleo")
     pictures = [
@@ -52,7 +60,7 @@ def test_the_command_reads_an_evaluation(faces_dataset, tmp_path, capsys):
     )
     main(results, faces_dataset)
     printed = capsys.readouterr().out
-    assert printed.count("| skin: ") == 3 and printed.count("| pose: ") == 3 and "| identity/j |" in printed
+    assert printed.count("| skin: ") == 6 and printed.count("| pose: ") == 6 and "| identity/j |" in printed
     with pytest.raises(InputError, match="has no pictures of"):
         main(results, faces_dataset, scale=8)
     with pytest.raises(InputError, match=r"is no results\.json"):

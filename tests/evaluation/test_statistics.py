@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.stats
 
 from idfsr_jax.evaluation import metrics
-from idfsr_jax.evaluation.statistics import real_pairs, summary
+from idfsr_jax.evaluation.statistics import from_the_rest, real_pairs, summary
 
 
 def test_kernel_distance_equals_the_sums_of_its_definition():
@@ -64,3 +65,25 @@ def test_a_summary_counts_what_failed():
     low, high = facts["interval"]
     assert low == 1.0 and high == 2.5
     assert summary([None], ["a"]) == {"count": 0, "missing": 1}
+
+
+def test_a_difference_from_the_rest_has_the_interval_of_two_independent_means():
+    """Two groups of different people: Welch's interval, which SciPy has, is the reference."""
+    rng = np.random.default_rng(0)
+    one, other = rng.normal(0.3, 1.0, 200), rng.normal(0.0, 2.0, 150)
+    values, chosen = np.concatenate([one, other]), np.arange(350) < 200
+    mean, low, high = from_the_rest(values, [str(n) for n in range(350)], chosen)
+    expected = scipy.stats.ttest_ind(one, other, equal_var=False).confidence_interval(0.95)
+    assert mean == pytest.approx(one.mean() - other.mean())
+    np.testing.assert_allclose([low, high], expected, atol=0.03)
+
+
+def test_people_and_not_pictures_are_drawn():
+    """Ten pictures of each person, all alike, say no more than one."""
+    rng = np.random.default_rng(1)
+    values, people = rng.normal(size=30), [str(n) for n in range(30)]
+    chosen = np.arange(30) < 15
+    once = from_the_rest(values, people, chosen)
+    assert from_the_rest(np.repeat(values, 10), list(np.repeat(people, 10)), np.repeat(chosen, 10)) == pytest.approx(
+        once
+    )
