@@ -1,7 +1,6 @@
-"""The shipped model: 128 px on LFW, grown from the 64 px model in an hour and a quarter on two CPU cores.
+"""128 px on LFW, grown from the 64 px model in an hour and a quarter on two CPU cores. lfw128_cool.py goes on from it.
 
-Train    python train.py configs/lfw128_grown.py --sample.steps 4 --sample.temperature 0.8
-                                                          (goes on from where lfw64_rollout.py ends)
+Train    python train.py configs/lfw128_grown.py         (goes on from where lfw64_rollout.py ends)
 Judge    python evaluate.py configs/lfw128_grown.py
 
 Patches of 4 x 4 pixels instead of 2 x 2 keep the network as large and as fast as at 64 px, and let it begin as that
@@ -36,7 +35,4 @@ config = replace(
         ema_halflife_images=3_000.0,
         checkpoint_every=50,
     ),
-    # Chosen on val. At the states that it was trained at, of four hotter steps, it has come to overdo faces; between
-    # them it keeps more of the person and makes cleaner pictures.
-    sample=replace(base.sample, steps=6, temperature=0.3),
 )

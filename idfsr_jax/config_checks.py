@@ -62,7 +62,7 @@ _SHARES = {
     "data": ("own_embedding", "flip"),
     "diffusion": ("condition_dropout",),
     "train": ("identity_loss_fraction", "rollout_fraction", "beta2"),
-    "sample": ("consistency",),
+    "sample": ("consistency", "guess_share"),
 }
 _SEEDS = {"train": ("seed",), "fit": ("seed",)}
 _LISTS = {

@@ -22,7 +22,8 @@ def provenance(model: Model, identity: Identity, seed: int, config: Config, cons
         "idfsr:identity": identity.digest,
         "idfsr:seed": str(seed),
         "idfsr:sampler": f"{config.sample.sampler}, {config.sample.steps} steps, "
-        f"guidance {config.sample.guidance:g}, temperature {config.sample.temperature:g}",
+        f"guidance {config.sample.guidance:g}, temperature {config.sample.temperature:g}, "
+        f"guess {config.sample.guess_share:g}",
         "idfsr:consistency": f"{consistency:g}",
     }
 

@@ -16,7 +16,7 @@ from idfsr_jax.config import Config
 from idfsr_jax.data.degrade import data_consistency
 from idfsr_jax.devices import by_shares, cut_rows, placed_rows, used
 from idfsr_jax.diffusion.samplers import Denoise, Project, guided, sample
-from idfsr_jax.models.condition import Condition, repeat, without_identity
+from idfsr_jax.models.condition import Condition, repeat, towards_guess, without_identity
 from idfsr_jax.models.denoiser import denoiser_of
 from idfsr_jax.models.latent import Autoencoder, encode_condition, to_pixels
 
@@ -68,10 +68,12 @@ def sample_crops(
         denoise = guided(denoise, lambda x_t, log_snr: network(x_t, log_snr, null), config.sample.guidance)
     noise = config.sample.temperature * jax.random.normal(jax.random.fold_in(key, 0), shape)
     run = partial(sample, denoise, key, shape, config.sample, config.diffusion, side, noise=noise)
-    if autoencoder is None:
+    share = config.sample.guess_share
+    if autoencoder is None and share == 0:
         return run(project=project)
     # Latents have no bound, and none of them is to agree with a picture.
-    pictures = to_pixels(run(bound=math.inf), autoencoder)
+    pictures = run(project=project) if autoencoder is None else to_pixels(run(bound=math.inf), autoencoder)
+    pictures = towards_guess(pictures, condition, share, config.model.mask)
     return pictures if project is None else project(pictures)
 
 

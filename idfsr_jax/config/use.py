@@ -14,6 +14,9 @@ class SampleConfig:
     temperature: float = 1.0
     """Scale of the starting noise. Below 1 a deterministic sampler stays nearer to the most likely picture, which suits
     a model with little training; 1 is the model's own distribution."""
+    guess_share: float = 0.0
+    """Share of the guess (the reference, moved and pasted in) in the face of the result, 0 to 1. A restoration and a
+    pasted photograph get different things wrong of a person, so that their mean has more of the person than either."""
     guidance: float = 1.0
     """Classifier-free guidance weight w: out = null + w (conditioned - null); 1 is no guidance and one pass a step."""
     consistency: float = 0.0

@@ -13,6 +13,9 @@ from idfsr_jax.config import ModelConfig
 from idfsr_jax.models.mask import face_mask, hide_face, low_frequency_tone
 from idfsr_jax.models.warp import warp_reference
 
+_LEAST_COLOUR = 2 / 127.5
+"""What a channel differs by, at the most, from the mean of the three in pictures that are called grey: two levels."""
+
 
 @flax.struct.dataclass
 class Condition:
@@ -50,6 +53,8 @@ def make_condition(
 ) -> Condition:
     """Masks the LR face, warps the reference onto it, and joins both with the identity.
 
+    The reference of a grey picture is made grey.
+
     Args:
       y_up: bicubic enlargement of the LR crop, [-1, 1].
       landmarks: l_y, estimated from the LR picture alone; unit coordinates.
@@ -60,6 +65,7 @@ def make_condition(
       config: says how to mask and warp.
     """
     mask = face_mask(landmarks, y_up.shape[1])
+    reference = _as_grey(reference, y_up)
     warped, valid = warp_reference(reference, reference_landmarks, landmarks, config.warp)
     if not config.use_reference:
         valid = jnp.zeros_like(valid)
@@ -91,6 +97,28 @@ def paste(condition: Condition, kind: str) -> Float[Array, "b s s c"]:
             return condition.hidden + visible * (condition.reference - tone)
         case _:
             return condition.hidden
+
+
+def towards_guess(
+    pictures: Float[Array, "b s s 3"], condition: Condition, share: float, kind: str
+) -> Float[Array, "b s s 3"]:
+    """Pictures mixed with the guess where it shows the reference; elsewhere they stay.
+
+    Args:
+      pictures: restorations, [-1, 1].
+      condition: theirs, in pixels.
+      share: of the guess, where mask and reference are whole.
+      kind: see `paste`.
+    """
+    guess = jnp.clip(paste(condition, kind), -1.0, 1.0)
+    return pictures + share * condition.mask * condition.valid * (guess - pictures)
+
+
+def _as_grey(reference: Float[Array, "b s s 3"], y_up: Float[Array, "b s s 3"]) -> Float[Array, "b s s 3"]:
+    """The references, without their colour where the LR picture has none, which would else come out tinted by it."""
+    colour = jnp.max(jnp.abs(y_up - y_up.mean(-1, keepdims=True)), axis=(1, 2, 3), keepdims=True)
+    luma = jnp.sum(reference * jnp.array([0.299, 0.587, 0.114]), axis=-1, keepdims=True)
+    return jnp.where(colour < _LEAST_COLOUR, luma, reference)
 
 
 def without_identity(condition: Condition) -> Condition:
