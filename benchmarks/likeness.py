@@ -18,7 +18,7 @@ from idfsr_jax.data.index import FaceImages, Index, load_index
 from idfsr_jax.face import FaceCrop
 from idfsr_jax.identity import Identity
 from idfsr_jax.likeness import agreement, face_probabilities, group_by_person, is_told, mean_direction, reliability
-from idfsr_jax.models.id_encoder import ENCODER_NAME
+from idfsr_jax.models.id_encoder import DLIB_NAME
 from idfsr_jax.recognition import reduce_crop, small_identity
 from idfsr_jax.restorer import Restorer
 
@@ -128,7 +128,7 @@ def print_small(restorer: Restorer, crops: list[list[FaceCrop]], native: np.ndar
 def print_restorations(restorer: Restorer, crops: list[list[FaceCrop]], units: np.ndarray) -> None:
     """How far results, reduced again, are from the input, with the right and with another identity."""
     model = restorer.model
-    for scale in model.config.data.scales[:3]:
+    for scale in model.config.data.scales:
         own, others = [], []
         for i, row in enumerate(crops):
             side = model.config.data.size // scale
@@ -136,7 +136,7 @@ def print_restorations(restorer: Restorer, crops: list[list[FaceCrop]], units: n
             for step, found in ((0, own), (1, others), (7, others)):
                 k = (i + step) % len(crops)
                 mean = mean_direction(units[k, 1:]).astype(np.float32)
-                person = Identity(mean, mean, np.zeros(1, np.float32), 3, ENCODER_NAME, model.digest)
+                person = Identity(mean, mean, np.zeros(1, np.float32), 3, DLIB_NAME, model.digest)
                 found.append(restorer.restore(y, person, crops[k][1:], seed=1).distance())
         caught = np.mean(np.array(others) > np.percentile(own, 95))
         print(f"{side} px: own", _percentiles(np.array(own), 50, 95), f"others beyond the 95th: {caught:.2f}")

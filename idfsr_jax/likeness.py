@@ -127,10 +127,10 @@ _LEAST_LIKENESS = {6: 0.56, 8: 0.40, 12: 0.34, 16: 0.27, 24: 0.39, 32: 0.40, 64:
 """The 5th percentile, by the side of the crop, of the cosine between a small face of a person and three photographs of
 the person seen at that side; of other people's faces 11, 20, 43, 67, 94, 97 and 100% fall below it."""
 
-_MOST_DISTANCE = {4: 30.0, 8: 35.0, 16: 40.0}
+_MOST_DISTANCE = {4: 11.0, 8: 16.0, 16: 23.0, 32: 29.0}
 """The 95th percentile, by the side of the LR crop, of the root mean square distance between the input's face and the
 result reduced to the input's size, in grey levels. It says little: of restorations with another person's identity and
-photographs 14, 17 and 23% lie beyond it."""
+photographs 6, 15, 15 and 14% lie beyond it."""
 
 
 def is_unlike(likeness: float, side: int) -> bool:

@@ -104,4 +104,4 @@ def test_a_small_face_is_not_taken_because_all_small_faces_are_alike():
 def test_what_is_doubtful_depends_on_the_resolution():
     assert is_unlike(0.2, 32) and not is_unlike(0.5, 32)
     assert is_unlike(0.5, 64) and not is_unlike(0.6, 64)
-    assert is_far(36.0, 8) and not is_far(34.0, 8) and not is_far(36.0, 16)
+    assert is_far(17.0, 8) and not is_far(15.0, 8) and not is_far(17.0, 16)

@@ -12,7 +12,7 @@ from idfsr_jax import sampling
 from idfsr_jax.config import Config
 from idfsr_jax.data.degrade import area_downsample
 from idfsr_jax.devices import data_mesh, everywhere
-from idfsr_jax.models.condition import Condition
+from idfsr_jax.models.condition import Condition, paste
 from idfsr_jax.sampling import compile_ahead, in_corner, restore_crops, restore_many
 
 COUNT = 9
@@ -140,3 +140,18 @@ def test_what_was_compiled_ahead_is_not_compiled_again(
         networks, part(condition, slice(0, 4)), keys[:4], config, mesh, low_resolution=small[:4], consistency=0.5
     )
     assert images.shape[0] == 4 and not any("restore_rows" in name for name in compilations)
+
+
+def test_the_result_has_its_share_of_the_guess_and_still_agrees_with_the_input(
+    tiny_config, tiny_weights, condition, small
+):
+    rows = part(condition, slice(0, 1))
+    mixed = replace(tiny_config, sample=replace(tiny_config.sample, guess_share=0.5))
+    y = jnp.asarray(small[:1, : tiny_config.data.size // 4, : tiny_config.data.size // 4])
+    key = jax.random.key(3)
+    plain = restore_crops(tiny_weights[0], rows, key, tiny_config)
+    guess = jnp.clip(paste(rows, tiny_config.model.mask), -1, 1)
+    found = restore_crops(tiny_weights[0], rows, key, mixed)
+    np.testing.assert_allclose(found, (plain + guess) / 2, atol=1e-5)
+    agreeing = restore_crops(tiny_weights[0], rows, key, mixed, y, 1.0)
+    np.testing.assert_allclose(area_downsample(agreeing, 4), y, atol=1e-4)

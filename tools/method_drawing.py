@@ -90,7 +90,8 @@ def _sampling_row(figure: Any, page: Any, stages: "Stages") -> None:
         words = f"x before step {step + 1} of {len(stages.noisy)},\nlog-SNR {level}"
         _picture(figure, page, 2, column, to_uint8(stages.noisy[step]), words)
         _across(page, 2, column)
-    _picture(figure, page, 2, 4, stages.restoration.images[0], "restored:\na synthesised face")
+    result = "mixed with the guess" if stages.guess_share > 0 else "restored"
+    _picture(figure, page, 2, 4, stages.restoration.images[0], f"{result}:\na synthesised face")
     _picture(figure, page, 2, 5, stages.truth, "the truth, never seen\nby the model")
 
 

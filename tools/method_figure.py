@@ -52,6 +52,7 @@ class Stages:
       noisy: x_t before every step, [steps, s, s, 3].
       levels: the log-SNR of each.
       identity: the fitted one.
+      guess_share: of the guess in the face of the result.
       restoration: what came out.
     """
 
@@ -65,6 +66,7 @@ class Stages:
     noisy: Float[np.ndarray, "n s s 3"]
     levels: Float[np.ndarray, " n"]
     identity: Identity
+    guess_share: float
     restoration: Restoration
 
 
@@ -99,6 +101,7 @@ def stages_of(
         noisy=noisy[:-1],
         levels=levels,
         identity=person,
+        guess_share=restorer.config.sample.guess_share,
         restoration=restoration,
     )
 

@@ -116,8 +116,10 @@ def write_export(
             "output": "v = alpha noise - sigma x0, alpha^2 = sigmoid(log_snr), sigma^2 = sigmoid(-log_snr)",
             "difference": difference,
             "temperature": config.sample.temperature,
+            "guess_share": config.sample.guess_share,
             "loop": "x = temperature noise; each row: x0 = clip(alpha x - sigma v, -1, 1); "
-            "x = on_x x + on_x0 x0 + on_previous previous_x0 + on_noise noise; the last x is the result",
+            "x = on_x x + on_x0 x0 + on_previous previous_x0 + on_noise noise; "
+            "the last x, moved by guess_share mask valid towards the guess (docs/how-it-works.md), is the result",
             "table": {"columns": ["log_snr", "on_x", "on_x0", "on_previous", "on_noise"], "rows": rows.tolist()},
         }
     write_summed_json(out / "manifest.json", manifest | {"sha256": sums})
