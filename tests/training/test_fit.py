@@ -108,16 +108,23 @@ def test_on_the_course_the_sampler_s_own_estimates_are_compared_with_the_photogr
 ):
     pairs, key = jnp.array([[0, 1], [2, 0]]), jax.random.key(3)
     (denoiser, frozen), scales = weights, course_config.fit.scales
-    loss = fit_loss({"identity": start, "denoiser": denoiser}, album, pairs, frozen, course_config, key)
+    loss = jax.jit(
+        lambda identity: fit_loss(
+            {"identity": identity, "denoiser": denoiser}, album, pairs, frozen, course_config, key
+        )
+    )(start)
 
     scale_key, degrade_key, time_key, noise_key = jax.random.split(key, 4)
     index = jax.random.randint(scale_key, (2,), 0, len(scales))
     y_up = enlarge_mixed(degrade_key, album.images[pairs[:, 0]], index, scales, "area")
-    landmarks = estimate_landmarks(frozen.landmark_net, y_up, course_config.landmarks)
+    landmarks = jax.jit(estimate_landmarks, static_argnames="config")(
+        frozen.landmark_net, y_up, course_config.landmarks
+    )
     identity, scale = jnp.tile(start, (2, 1)), jnp.asarray(scales, jnp.float32)[index]
     reference = album.images[pairs[:, 1]], album.landmarks[pairs[:, 1]]
-    condition = make_condition(y_up, landmarks, *reference, identity, scale, course_config.model)
-    network = partial(Denoiser(course_config.model).apply, {"params": denoiser})
+    condition_of = jax.jit(make_condition, static_argnames="config")
+    condition = condition_of(y_up, landmarks, *reference, identity, scale, course_config.model)
+    network = jax.jit(partial(Denoiser(course_config.model).apply, {"params": denoiser}))
     call = lambda x_t, log_snr: network(x_t, log_snr, condition)  # noqa: E731
     x_t = 0.8 * jax.random.normal(noise_key, album.images[pairs[:, 0]].shape)
     states, levels = course(call, x_t, course_config.sample, course_config.diffusion, x_t.shape[1])
@@ -137,12 +144,14 @@ def test_a_fit_on_the_course_moves_the_identity_by_its_last_call_alone(album, st
     assert 1e-3 < np.linalg.norm(fitted - start) <= 0.5 + 1e-5 and np.all(np.isfinite(losses))
     given = (album, jnp.array([[0, 1], [2, 0]]), weights[1], config, jax.random.key(3))
     loss_of = lambda identity: fit_loss({"identity": identity, "denoiser": weights[0]}, *given)  # noqa: E731
-    gradient, states = jax.grad(loss_of)(start), []
+    gradient, seen = jax.jit(jax.grad(loss_of))(start), []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit, "rolled_out", lambda *arguments: states.append(rolled_out(*arguments)) or states[0])
-        loss_of(start)
-        patch.setattr(fit, "rolled_out", lambda *_: states[0])
-        np.testing.assert_allclose(gradient, jax.grad(loss_of)(start), rtol=1e-4, atol=1e-7)
+        patch.setattr(fit, "rolled_out", lambda *arguments: seen.append(rolled_out(*arguments)) or seen[0])
+        states = jax.jit(lambda identity: (loss_of(identity), seen[0])[1])(start)
+        patch.setattr(fit, "rolled_out", lambda *_: states)
+        # Another function, as JAX would take the program that it has.
+        held = jax.jit(jax.grad(lambda identity: loss_of(identity)))(start)
+        np.testing.assert_allclose(gradient, held, rtol=1e-4, atol=1e-7)
     assert np.abs(gradient).max() > 0
 
 
