@@ -8,6 +8,8 @@ from idfsr_jax.errors import InputError
 from idfsr_jax.files import try_lock
 from idfsr_jax.training.distributed import all_agree, is_main, wait_for_all
 
+_IN_USE = "{}: another run is at work in this folder; wait until it has ended, or choose another train.out."
+
 
 class FolderInUse(InputError):
     """Another run is at work in the folder."""
@@ -43,6 +45,3 @@ def sole_use(out: Path) -> Iterator[None]:
         if not all_agree(refused is None):
             raise refused or FolderInUse(_IN_USE.format(out))
         yield
-
-
-_IN_USE = "{}: another run is at work in this folder; wait until it has ended, or choose another train.out."
