@@ -48,7 +48,8 @@ def account(facts: Mapping[str, Any], columns: Sequence[Column], plots: Sequence
         f"{people} people of the split {protocol['split']}, {restored} photographs restored, seeds "
         f"{', '.join(map(str, protocol['seeds']))}. Model {facts['model']['sha256'][:16]}, "
         f"{facts['model']['training_steps']} training steps; {facts['sampling']['sampler']} with "
-        f"{facts['sampling']['steps']} steps, {facts['fitting']['steps']} fitting steps. "
+        f"{facts['sampling']['steps']} steps at temperature {facts['sampling']['temperature']:g}, "
+        f"guess {facts['sampling']['guess_share']:g}; {facts['fitting']['steps']} fitting steps. "
         f"Protocol {protocol['sha256'][:16]}.",
         "Every number is a mean over pictures, with its 95% interval (bootstrap over people). Nothing is dropped: "
         "where a detector found no face, that is counted and said.",

@@ -42,7 +42,7 @@ def results() -> Results:
         protocol=protocol,
         model="0" * 64,
         training_steps=10,
-        sampling={"sampler": "ddim", "steps": 2},
+        sampling={"sampler": "ddim", "steps": 2, "temperature": 0.75, "guess_share": 0.5},
         fitting={"steps": 3},
         judges=(("judge", "judge (same network as the condition)"),),
         methods=METHODS,
