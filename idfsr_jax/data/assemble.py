@@ -11,7 +11,6 @@ import tensorflow_datasets as tfds
 from idfsr_jax.data.extract import Refusal
 from idfsr_jax.data.identity_faces import IdentityFaces
 from idfsr_jax.data.parts import FaceRecord, read_part
-from idfsr_jax.models.id_encoder import IdEncoder
 
 
 def join_parts(paths: Sequence[Path]) -> tuple[dict[str, Path], list[Refusal]]:
@@ -40,7 +39,7 @@ def _whole_part(path: Path) -> tuple[list[FaceRecord], list[Refusal]]:
 
 
 def build_dataset(
-    out: Path, kept: dict[str, list[tuple[str, Path]]], identity_of: dict[str, str], encoder: IdEncoder
+    out: Path, kept: dict[str, list[tuple[str, Path]]], identity_of: dict[str, str], encoder: str, embedding_size: int
 ) -> Path:
     """Writes the data set from the parts; what an earlier, broken run left of one is removed."""
     shutil.rmtree(out / "identity_faces", ignore_errors=True)
@@ -60,8 +59,8 @@ def build_dataset(
     builder = IdentityFaces(
         data_dir=out,
         records={split: records_of(split) for split in kept},
-        encoder=encoder.name,
-        embedding_size=encoder.dimension,
+        encoder=encoder,
+        embedding_size=embedding_size,
     )
     tfds.disable_progress_bar()
     try:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from idfsr_jax.errors import NoFace, SeveralFaces, UnreadableImage
 from idfsr_jax.face import align_face, choose_face, find_faces, read_image
+from idfsr_jax.face.align import photograph_frame
 from idfsr_jax.face.chip import ARCFACE_CHIP, DLIB_CHIP, cut_chip
 
 
@@ -24,8 +25,8 @@ class ExtractSettings:
     min_side: int = 48
     """Least native side of a crop, pixels of the photograph."""
     jpeg_quality: int = 95
-    chip: Literal["dlib", "arcface"] = "dlib"
-    """Which recogniser's chips to cut."""
+    chips: tuple[Literal["dlib", "arcface"], ...] = ("dlib",)
+    """Whose chips to cut, one for each recogniser."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,11 @@ class Extracted:
     """The canonical crop at its native side, JPEG without chroma subsampling."""
     landmarks: Float[np.ndarray, "68 2"]
     """Float32, unit coordinates."""
-    chip: UInt8[np.ndarray, "c c 3"]
-    """What the recogniser sees, cut from the photograph itself."""
+    chips: tuple[UInt8[np.ndarray, "_ _ 3"], ...]
+    """What each recogniser sees, cut from the photograph itself."""
+    frame: Float[np.ndarray, "2 3"]
+    """Float32: takes (x, y, 1) in unit coordinates of the crop to unit coordinates of the photograph. Where both lie
+    in [0, 1] the crop shows the photograph; elsewhere it is made up."""
     source_sha256: str
 
 
@@ -80,7 +84,8 @@ def extract(path: Path, name: str, settings: ExtractSettings) -> Extracted | Ref
         return Extracted(
             jpeg=encode_jpeg(crop.image, settings.jpeg_quality),
             landmarks=np.asarray(crop.landmarks, np.float32),
-            chip=cut_chip(image, face.landmarks, CHIPS[settings.chip]),
+            chips=tuple(cut_chip(image, face.landmarks, CHIPS[chip]) for chip in settings.chips),
+            frame=photograph_frame(crop.transform, image.shape[1], image.shape[0]),
             source_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         )
     except Exception as error:  # One bad file, whatever is bad about it, never stops the rest.

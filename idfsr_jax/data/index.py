@@ -25,6 +25,8 @@ class Index:
     """Names of the photographs below the folder that they came from."""
     landmarks: Float32[np.ndarray, "n 68 2"]
     """Unit coordinates."""
+    frames: Float32[np.ndarray, "n 2 3"]
+    """From unit coordinates of each crop to those of its photograph."""
     embeddings: Float32[np.ndarray, "n d"]
     """Raw descriptors."""
     encoder: str
@@ -74,15 +76,17 @@ def load_index(dataset: str | Path, split: str) -> Index:
     identities: list[str] = []
     photos: list[str] = []
     landmarks = np.empty((len(source), 68, 2), np.float32)
+    frames = np.empty((len(source), 2, 3), np.float32)
     embeddings = np.empty((len(source), *builder.info.features["embedding"].shape), np.float32)
     for record in range(len(source)):
         example = source[record]
         identities.append(example["identity"].decode())
         photos.append(example["photo"].decode())
         landmarks[record], embeddings[record] = example["landmarks"], example["embedding"]
+        frames[record] = example["frame"]
     place = {name: position for position, name in enumerate(dict.fromkeys(identities))}
     person = np.array([place[name] for name in identities])
-    return Index(tuple(place), person, tuple(photos), landmarks, embeddings, builder.info.metadata["encoder"])
+    return Index(tuple(place), person, tuple(photos), landmarks, frames, embeddings, builder.info.metadata["encoder"])
 
 
 class FaceImages:

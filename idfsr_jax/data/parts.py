@@ -26,7 +26,9 @@ class FaceRecord:
     landmarks: Float[np.ndarray, "68 2"]
     """Float32, unit coordinates."""
     embedding: Float[np.ndarray, "d"]
-    """Float32, the recogniser's raw descriptor."""
+    """Float32, the raw descriptors of all recognisers, one after the other."""
+    frame: Float[np.ndarray, "2 3"]
+    """Float32, from unit coordinates of the crop to those of the photograph; see `face.align.photograph_frame`."""
     source_sha256: str
 
 
@@ -48,6 +50,7 @@ def write_part(path: Path, records: Sequence[FaceRecord], refusals: Sequence[Ref
         "jpeg": np.frombuffer(b"".join(record.jpeg for record in records), np.uint8),
         "jpeg_sizes": np.array([len(record.jpeg) for record in records], np.int64),
         "landmarks": np.array([record.landmarks for record in records], np.float32).reshape(-1, 68, 2),
+        "frames": np.array([record.frame for record in records], np.float32).reshape(-1, 2, 3),
         "embeddings": np.array([record.embedding for record in records], np.float32).reshape(len(records), -1)
         if records
         else np.zeros((0, 0), np.float32),
@@ -61,14 +64,14 @@ def read_part(path: Path) -> tuple[list[FaceRecord], list[Refusal]] | None:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             text = json.loads(arrays["text"].tobytes())
             jpeg, ends = arrays["jpeg"].tobytes(), np.cumsum(arrays["jpeg_sizes"])
-            landmarks, embeddings = arrays["landmarks"], arrays["embeddings"]
+            landmarks, frames, embeddings = arrays["landmarks"], arrays["frames"], arrays["embeddings"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     begins = ends - np.diff(ends, prepend=0)
     records = [
-        FaceRecord(photo, jpeg[begin:end], points, embedding, source)
-        for photo, begin, end, points, embedding, source in zip(
-            text["photos"], begins, ends, landmarks, embeddings, text["sources"], strict=True
+        FaceRecord(photo, jpeg[begin:end], points, embedding, frame, source)
+        for photo, begin, end, points, embedding, frame, source in zip(
+            text["photos"], begins, ends, landmarks, embeddings, frames, text["sources"], strict=True
         )
     ]
     return records, [Refusal(**refusal) for refusal in text["refusals"]]

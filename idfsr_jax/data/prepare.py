@@ -25,11 +25,12 @@ from idfsr_jax.data.parts import FaceRecord, part_digest, read_part, write_part
 from idfsr_jax.data.report import Report, SplitCount, read_report, write_report
 from idfsr_jax.data.workers import extract_all, usable_cores
 from idfsr_jax.errors import InputError
-from idfsr_jax.models.id_encoder import DLIB_NAME, IdEncoder, chip_descriptors, load_id_encoder
+from idfsr_jax.models.id_encoder import IdEncoder, chip_descriptors
+from idfsr_jax.networks.recognisers import chip_kind, dimensions, load_recognisers, recognisers_name
 
 _PHOTOGRAPHS_A_PART = 64
 _UNPACKED = "unpacked"
-_FORMAT = 1
+_FORMAT = 2
 """Raised whenever the same photographs would make another data set."""
 
 Describe = Callable[[UInt8[np.ndarray, "b c c 3"]], Float32[np.ndarray, "b d"]]
@@ -67,7 +68,8 @@ def prepare(
       max_side: upper bound of a crop's side, pixels.
       min_side: crops with a smaller native side are refused, pixels.
       rule: which face counts where several are found: the one in the middle, or none of them.
-      encoder: "dlib", or "arcface:PATH": whose descriptors to store; a model must be trained with the same.
+      encoder: "dlib", "mobilefacenet" or "arcface:PATH", or several of them joined by "+": whose descriptors to store;
+        a model must be trained with the same.
       progress: whether to show a bar.
 
     Returns:
@@ -92,15 +94,15 @@ def prepare(
     if out.resolve().is_relative_to(photos.resolve()):
         raise InputError(f"{out}: lies in the folder of photographs, {photos}; give another folder to write to.")
     listing = _listed(photos, splits, lists, identities)
-    recogniser = load_id_encoder(encoder)
-    chip: Literal["dlib", "arcface"] = "dlib" if recogniser.name == DLIB_NAME else "arcface"
-    settings = ExtractSettings(rule=rule, max_side=max_side, min_side=min_side, chip=chip)
+    recognisers = load_recognisers(encoder)
+    chips = tuple(chip_kind(recogniser) for recogniser in recognisers)
+    settings = ExtractSettings(rule=rule, max_side=max_side, min_side=min_side, chips=chips)
     chunks = [
         listing.photographs[start : start + _PHOTOGRAPHS_A_PART]
         for start in range(0, len(listing.photographs), _PHOTOGRAPHS_A_PART)
     ]
-    described = {"format": _FORMAT, "encoder": recogniser.name, **dataclasses.asdict(settings)}
-    del described["chip"]  # follows from the encoder
+    described = {"format": _FORMAT, "encoder": recognisers_name(recognisers), **dataclasses.asdict(settings)}
+    del described["chips"]  # follows from the encoder
     digests = [part_digest(chunk, described) for chunk in chunks]
     fingerprint = _fingerprint(digests, listing.photographs)
     parts = out / "parts"
@@ -112,7 +114,7 @@ def prepare(
         return done
 
     paths = [parts / f"{digest}.npz" for digest in digests]
-    read = _fill_parts(chunks, paths, settings, recogniser, usable_cores() if workers is None else workers, progress)
+    read = _fill_parts(chunks, paths, settings, recognisers, usable_cores() if workers is None else workers, progress)
     seconds = time.monotonic() - began
     faces, refusals = join_parts(paths)
     split_of = {photograph.name: photograph.split for photograph in listing.photographs}
@@ -122,11 +124,12 @@ def prepare(
     for split, members in kept.items():
         if not members:
             raise InputError(f"{photos}: no photograph of the split {split} can be used; see {_refused(refusals)}.")
-    dataset = build_dataset(out, kept, identity_of, recogniser)
+    name, length = recognisers_name(recognisers), sum(dimensions(recognisers))
+    dataset = build_dataset(out, kept, identity_of, name, length)
     report = Report(
         dataset=dataset.relative_to(out).as_posix(),
         fingerprint=fingerprint,
-        encoder=recogniser.name,
+        encoder=recognisers_name(recognisers),
         photographs=len(listing.photographs),
         kept=len(faces),
         splits={split: _count([identity_of[photo] for photo, _ in members]) for split, members in kept.items()},
@@ -185,7 +188,7 @@ def _fill_parts(
     chunks: Sequence[Sequence[Photograph]],
     paths: Sequence[Path],
     settings: ExtractSettings,
-    encoder: IdEncoder,
+    recognisers: Sequence[IdEncoder],
     workers: int,
     show: bool,
 ) -> int:
@@ -194,7 +197,7 @@ def _fill_parts(
     wanted = [photograph for chunk, _ in missing for photograph in chunk]
     if not wanted:
         return 0
-    describe = _describer(encoder)
+    describers = [_describer(recogniser) for recogniser in recognisers]
     total = sum(len(chunk) for chunk in chunks)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), disable=not show) as bar:
@@ -210,16 +213,19 @@ def _fill_parts(
                     else:
                         faces.append((photograph, result))
                     bar.advance(task)
-                write_part(path, _records(faces, describe), refusals)
+                write_part(path, _records(faces, describers), refusals)
     return len(wanted)
 
 
-def _records(faces: Sequence[tuple[Photograph, Extracted]], describe: Describe) -> list[FaceRecord]:
+def _records(faces: Sequence[tuple[Photograph, Extracted]], describers: Sequence[Describe]) -> list[FaceRecord]:
     if not faces:
         return []
-    embeddings = describe(np.stack([face.chip for _, face in faces]))
+    columns = [
+        describe(np.stack([face.chips[number] for _, face in faces])) for number, describe in enumerate(describers)
+    ]
+    embeddings = np.concatenate(columns, axis=1)
     return [
-        FaceRecord(photograph.name, face.jpeg, face.landmarks, embedding, face.source_sha256)
+        FaceRecord(photograph.name, face.jpeg, face.landmarks, embedding, face.frame, face.source_sha256)
         for (photograph, face), embedding in zip(faces, embeddings, strict=True)
     ]
 

@@ -76,6 +76,20 @@ def crop_side(transform: Float64[np.ndarray, "3 3"]) -> float:
     return math.sqrt(abs(np.linalg.det(transform[:2, :2])))
 
 
+def photograph_frame(transform: Float64[np.ndarray, "3 3"], width: int, height: int) -> Float32[np.ndarray, "2 3"]:
+    """The affine matrix from unit coordinates of a crop to unit coordinates of its photograph.
+
+    A crop may reach beyond its photograph; what it shows there is the photograph's mirror image. The points of the crop
+    that this matrix takes into [0, 1] x [0, 1] are those that were photographed.
+
+    Args:
+      transform: of the crop, from its unit coordinates to continuous photo pixels.
+      width: of the photograph, pixels.
+      height: of the photograph, pixels.
+    """
+    return (np.diag([1.0 / width, 1.0 / height]) @ transform[:2]).astype(np.float32)
+
+
 def cut_crop(
     image: UInt8[np.ndarray, "h w 3"], transform: Float64[np.ndarray, "3 3"], size: int
 ) -> UInt8[np.ndarray, "n n 3"]:

@@ -144,7 +144,7 @@ def warp_reference(
     b, size = reference.shape[:2]
     if kind == "none":
         return reference, jnp.ones((b, size, size, 1), reference.dtype)
-    nodes, weights = _grid(size)
+    nodes, weights = grid_nodes(size)
     points = jnp.asarray(np.stack(np.meshgrid(nodes, nodes), axis=-1).reshape(1, -1, 2), landmarks.dtype)
     points = jnp.broadcast_to(points, (b, *points.shape[1:]))
     coarse = warp_map(reference_landmarks, landmarks, points, kind, regularisation=regularisation)
@@ -176,7 +176,7 @@ def _border_points() -> Float[np.ndarray, "12 2"]:
     return points[((points == 0) | (points == 1)).any(axis=1)].astype(np.float32)
 
 
-def _grid(size: int) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "size n"]]:
+def grid_nodes(size: int) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "size n"]]:
     """Nodes along one axis of the crop, unit coordinates, and the matrix that takes values there to the pixel centres.
 
     Cubic Lagrange interpolation through the four nearest nodes: exact for the similarity, fourth order for the spline.

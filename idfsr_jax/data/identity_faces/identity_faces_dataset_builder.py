@@ -21,12 +21,13 @@ Records = Callable[[], Iterable[tuple[str, FaceRecord]]]
 class IdentityFaces(tfds.core.GeneratorBasedBuilder):
     """Writes prepared faces; `idfsr_jax.data.index` reads them.
 
-    Every example has `image` (JPEG, side n), `landmarks` (float32 [68, 2], unit coordinates), `embedding` (float32
-    [d]), `identity`, `photo` (name below the folder of photographs) and `source_sha256` (of the photograph's file).
+    Every example has `image` (JPEG, side n), `landmarks` (float32 [68, 2], unit coordinates), `frame` (float32 [2, 3],
+    `face.align.photograph_frame`), `embedding` (float32 [d]), `identity`, `photo` (name below the folder of
+    photographs) and `source_sha256` (of the photograph's file).
     """
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012  (TFDS's own way)
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES = {"1.1.0": "The photograph's frame.", "1.0.0": "First version."}  # noqa: RUF012  (TFDS's own way)
 
     def __init__(
         self, *, data_dir: str | Path, records: Mapping[str, Records], encoder: str, embedding_size: int = 128
@@ -52,6 +53,7 @@ class IdentityFaces(tfds.core.GeneratorBasedBuilder):
                 {
                     "image": tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"),
                     "landmarks": tfds.features.Tensor(shape=(68, 2), dtype=np.float32),
+                    "frame": tfds.features.Tensor(shape=(2, 3), dtype=np.float32),
                     "embedding": tfds.features.Tensor(shape=(self._embedding_size,), dtype=np.float32),
                     "identity": tfds.features.Text(),
                     "photo": tfds.features.Text(),
@@ -73,6 +75,7 @@ class IdentityFaces(tfds.core.GeneratorBasedBuilder):
                 {
                     "image": record.jpeg,
                     "landmarks": record.landmarks,
+                    "frame": record.frame,
                     "embedding": record.embedding,
                     "identity": identity,
                     "photo": record.photo,

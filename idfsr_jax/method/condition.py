@@ -1,0 +1,140 @@
+"""The condition: all that the denoiser may know of the LR picture, the references and the person.
+
+`make_condition` is the only door: whatever it does not put into `Condition` never reaches the network. Training,
+fitting, restoring and evaluation all come through it.
+"""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from idfsr_jax.method.pose import heat_maps
+from idfsr_jax.method.warp import warp_references
+from idfsr_jax.models.mask import face_mask, low_frequency_tone
+
+COARSEST = 1 / 3
+"""The least that is revealed of a face, beside nothing: a mean as wide as a third of it, which has no features."""
+_FADE = 0.1
+"""Below this `reveal` the coarsest tone fades into mid-grey."""
+
+
+@flax.struct.dataclass
+class References:
+    """Photographs of a person as style guidance; any of the k may be absent.
+
+    Attributes:
+      images: canonical crops, in [-1, 1].
+      landmarks: their 68 points, unit coordinates.
+      frames: from unit coordinates of each to those of its photograph, `face.align.photograph_frame`.
+      present: 1, or 0 where there is none.
+    """
+
+    images: Float[Array, "b k s s 3"]
+    landmarks: Float[Array, "b k 68 2"]
+    frames: Float[Array, "b k 2 3"]
+    present: Float[Array, "b k"]
+
+
+@flax.struct.dataclass
+class Condition:
+    """What guides the denoiser; images in [-1, 1].
+
+    Attributes:
+      hidden: the LR picture, enlarged; of its face only what is revealed: y_up (1 - m) + m t.
+      mask: soft face region m, in [0, 1].
+      pose: heat maps h of the LR face's landmarks.
+      references: R, moved onto the LR face, the nearest first, 0 where they show nothing.
+      valid: where they show something, 0 to 1.
+      guess: the nearest reference's detail on what is revealed; without one, `hidden`.
+      identity: e, the recognisers' unit vectors one after the other.
+      identity_present: 1, or 0 where the learned null identity shall stand in for e.
+      token_offsets: what fitting has added to the identity's tokens.
+      scale: down-sampling factor s, the crop's side over the LR crop's.
+    """
+
+    hidden: Float[Array, "b s s 3"]
+    mask: Float[Array, "b s s 1"]
+    pose: Float[Array, "b h h 6"]
+    references: Float[Array, "b k s s 3"]
+    valid: Float[Array, "b k s s 1"]
+    guess: Float[Array, "b s s 3"]
+    identity: Float[Array, "b d"]
+    identity_present: Float[Array, " b"]
+    token_offsets: Float[Array, "b n e"]
+    scale: Float[Array, " b"]
+
+
+def make_condition(
+    y_up: Float[Array, "b s s 3"],
+    landmarks: Float[Array, "b 68 2"],
+    references: References,
+    identity: Float[Array, "b d"],
+    token_offsets: Float[Array, "b n e"],
+    scale: Float[Array, " b"],
+    reveal: Float[Array, " b"],
+    *,
+    patch: int,
+    mouth: float | Float[Array, " b"] = 1.0,
+) -> Condition:
+    """Masks the LR face, moves the references onto it, and joins both with the identity.
+
+    Args:
+      y_up: bicubic enlargement of the LR crop.
+      landmarks: l_y, estimated from the LR picture and the person's shape; unit coordinates.
+      references: the nearest in pose and expression first.
+      identity: unit vectors of all recognisers, one after the other.
+      token_offsets: of fitting; 0 where nothing was fitted.
+      scale: s of each example.
+      reveal: how much of the LR face is shown, 0 (nothing, as in the paper) to 1 (all that its pixels can hold).
+      patch: side of the network's patches; heat maps have one place for each.
+      mouth: share of the lips' movement, see `warp_references`.
+    """
+    size = y_up.shape[1]
+    mask = face_mask(landmarks, size)
+    moved, valid = warp_references(
+        references.images, references.landmarks, references.frames, references.present, landmarks, mouth
+    )
+    share, shown = tone_share(reveal, scale, size)
+    tone = shown * low_frequency_tone(y_up, mask, share=share)
+    hidden = y_up * (1.0 - mask) + mask * tone
+    nearest = moved[:, 0] if moved.shape[1] else jnp.zeros_like(y_up)
+    seen = valid[:, 0] if moved.shape[1] else jnp.zeros_like(mask)
+    # The reference's own tone over where it shows the face: what it does not show must not darken it.
+    own_tone = shown * low_frequency_tone(nearest, mask * seen, share=share)
+    return Condition(
+        hidden=hidden,
+        mask=mask,
+        pose=heat_maps(landmarks, size // patch),
+        references=moved,
+        valid=valid,
+        guess=hidden + mask * seen * (nearest - own_tone),
+        identity=identity,
+        identity_present=jnp.ones(identity.shape[0]),
+        token_offsets=token_offsets,
+        scale=scale,
+    )
+
+
+def tone_share(
+    reveal: Float[Array, " b"], scale: Float[Array, " b"], size: int
+) -> tuple[Float[Array, " b"], Float[Array, "b 1 1 1"]]:
+    """How coarse a mean of the LR face is revealed, as a share of the face's diameter, and how much of it, 0 to 1.
+
+    From a third of the face at the least, geometrically, to 2.2 LR pixels of an average face at the most: a mean about
+    as wide as the LR picture's own blur.
+    """
+    finest = jnp.clip(2.2 * scale / size, 0.03, 0.3)
+    amount = jnp.clip((reveal - _FADE) / (1.0 - _FADE), 0.0, 1.0)
+    share = COARSEST ** (1.0 - amount) * finest**amount
+    return share, jnp.clip(reveal / _FADE, 0.0, 1.0)[:, None, None, None]
+
+
+def without_identity(condition: Condition) -> Condition:
+    """The condition with the learned null identity: the other half of classifier-free guidance."""
+    return condition.replace(identity_present=jnp.zeros_like(condition.identity_present))  # type: ignore[attr-defined]
+
+
+def rows(condition: Condition, start: int, stop: int) -> Condition:
+    """Some examples of a batch of conditions."""
+    return jax.tree.map(lambda x: x[start:stop], condition)

@@ -1,0 +1,165 @@
+"""IDFSR's denoiser: v(x_t, log-SNR, condition), preconditioned around the nearest reference's detail."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from idfsr_jax.config import ModelConfig
+from idfsr_jax.method.condition import Condition
+from idfsr_jax.method.pose import CHANNELS
+from idfsr_jax.models.blocks import block_means, upsample_nearest
+from idfsr_jax.networks.reference_encoder import ReferenceEncoder, ReferenceFeatures
+from idfsr_jax.networks.unet import UNet
+
+
+class Denoiser(nn.Module):
+    """Predicts v = alpha eps - sigma x0 (Salimans and Ho 2022) of noisy pixels x_t under a condition.
+
+    Karras et al. (2022, section 5) precondition a denoiser around the data's mean and deviation so that the network
+    has a unit-variance input and target at every noise level. Here the best guess before any noise is seen is not the
+    mean face but p, the nearest reference's detail on what is revealed of the LR picture, and s is the deviation of the
+    truth from it. With x0 ~ N(p, s^2) the best linear denoiser is x0 = p + alpha s^2 / k^2 (x_t - alpha p),
+    k^2 = alpha^2 s^2 + sigma^2, its error has deviation s sigma / k, and in terms of v
+
+        v = sigma / k^2 (alpha (1 - s^2) x_t - p) + s / k F((x_t - alpha p) / k, condition).
+
+    This is done for two parts of the picture apart, each with its own s: the means of 2 x 2 pixels, and what they leave
+    out. The noise of a part has the deviation c sigma, with c = 1/2 for the means, so that k^2 = alpha^2 s^2 +
+    c^2 sigma^2 and
+
+        v = sigma / k^2 (alpha (c^2 - s^2) x_t - c^2 p) + c s / k F.
+
+    Attributes:
+      config: of the network.
+      sizes: length of each recogniser's part of the identity.
+    """
+
+    config: ModelConfig
+    sizes: tuple[int, ...]
+
+    def setup(self) -> None:
+        cfg = self.config
+        self.null_identity = self.param("null_identity", nn.initializers.zeros, (sum(self.sizes),), jnp.float32)
+        self.references = ReferenceEncoder((cfg.channels[0], cfg.channels[1]), cfg.patch)
+        self.unet = UNet(
+            cfg.channels,
+            cfg.blocks,
+            cfg.patch,
+            cfg.attention_at,
+            cfg.head_width,
+            cfg.embedding,
+            cfg.identity_tokens,
+        )
+
+    def encode(self, condition: Condition) -> ReferenceFeatures:
+        """What the network takes from the references, the same at all noise levels."""
+        return self.references(
+            condition.references, condition.valid, condition.hidden, condition.mask, condition.pose
+        )
+
+    def __call__(
+        self,
+        x_t: Float[Array, "b s s 3"],
+        log_snr: Float[Array, " b"],
+        condition: Condition,
+        features: ReferenceFeatures | None = None,
+    ) -> Float[Array, "b s s 3"]:
+        """Predicts v.
+
+        Args:
+          x_t: noisy pictures.
+          log_snr: noise level of each.
+          condition: of each.
+          features: of `encode`, where they are at hand.
+        """
+        features = self.encode(condition) if features is None else features
+        present = condition.identity_present[:, None]
+        # A unit vector has elements of about 1/sqrt(D); the network wants about 1.
+        lengths = jnp.asarray(np.sqrt(np.repeat(self.sizes, self.sizes)), jnp.float32)
+        identity = present * condition.identity * lengths + (1.0 - present) * self.null_identity
+
+        alpha = jnp.sqrt(jax.nn.sigmoid(log_snr))[:, None, None, None]
+        sigma = jnp.sqrt(jax.nn.sigmoid(-log_snr))[:, None, None, None]
+        guess = condition.guess
+        bands = _bands(self.config)
+        k = [jnp.sqrt(jnp.square(alpha * band.deviation) + jnp.square(sigma * band.noise_share)) for band in bands]
+        scaled = sum(band.part(x_t - alpha * guess) / each for band, each in zip(bands, k, strict=True))
+
+        nearest, seen = _nearest(condition)
+        stack = jnp.concatenate([scaled, condition.hidden, condition.mask, nearest, seen], axis=-1)
+        output = self.unet(
+            stack, log_snr, condition.scale, identity, condition.token_offsets, condition.pose, features
+        )
+        v = jnp.zeros_like(x_t)
+        for band, each in zip(bands, k, strict=True):
+            c, s = band.noise_share, band.deviation
+            linear = sigma / jnp.square(each) * band.part(alpha * (c**2 - s**2) * x_t - c**2 * guess)
+            v += linear + c * s / each * band.part(output)
+        return v
+
+
+class _Band(NamedTuple):
+    """A part of a picture: its projection, s, and c."""
+
+    part: Callable[[Float[Array, "b s s c"]], Float[Array, "b s s c"]]
+    deviation: float
+    noise_share: float
+
+
+def _bands(config: ModelConfig) -> list[_Band]:
+    return [_Band(_coarse, config.prior_std, 0.5), _Band(_fine, config.prior_detail_std, 1.0)]
+
+
+def _coarse(x: Float[Array, "b s s c"]) -> Float[Array, "b s s c"]:
+    return upsample_nearest(block_means(x))
+
+
+def _fine(x: Float[Array, "b s s c"]) -> Float[Array, "b s s c"]:
+    return x - _coarse(x)
+
+
+def _nearest(condition: Condition) -> tuple[Float[Array, "b s s 3"], Float[Array, "b s s 1"]]:
+    """The first reference, or nothing where there is no place for any."""
+    if condition.references.shape[1]:
+        return condition.references[:, 0], condition.valid[:, 0]
+    return jnp.zeros_like(condition.hidden), jnp.zeros_like(condition.mask)
+
+
+def empty_condition(batch: int, size: int, references: int, config: ModelConfig, sizes: tuple[int, ...]) -> Condition:
+    """A condition of zeros, for its shapes.
+
+    Args:
+      batch: number of examples.
+      size: side of the pictures, pixels.
+      references: places for references, k.
+      config: of the network.
+      sizes: length of each recogniser's part of the identity.
+    """
+    picture, plane, ones = jnp.zeros((batch, size, size, 3)), jnp.zeros((batch, size, size, 1)), jnp.ones(batch)
+    side = size // config.patch
+    return Condition(
+        hidden=picture,
+        mask=plane,
+        pose=jnp.zeros((batch, side, side, CHANNELS)),
+        references=jnp.zeros((batch, references, size, size, 3)),
+        valid=jnp.zeros((batch, references, size, size, 1)),
+        guess=picture,
+        identity=jnp.zeros((batch, sum(sizes))),
+        identity_present=ones,
+        token_offsets=jnp.zeros((batch, config.identity_tokens, config.embedding)),
+        scale=ones,
+    )
+
+
+def init_denoiser(key: Array, size: int, references: int, config: ModelConfig, sizes: tuple[int, ...]) -> dict:
+    """Fresh float32 parameters; the arguments are those of `empty_condition`."""
+    condition = jax.eval_shape(lambda: empty_condition(1, size, references, config, sizes))
+    level = jax.ShapeDtypeStruct((1,), jnp.float32)
+    network = Denoiser(config, sizes)
+    # Only shapes are looked at, so that no pass of the network is compiled.
+    return jax.jit(lambda key: network.lazy_init(key, condition.hidden, level, condition))(key)["params"]

@@ -1,0 +1,80 @@
+"""The frozen face recognisers that an ID embedding is made of and judged by, as a list."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from idfsr_jax.errors import BadConfig
+from idfsr_jax.face.chip import DLIB_CHIP
+from idfsr_jax.models.id_encoder import IdEncoder, descriptors_of, load_id_encoder
+
+Recognisers = tuple[IdEncoder, ...]
+
+
+def load_recognisers(choices: str | Sequence[str]) -> Recognisers:
+    """Recognisers, each read once per process.
+
+    Args:
+      choices: "dlib", "mobilefacenet" or "arcface:PATH"; several as a sequence, or joined by "+".
+
+    Raises:
+      BadConfig: one of them is none of these, or is named twice.
+      BadWeights: a file is missing, damaged, or another network's.
+    """
+    names = tuple(choices.split("+")) if isinstance(choices, str) else tuple(choices)
+    if len(set(names)) < len(names) or not names:
+        raise BadConfig(f"recognisers {'+'.join(names)!r}: name one or more, each once.")
+    return tuple(load_id_encoder(name) for name in names)
+
+
+def recognisers_name(recognisers: Sequence[IdEncoder]) -> str:
+    """What data sets, models and identity files call a list of recognisers; names their weights."""
+    return "+".join(recogniser.name for recogniser in recognisers)
+
+
+def dimensions(recognisers: Sequence[IdEncoder]) -> tuple[int, ...]:
+    """Length of each one's descriptor."""
+    return tuple(recogniser.dimension for recogniser in recognisers)
+
+
+def chip_kind(recogniser: IdEncoder) -> Literal["dlib", "arcface"]:
+    """Which of `data.extract.CHIPS` it sees."""
+    return "dlib" if recogniser.chip is DLIB_CHIP else "arcface"
+
+
+def raw_descriptors(
+    recognisers: Sequence[IdEncoder], images: Float[Array, "b s s 3"], landmarks: Float[Array, "b 68 2"]
+) -> Float[Array, "b d"]:
+    """The raw descriptors of the faces in canonical crops by all recognisers, one after the other.
+
+    Args:
+      recognisers: of `load_recognisers`.
+      images: RGB in [-1, 1].
+      landmarks: unit coordinates.
+    """
+    return jnp.concatenate([descriptors_of(each, images, landmarks) for each in recognisers], axis=-1)
+
+
+def unit_parts(
+    descriptors: Float[Array, "*b d"], center: Float[Array, " d"], sizes: Sequence[int]
+) -> list[Float[Array, "*b _"]]:
+    """Each recogniser's part of raw descriptors as unit vectors around its centre, (d - center) / |d - center|.
+
+    dlib's descriptors share a large common part, without which alone a cosine tells people apart; those of recognisers
+    that were trained with an angular margin share next to nothing.
+
+    Args:
+      descriptors: raw, of all recognisers.
+      center: mean raw descriptor over the training people.
+      sizes: length of each recogniser's part.
+    """
+    parts = jnp.split(descriptors - center, _ends(sizes), axis=-1)
+    # The floor keeps the gradient finite for a descriptor that falls on the centre.
+    return [part * jax.lax.rsqrt(jnp.maximum(jnp.sum(part**2, axis=-1, keepdims=True), 1e-12)) for part in parts]
+
+
+def _ends(sizes: Sequence[int]) -> list[int]:
+    return [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]

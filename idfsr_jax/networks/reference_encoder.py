@@ -1,0 +1,130 @@
+"""References of a person, moved onto the LR face -> what the denoiser's network takes from them."""
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from idfsr_jax.models.blocks import GroupNorm, space_to_depth
+
+_KEY_WIDTH = 32
+_UNSEEN = -30.0
+"""Added to the logarithm of what attention gives to a place that no reference shows."""
+
+
+@flax.struct.dataclass
+class ReferenceFeatures:
+    """What the network is told of the references; no noise is in it, so that it is computed once for all steps.
+
+    Attributes:
+      fused: at the finest level, of all references together.
+      keys: what is attended to, each place of each reference at half of that side.
+      seen: logarithm of how much of each key's place a reference shows.
+    """
+
+    fused: Float[Array, "b h w c"]
+    keys: Float[Array, "b n d"]
+    seen: Float[Array, "b n"]
+
+
+class ReferenceEncoder(nn.Module):
+    """A small encoder shared by all references, and their fusion place by place.
+
+    Fusion is a softmax over the references at each place of the finest feature map, beside an empty slot that stands
+    for none of them. Its query knows the mask, what is revealed of the LR face, and the heat maps of its landmarks; so
+    it can take a mouth from one photograph and eyes from another, and nothing from where a covering hides the face.
+
+    Attributes:
+      widths: channels of the finest feature map and of the next one.
+      patch: side of the squares of pixels that become one place of the finest map.
+    """
+
+    widths: tuple[int, int]
+    patch: int
+
+    @nn.compact
+    def __call__(
+        self,
+        references: Float[Array, "b k s s 3"],
+        valid: Float[Array, "b k s s 1"],
+        hidden: Float[Array, "b s s 3"],
+        mask: Float[Array, "b s s 1"],
+        pose: Float[Array, "b h w p"],
+    ) -> ReferenceFeatures:
+        """Encodes and fuses.
+
+        Args:
+          references: moved onto the LR face, in [-1, 1], 0 where they show nothing.
+          valid: where they show something, 0 to 1; all 0 is no reference.
+          hidden: the LR picture with what is revealed of its face.
+          mask: soft face region.
+          pose: heat maps of the landmarks, at the finest feature map's side.
+        """
+        b, k, s = references.shape[:3]
+        fine, coarse = self.widths
+        stack = jnp.concatenate([references, valid], axis=-1).reshape(b * k, s, s, 4)
+        h = nn.Conv(fine, (3, 3), name="stem")(space_to_depth(stack, self.patch))
+        h = nn.Conv(fine, (3, 3), name="fine")(nn.silu(GroupNorm(name="norm_stem")(h)))
+        d = nn.Conv(coarse, (3, 3), strides=(2, 2), name="down")(nn.silu(h))
+        d = d + nn.Conv(coarse, (3, 3), name="coarse")(nn.silu(GroupNorm(name="norm_coarse")(d)))
+
+        side = h.shape[1]
+        seen = valid.reshape(b, k, side, self.patch, side, self.patch).mean((3, 5))
+        h = nn.silu(GroupNorm(name="norm_fine")(h)).reshape(b, k, side, side, fine)
+        place = jnp.concatenate([space_to_depth(jnp.concatenate([hidden, mask], axis=-1), self.patch), pose], axis=-1)
+        query = nn.Conv(_KEY_WIDTH, (3, 3), name="query")(place)
+        key, value = nn.Dense(_KEY_WIDTH, name="key")(h), nn.Dense(fine, name="value")(h)
+        logits = jnp.einsum("bhwc,bkhwc->bkhw", query, key) * _KEY_WIDTH**-0.5 + _log_seen(seen)
+        weights = jax.nn.softmax(jnp.concatenate([logits, jnp.zeros_like(logits[:, :1])], axis=1), axis=1)
+        fused = jnp.einsum("bkhw,bkhwc->bhwc", weights[:, :k], value)
+
+        half = side // 2
+        seen = seen.reshape(b, k, half, 2, half, 2).mean((3, 5))
+        return ReferenceFeatures(fused, d.reshape(b, k * half * half, coarse), _log_seen(seen).reshape(b, -1))
+
+
+class ReferenceAttention(nn.Module):
+    """Cross-attention to places of references, apart from all else that a feature map attends to.
+
+    A softmax of its own, with an empty slot, so that it begins as nothing and takes nothing from the others. Places
+    carry their position, as the references lie on the LR face already.
+
+    Attributes:
+      head_width: channels of a head.
+      least: attention is paid to keys of this many places a side.
+    """
+
+    head_width: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], references: ReferenceFeatures) -> Float[Array, "b h w c"]:
+        b, h, w, c = x.shape
+        heads = c // self.head_width
+        keys = references.keys
+        where = _positions(h, w)
+        normed = GroupNorm(name="norm")(x).reshape(b, h * w, c)
+        query = nn.Dense(c, name="query")(_joined(normed, where))
+        there = jnp.tile(where, (keys.shape[1] // (h * w), 1))
+        key, value = jnp.split(nn.Dense(2 * c, name="key_value")(_joined(keys, there)), 2, axis=-1)
+        split = (b, -1, heads, self.head_width)
+        logits = jnp.einsum("bqnd,bknd->bnqk", query.reshape(split), key.reshape(split)) * self.head_width**-0.5
+        logits = logits + references.seen[:, None, None]
+        weights = jax.nn.softmax(jnp.concatenate([logits, jnp.zeros_like(logits[..., :1])], axis=-1), axis=-1)
+        out = jnp.einsum("bnqk,bknd->bqnd", weights[..., :-1], value.reshape(split)).reshape(b, h, w, c)
+        return x + nn.Dense(c, kernel_init=nn.initializers.zeros, name="out")(out)
+
+
+def _log_seen(seen: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    return jnp.maximum(jnp.log(jnp.maximum(seen, 1e-20)), _UNSEEN)
+
+
+def _positions(height: int, width: int) -> Float[Array, "n 12"]:
+    """Sines and cosines of each place's two coordinates, at three octaves."""
+    y, x = jnp.meshgrid((jnp.arange(height) + 0.5) / height, (jnp.arange(width) + 0.5) / width, indexing="ij")
+    angles = jnp.pi * jnp.stack([y, x, 2.0 * y, 2.0 * x, 4.0 * y, 4.0 * x], axis=-1).reshape(-1, 6)
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+
+
+def _joined(features: Float[Array, "b n c"], positions: Float[Array, "n p"]) -> Float[Array, "b n e"]:
+    return jnp.concatenate([features, jnp.broadcast_to(positions, (features.shape[0], *positions.shape))], axis=-1)
