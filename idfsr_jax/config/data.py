@@ -41,6 +41,9 @@ class DataConfig:
     """Probability of mirroring target and reference together."""
     degradation: Literal["area", "classical"] = "area"
     """`area`: clean area down-sampling. `classical`: blur, noise and JPEG-like loss as well."""
+    clean: float = 0.5
+    """Share of the examples of a model with `recognisers` that are only down-sampled; the others are blurred, noisy,
+    sharpened and compressed as well."""
     workers: int = 2
     """Reading threads."""
 

@@ -30,6 +30,13 @@ class ModelConfig:
     The data set must be prepared with the same (`idfsr prepare --encoder`)."""
     identity_dim: int = 128
     """Length of its descriptors: 128 for dlib, 512 for ArcFace."""
+    recognisers: tuple[str, ...] = ()
+    """The face recognisers that make the ID embedding, and judge in training: `dlib`, `mobilefacenet` or
+    `arcface:PATH`."""
+    references: int = 4
+    """Photographs of the person, at the most, that a model with `recognisers` is shown beside the embedding."""
+    mouth: float = 1.0
+    """Share of the lips' movement that references are bent by, 0 (their own expression) to 1 (the LR picture's)."""
     identity_tokens: int = 4
     """Tokens that the identity becomes for cross-attention."""
     mask: Literal["full", "tone", "none"] = "full"

@@ -79,6 +79,18 @@ class TrainConfig:
     """Weight of the squared error of these estimates."""
     perceptual_loss: float = 0.2
     """Weight of their LPIPS by AlexNet, times sqrt(alpha_bar)."""
+    identity_losses: tuple[float, ...] = ()
+    """Weight of each recogniser's 1 - cosine to the identity that is asked for, on the sampler's course; 0: it does not
+    look."""
+    towards_others: float = 0.5
+    """How far the identity that is asked for lies from the target's own (0) towards the mean of the person's other
+    photographs (1)."""
+    contrastive_loss: float = 0.0
+    """Weight of InfoNCE against all other training people, by the last recogniser that looks."""
+    contrastive_temperature: float = 0.1
+    """Of its softmax over cosines."""
+    landmark_net: str = ""
+    """File of LandmarkNet's weights (safetensors) to begin with in place of that of `start_from`."""
     accumulate: int = 1
     """Parts that each batch is computed in, one after the other: less memory, and the step of the whole batch."""
     log_every: int = 50

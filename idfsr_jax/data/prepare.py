@@ -25,8 +25,14 @@ from idfsr_jax.data.parts import FaceRecord, part_digest, read_part, write_part
 from idfsr_jax.data.report import Report, SplitCount, read_report, write_report
 from idfsr_jax.data.workers import extract_all, usable_cores
 from idfsr_jax.errors import InputError
-from idfsr_jax.models.id_encoder import IdEncoder, chip_descriptors
-from idfsr_jax.networks.recognisers import chip_kind, dimensions, load_recognisers, recognisers_name
+from idfsr_jax.models.id_encoder import IdEncoder
+from idfsr_jax.networks.recognisers import (
+    chip_kind,
+    dimensions,
+    load_recognisers,
+    photograph_descriptors,
+    recognisers_name,
+)
 
 _PHOTOGRAPHS_A_PART = 64
 _UNPACKED = "unpacked"
@@ -174,7 +180,7 @@ def _describer(encoder: IdEncoder) -> Describe:
 
     @jax.jit
     def describe(encoder: IdEncoder, chips: UInt8[jax.Array, "b c c 3"]) -> Float32[jax.Array, "b d"]:
-        return chip_descriptors(encoder, chips.astype(jnp.float32))
+        return photograph_descriptors(encoder, chips.astype(jnp.float32))
 
     def padded(chips: UInt8[np.ndarray, "b c c 3"]) -> Float32[np.ndarray, "b d"]:
         batch = np.zeros((_PHOTOGRAPHS_A_PART, *chips.shape[1:]), np.uint8)

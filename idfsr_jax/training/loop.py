@@ -65,6 +65,7 @@ def train_denoiser(
     preview: Callable[[int, Any], None] = lambda step, ema: None,
     *,
     step_function: Callable[..., Any] = train_step,
+    make: Callable[[], TrainState] | None = None,
     start: TrainState | None = None,
     deadline: float | None = None,
     saved: Callable[[int, TrainState], None] = lambda step, state: None,
@@ -84,6 +85,7 @@ def train_denoiser(
       batches: of `data.pipeline.training_examples`.
       preview: called with (step, averaged parameters) every `samples_every` steps, by all processes.
       step_function: what `train_step` is to its batches.
+      make: makes the state with random weights; `initial_state` of the configuration if None.
       start: the state to begin with where there is no checkpoint, whole in every process; `initial_state` if None.
       deadline: on `time.monotonic`'s clock, when to stop; `max_minutes` from now, if set, if None.
       saved: called with (step, state) after each checkpoint but those at a stop, by all processes.
@@ -97,7 +99,7 @@ def train_denoiser(
       NonFiniteLoss: with the step and the names of its records; nothing is saved.
     """
     train, mesh = config.train, make_mesh(config)
-    make = partial(initial_state, config)
+    make = make or partial(initial_state, config)
     like = abstract_state(make, mesh, config.devices)
     step_fn = compiled_step(config, step_function, like)
     frozen = placed(frozen, replicated(mesh))

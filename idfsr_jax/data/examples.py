@@ -1,0 +1,196 @@
+"""Training examples: a target, photographs of the person as references, and the person's ID embedding.
+
+Everything but the pictures is decided on the host, from a few numbers of each photograph; the pictures are gathered
+last, from one array.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import grain
+import numpy as np
+from jaxtyping import Float, Float32, Int
+
+from idfsr_jax.data.augment import FLIP_68
+from idfsr_jax.data.faces import Faces
+from idfsr_jax.data.pairs import nearest_others, normalised_shapes
+from idfsr_jax.method.id_embedding import unit_parts
+from idfsr_jax.method.landmarks import MEAN_SHAPE, person_shape
+
+Example = dict[str, np.ndarray]
+
+MOST_PHOTOGRAPHS = 5
+"""Photographs of a person, at the most, that an example's embedding and references come from; as at use."""
+SAME, OTHER = 0.6, 0.2
+"""How often the references are the person's, or somebody else's; in the rest there are none. With somebody else's, and
+with none, only the ID embedding says who is to come out. People with one photograph: half other, half none."""
+LEAST_COSINE = 0.75
+"""Of the jittered embedding of people with one photograph to that photograph's own; two photographs of one person have
+about as much."""
+
+_BATCHES_AHEAD = 4
+_MIRROR = np.array([[-1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], np.float32)
+
+
+@dataclass(frozen=True)
+class People:
+    """What is drawn from, besides the pictures.
+
+    Attributes:
+      faces: all photographs.
+      units: unit vectors of each photograph by all recognisers, one after the other.
+      sizes: length of each recogniser's part.
+      shapes: pose and expression of each photograph, `pairs.normalised_shapes`.
+      references: places for references, k.
+      flip: share of the examples that are mirrored.
+    """
+
+    faces: Faces
+    units: Float32[np.ndarray, "n d"]
+    sizes: tuple[int, ...]
+    shapes: Float32[np.ndarray, "n 136"]
+    references: int
+    flip: float
+
+
+def load_people(faces: Faces, center: Float[np.ndarray, " d"], sizes: Sequence[int], references: int) -> People:
+    """Prepares drawing from faces.
+
+    Args:
+      faces: of `load_faces`.
+      center: mean raw descriptor over the people.
+      sizes: length of each recogniser's part of a descriptor.
+      references: places for references in an example.
+    """
+    units = unit_parts(faces.index.embeddings - center, sizes)
+    return People(faces, units, tuple(sizes), normalised_shapes(faces.index.landmarks), references, 0.5)
+
+
+def mean_identities(people: People) -> Float32[np.ndarray, "p d"]:
+    """The mean embedding of each person, over all photographs."""
+    members = people.faces.index.members
+    return unit_parts(np.stack([people.units[records].mean(axis=0) for records in members]), people.sizes)
+
+
+def draw_example(people: People, record: int, rng: np.random.Generator) -> Example:
+    """Decides one example; see `training_examples` for what it holds, but with `records` in place of the pictures."""
+    index = people.faces.index
+    person = int(index.person[record])
+    siblings = index.members[person][index.members[person] != record]
+    count = int(rng.integers(1, MOST_PHOTOGRAPHS + 1))
+    pool = rng.choice(siblings, size=min(count, len(siblings)), replace=False)
+    places = int(rng.integers(1, people.references + 1))
+    kind = rng.random()
+    if len(siblings) and kind < SAME:
+        chosen = _nearest(people, record, pool)
+    elif kind < (SAME + OTHER if len(siblings) else 0.5):
+        other = int(rng.choice(nearest_others(people.shapes, index.person, record)))
+        chosen = _nearest(people, record, index.members[index.person[other]])
+    else:
+        chosen = np.zeros(0, int)
+    chosen = chosen[:places]
+    records = np.full(1 + people.references, record)
+    records[1 : 1 + len(chosen)] = chosen
+    return {
+        "records": records,
+        "present": (np.arange(people.references) < len(chosen)).astype(np.float32),
+        "identity": _mean(people, pool) if len(pool) else _jittered(rng, people.units[record], people.sizes),
+        "truth": people.units[record],
+        "others": _mean(people, siblings) if len(siblings) else people.units[record],
+        "several": np.float32(len(siblings) > 0),
+        "person": np.int32(person),
+        "shape": person_shape(index.landmarks[pool]) if len(pool) else MEAN_SHAPE,
+        "known": np.float32(len(pool) > 0),
+        "flip": np.bool_(rng.random() < people.flip),
+    }
+
+
+def _nearest(people: People, record: int, candidates: Int[np.ndarray, " m"]) -> Int[np.ndarray, " m"]:
+    """Candidates, those nearest in pose and expression first."""
+    distance = np.sum((people.shapes[candidates] - people.shapes[record]) ** 2, axis=1)
+    return candidates[np.argsort(distance, kind="stable")]
+
+
+def _mean(people: People, records: Int[np.ndarray, " m"]) -> Float32[np.ndarray, " d"]:
+    return unit_parts(people.units[records].mean(axis=0), people.sizes)
+
+
+def _jittered(
+    rng: np.random.Generator, unit: Float32[np.ndarray, " d"], sizes: Sequence[int]
+) -> Float32[np.ndarray, " d"]:
+    """A unit vector of each part, at a cosine from `LEAST_COSINE` to 1 to the given one, in a direction of chance."""
+    noise = unit_parts(rng.normal(size=unit.shape), sizes)
+    cosine = rng.uniform(LEAST_COSINE, 1.0)
+    return unit_parts(cosine * unit + np.sqrt(1.0 - cosine**2) * noise, sizes)
+
+
+def gather(faces: Faces, examples: Sequence[Example]) -> Example:
+    """A batch of examples, with the pictures in place of their numbers.
+
+    Args:
+      faces: they are of.
+      examples: of `draw_example`.
+    """
+    batch = {name: np.stack([example[name] for example in examples]) for name in examples[0]}
+    records, flip = batch.pop("records"), batch.pop("flip")
+    images = faces.images[records]
+    points, frames = faces.index.landmarks[records], faces.index.frames[records]
+    images[flip] = images[flip][..., ::-1, :]
+    points[flip] = mirror_points(points[flip])
+    frames[flip] = frames[flip] @ _MIRROR
+    batch["shape"][flip] = np.array([-1, 1], np.float32) * batch["shape"][flip][:, FLIP_68]
+    return batch | {
+        "target": images[:, 0],
+        "target_landmarks": points[:, 0],
+        "target_frame": frames[:, 0],
+        "references": images[:, 1:],
+        "reference_landmarks": points[:, 1:],
+        "reference_frames": frames[:, 1:],
+        "record": records[:, 0],
+    }
+
+
+def mirror_points(landmarks: Float32[np.ndarray, "*n 68 2"]) -> Float32[np.ndarray, "*n 68 2"]:
+    """Landmarks of mirrored crops, unit coordinates."""
+    return np.array([1, 0], np.float32) + np.array([-1, 1], np.float32) * landmarks[..., FLIP_68, :]
+
+
+def training_examples(
+    people: People, seed: int, batch: int, *, threads: int = 2, shard: int = 0, shards: int = 1
+) -> grain.IterDataset:
+    """An endless stream of shuffled batches, every epoch in another order.
+
+    Every example is a function of (seed, its place in the stream) alone, so that neither threads nor the number of
+    processes change it. `iter()` of the result has `get_state()` and `set_state()`; the state is one counter.
+
+    Args:
+      people: what is drawn from.
+      seed: 0 to 2^32 - 1.
+      batch: examples in a batch of all processes together, b in all; a multiple of `shards`.
+      threads: that read.
+      shard: which of `shards` equal runs of every batch this process makes.
+      shards: number of processes.
+
+    Returns:
+      Batches, each a dict of arrays:
+        target, references: uint8 [b, S, S, 3], [b, k, S, S, 3], RGB;
+        target_landmarks, reference_landmarks: float32 [b, 68, 2], [b, k, 68, 2], unit coordinates;
+        target_frame, reference_frames: float32 [b, 2, 3], [b, k, 2, 3], `face.align.photograph_frame`;
+        present: float32 [b, k], 1 where there is a reference;
+        identity: float32 [b, d], unit vectors by all recognisers of the mean of up to 5 other photographs;
+        truth: float32 [b, d], of the target itself; others: [b, d], of all other photographs' mean;
+        several: float32 [b], 1 where the person has other photographs;
+        shape: float32 [b, 68, 2], `landmarks.person_shape` of the photographs that the embedding is of; known: [b],
+          1 where there are any;
+        person: int32 [b]; record: int64 [b], the target's position in the split.
+    """
+    stream = grain.MapDataset.range(len(people.faces.index)).seed(seed).shuffle().repeat(None)
+    stream = stream.random_map(lambda record, rng: draw_example(people, int(record), rng))
+    if shards > 1:
+        from idfsr_jax.data.pipeline import _ShardOfBatches
+
+        stream = _ShardOfBatches(stream, batch, shard, shards)
+    batches = stream.batch(
+        batch // shards, drop_remainder=True, batch_fn=lambda examples: gather(people.faces, examples)
+    )
+    return batches.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=_BATCHES_AHEAD))

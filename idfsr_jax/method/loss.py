@@ -1,0 +1,285 @@
+"""The training loss: what a batch is made into, and every term that is asked of the estimates.
+
+Half of a batch is noised photographs, whose v is to be predicted. The other half is states of the sampler's own few
+steps, whose estimates are judged as the pictures that they are to become: by pixels, by LPIPS, by who is seen.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from idfsr_jax.config import Config
+from idfsr_jax.diffusion.loss import min_snr_weight
+from idfsr_jax.diffusion.samplers import course
+from idfsr_jax.diffusion.schedule import alpha_sigma, draw_log_snr, noise_from_x0, q_sample, v_from_x0_and_noise, x0_from_v
+from idfsr_jax.method.condition import Condition, References, make_condition
+from idfsr_jax.method.degrade import ResamplingTables, degrade, draw_degradations
+from idfsr_jax.method.denoiser import Denoiser
+from idfsr_jax.method.landmarks import estimate_landmarks
+from idfsr_jax.method.warp import inside_frame, pixel_centres
+from idfsr_jax.models.chips import face_chips, moved_landmarks
+from idfsr_jax.models.id_encoder import chip_descriptors
+from idfsr_jax.models.perceptual import STRIDE, perceptual_distance, shifted
+from idfsr_jax.models.resample import smoothed
+from idfsr_jax.networks.recognisers import Recognisers, dimensions, unit_parts
+from idfsr_jax.pictures import to_float
+
+
+@flax.struct.dataclass
+class Frozen:
+    """What training and fitting need and never change.
+
+    Attributes:
+      landmark_net: parameters of LandmarkNet.
+      recognisers: whose embeddings the condition holds, and which judge.
+      center: mean raw descriptor over the training people, all recognisers', [D].
+      people: mean embedding of every training person, [P, D]; the strangers of the contrastive loss.
+      perceptual: parameters of LPIPS.
+      tables: of resampling.
+    """
+
+    landmark_net: Any
+    recognisers: Recognisers
+    center: Float[Array, " d"]
+    people: Float[Array, "p d"]
+    perceptual: Any
+    tables: ResamplingTables
+
+
+@flax.struct.dataclass
+class Examples:
+    """All that the loss of a batch is computed from, every random number drawn; each array begins with the axis b.
+
+    Attributes:
+      x0: the targets in [-1, 1].
+      inside: 1 where a target was photographed, 0 where its crop reaches beyond the photograph.
+      condition: of each.
+      noise: standard normal.
+      truth: embedding of each target.
+      others: mean embedding of the person's other photographs.
+      towards_others: how far the identity that is asked for lies towards that mean, 0 to 1.
+      person: number of each one's person in `Frozen.people`.
+      seen_at: landmarks by which recognisers see each, moved by chance; unit coordinates.
+      mirrored: whether they see it mirrored.
+      shift: by how many pixels LPIPS sees each moved.
+    """
+
+    x0: Float[Array, "b s s 3"]
+    inside: Float[Array, "b s s 1"]
+    condition: Condition
+    noise: Float[Array, "b s s 3"]
+    truth: Float[Array, "b d"]
+    others: Float[Array, "b d"]
+    towards_others: Float[Array, " b"]
+    person: Int[Array, " b"]
+    seen_at: Float[Array, "b 68 2"]
+    mirrored: Float[Array, " b"]
+    shift: Int[Array, "b 2"]
+
+
+def denoiser_of(config: Config, sizes: tuple[int, ...]) -> Denoiser:
+    """The network of a configuration, for identities of these parts."""
+    return Denoiser(config.model, sizes)
+
+
+def draw_examples(batch: Mapping[str, Array], frozen: Frozen, config: Config, key: PRNGKeyArray) -> Examples:
+    """Degrades the targets of a batch, and builds their condition as it will be built at use.
+
+    The landmarks are LandmarkNet's, of the degraded picture and the person's shape, not the truth's, so that the
+    denoiser learns to live with their errors.
+
+    Args:
+      batch: of `data.examples.training_examples`.
+      frozen: networks and tables.
+      config: the run's.
+      key: of this step.
+    """
+    keys = jax.random.split(key, 10)
+    x0, b, size = to_float(batch["target"]), batch["target"].shape[0], batch["target"].shape[1]
+    degradation = draw_degradations(keys[0], b, clean_share=config.data.clean)
+    y_up, _ = degrade(x0, degradation, frozen.tables, keys[1])
+    n = degradation.n.astype(jnp.float32)
+    landmarks = estimate_landmarks(
+        frozen.landmark_net, y_up, n, batch["shape"], batch["known"], config.landmarks
+    )
+    references = References(
+        to_float(batch["references"]), batch["reference_landmarks"], batch["reference_frames"], batch["present"]
+    )
+    condition = make_condition(
+        y_up,
+        landmarks,
+        references,
+        batch["identity"],
+        jnp.zeros((b, config.model.identity_tokens, config.model.embedding)),
+        size / n,
+        _draw_reveal(keys[2], b),
+        patch=config.model.patch,
+        mouth=config.model.mouth,
+    )
+    keep = jax.random.bernoulli(keys[3], 1.0 - config.diffusion.condition_dropout, (b,))
+    condition = condition.replace(identity_present=keep.astype(jnp.float32))  # type: ignore[attr-defined]
+    centres = jnp.broadcast_to(jnp.asarray(pixel_centres(size)), (b, size, size, 2))
+    return Examples(
+        x0=x0,
+        inside=inside_frame(batch["target_frame"], centres, size),
+        condition=jax.lax.stop_gradient(condition),
+        noise=jax.random.normal(keys[4], x0.shape),
+        truth=batch["truth"],
+        others=batch["others"],
+        towards_others=config.train.towards_others * batch["several"],
+        person=batch["person"],
+        seen_at=moved_landmarks(keys[5], batch["target_landmarks"], config.train.identity_movement),
+        mirrored=jax.random.bernoulli(keys[6], 0.5, (b,)).astype(jnp.float32),
+        shift=jax.random.randint(keys[7], (b, 2), 0, STRIDE),
+    )
+
+
+def _draw_reveal(key: PRNGKeyArray, batch: int) -> Float[Array, " b"]:
+    """How much of each LR face is shown: of some nothing, as in the paper; of the rest evenly up to all there is."""
+    nothing_key, amount_key = jax.random.split(key)
+    amount = jax.random.uniform(amount_key, (batch,))
+    return jnp.where(jax.random.bernoulli(nothing_key, 0.1, (batch,)), 0.0, amount)
+
+
+def course_states(
+    params: Any, examples: Examples, sizes: tuple[int, ...], config: Config, key: PRNGKeyArray
+) -> tuple[Float[Array, "b s s 3"], Float[Array, " b"]]:
+    """Noise and log-SNR with which `q_sample` of the truth gives states of a sampling run, one of each example's.
+
+    States of the learner's own making, with the right answer to each: DAgger (Ross et al. 2011). The steps take turns
+    along the batch, from one that is drawn. The first of the run is left out: there the state is noise alone, and
+    nothing of a picture can be judged.
+    """
+    network = denoiser_of(config, sizes)
+    features = network.apply({"params": params}, examples.condition, method="encode")
+
+    def denoise(x_t: Float[Array, "b s s 3"], log_snr: Float[Array, " b"]) -> Float[Array, "b s s 3"]:
+        return network.apply({"params": params}, x_t, log_snr, examples.condition, features)  # type: ignore[return-value]
+
+    states, levels = course(
+        denoise, config.sample.temperature * examples.noise, config.sample, config.diffusion, examples.x0.shape[1]
+    )
+    order, judged = jnp.arange(examples.x0.shape[0]), config.sample.steps - 1
+    step = 1 + (jax.random.randint(key, (), 0, judged) + order) % judged
+    return noise_from_x0(states[step, order], examples.x0, levels[step]), levels[step]
+
+
+def training_loss(
+    params: Any, examples: Examples, noise: Float[Array, "b s s 3"], log_snr: Float[Array, " b"], frozen: Frozen,
+    config: Config,
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """The loss of a batch, with its parts.
+
+    Args:
+      params: of the denoiser.
+      examples: of `draw_examples`; the first half is noised, the second half on the sampler's course.
+      noise: the first half's own, and the second half's of `course_states`.
+      log_snr: likewise.
+      frozen: networks that judge.
+      config: weights of the terms.
+    """
+    train, half = config.train, examples.x0.shape[0] // 2
+    x_t = q_sample(examples.x0, noise, log_snr)
+    network = denoiser_of(config, dimensions(frozen.recognisers))
+    v = network.apply({"params": params}, x_t, log_snr, examples.condition)
+    parts = {"v_loss": v_error(v[:half], examples, noise[:half], log_snr[:half], config.diffusion.min_snr_gamma)}
+    judged = jax.tree.map(_second_half, examples)
+    estimate = jnp.clip(x0_from_v(x_t[half:], v[half:], log_snr[half:]), -1.0, 1.0)
+    # What was not photographed is not to be judged: there the estimate is shown as the target.
+    estimate = judged.inside * estimate + (1.0 - judged.inside) * judged.x0
+    # The later of the states are nearer to the picture that is given back.
+    alpha = alpha_sigma(log_snr[half:])[0]
+    parts["pixel_loss"] = jnp.mean(jnp.square(estimate - judged.x0))
+    moved = (shifted(each, judged.shift) for each in (estimate, judged.x0))
+    parts["perceptual_loss"] = jnp.mean(alpha * perceptual_distance(frozen.perceptual, *moved))
+    loss = parts["v_loss"] + train.pixel_loss * parts["pixel_loss"] + train.perceptual_loss * parts["perceptual_loss"]
+    identity, contrast = identity_losses(estimate, judged, frozen, config)
+    for recogniser, weight, each in zip(frozen.recognisers, train.identity_losses, identity, strict=True):
+        if weight > 0:
+            parts[f"identity_loss_{recogniser.name}"] = jnp.mean(alpha * each)
+            loss = loss + weight * jnp.mean(alpha * each)
+    parts["contrastive_loss"] = jnp.mean(alpha * contrast)
+    loss = loss + train.contrastive_loss * parts["contrastive_loss"]
+    return loss, parts | {"loss": loss}
+
+
+def v_error(
+    v: Float[Array, "h s s 3"],
+    examples: Examples,
+    noise: Float[Array, "h s s 3"],
+    log_snr: Float[Array, " h"],
+    gamma: float,
+) -> Float[Array, ""]:
+    """Mean squared error of v under min-SNR weights (Hang et al. 2023), where something was photographed."""
+    count = v.shape[0]
+    error = jnp.square(v - v_from_x0_and_noise(examples.x0[:count], noise, log_snr))
+    return jnp.mean(min_snr_weight(log_snr, gamma) * jnp.mean(examples.inside[:count] * error, axis=(1, 2, 3)))
+
+
+def identity_losses(
+    estimate: Float[Array, "h s s 3"], judged: Examples, frozen: Frozen, config: Config
+) -> tuple[list[Float[Array, " h"]], Float[Array, " h"]]:
+    """How far the estimates are from being told for their persons, by each recogniser, and against strangers.
+
+    1 - (1 - l) cos(estimate, truth) - l cos(estimate, mean of the person's other photographs): the truth has the
+    moment, the mean has the person. And InfoNCE (van den Oord et al. 2018) of the last recogniser's vector against the
+    mean embeddings of all training people: -log softmax(cos / temperature) of the right one.
+
+    Args:
+      estimate: pictures, [-1, 1].
+      judged: the examples that they are of.
+      frozen: recognisers.
+      config: weights; recognisers of weight 0 do not look.
+    """
+    sizes = dimensions(frozen.recognisers)
+    seen = smoothed(estimate, config.train.identity_smoothing)
+    centers, people = _split(frozen.center, sizes), _split(frozen.people, sizes)
+    truths, others = _split(judged.truth, sizes), _split(judged.others, sizes)
+    losses, contrast = [], jnp.zeros(estimate.shape[0])
+    for i, recogniser in enumerate(frozen.recognisers):
+        if config.train.identity_losses[i] == 0:
+            losses.append(jnp.zeros(estimate.shape[0]))
+            continue
+        chips = face_chips(seen, judged.seen_at, recogniser.chip)
+        chips = jnp.where(judged.mirrored[:, None, None, None] > 0, chips[:, :, ::-1], chips)
+        (found,) = unit_parts(chip_descriptors(recogniser, chips), centers[i], sizes[i : i + 1])
+        share = judged.towards_others
+        truth, other = jnp.sum(found * truths[i], axis=-1), jnp.sum(found * others[i], axis=-1)
+        losses.append(1.0 - (1.0 - share) * truth - share * other)
+        logits = found @ people[i].T / config.train.contrastive_temperature
+        contrast = -jnp.take_along_axis(jax.nn.log_softmax(logits), judged.person[:, None], axis=1)[:, 0]
+    return losses, contrast
+
+
+def _split(vectors: Float[Array, "*b d"], sizes: tuple[int, ...]) -> list[Float[Array, "*b _"]]:
+    return jnp.split(vectors, np.cumsum(sizes)[:-1].tolist(), axis=-1)
+
+
+def _second_half(x: Array) -> Array:
+    return x[x.shape[0] // 2 :]
+
+
+def step_inputs(
+    params: Any, batch: Mapping[str, Array], frozen: Frozen, config: Config, keys: tuple[PRNGKeyArray, PRNGKeyArray]
+) -> tuple[Examples, Float[Array, "b s s 3"], Float[Array, " b"]]:
+    """Examples, noise and log-SNR of `training_loss`: half at levels of the schedule, half on the sampler's course."""
+    example_key, course_key = keys
+    examples = draw_examples(batch, frozen, config, example_key)
+    b, size = examples.x0.shape[:2]
+    half = b // 2
+    time_key, turn_key = jax.random.split(course_key)
+    levels = draw_log_snr(time_key, half, size, config.diffusion)
+    on_course = jax.tree.map(partial(_rows_from, half), examples)
+    noise, judged_at = course_states(params, on_course, dimensions(frozen.recognisers), config, turn_key)
+    noise = jnp.concatenate([examples.noise[:half], jax.lax.stop_gradient(noise)])
+    return examples, noise, jnp.concatenate([levels, judged_at])
+
+
+def _rows_from(start: int, x: Array) -> Array:
+    return x[start:]

@@ -1,0 +1,136 @@
+"""A training run of the method: its networks, its data, its loop, and the model folder at its end."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+from idfsr_jax.config import Config
+from idfsr_jax.data.examples import People, load_people, mean_identities, training_examples
+from idfsr_jax.data.faces import load_faces
+from idfsr_jax.errors import BadConfig
+from idfsr_jax.interop.lpips_weights import read_lpips
+from idfsr_jax.method.degrade import resampling_tables
+from idfsr_jax.method.denoiser import init_denoiser
+from idfsr_jax.method.growth import grown
+from idfsr_jax.method.landmarks import init_landmark_net
+from idfsr_jax.method.loss import Frozen, step_inputs, training_loss
+from idfsr_jax.networks.recognisers import dimensions, load_recognisers, recognisers_name
+from idfsr_jax.parameter_files import load_tree
+from idfsr_jax.files import file_sha256
+from idfsr_jax.training.distributed import is_main, wait_for_all
+from idfsr_jax.training.folder import claim_folder
+from idfsr_jax.training.full_disk import full_disk_explained
+from idfsr_jax.training.loop import train_denoiser
+from idfsr_jax.training.mesh import make_mesh, whole
+from idfsr_jax.training.randomness import step_key
+from idfsr_jax.training.sole_use import sole_use
+from idfsr_jax.training.state import TrainState, apply_gradients, create_state, ema_decay, make_optimizer
+from idfsr_jax.weights import load_model, save_model
+
+
+def train(config: Config) -> int:
+    """Runs or continues the training that `config` describes, in the folder `config.train.out`.
+
+    Returns:
+      The number of the signal that stopped it, or 0.
+
+    Raises:
+      BadConfig: the folder belongs to a run of another configuration, or the data set is of other recognisers.
+      InputError: the data set is missing or damaged, or the loss is not finite.
+    """
+    out, data = Path(config.train.out), config.data
+    make_mesh(config)
+    recognisers = load_recognisers(config.model.recognisers)
+    sizes, name = dimensions(recognisers), recognisers_name(recognisers)
+    faces = load_faces(data.dataset, data.train_split, data.size)
+    if faces.index.encoder != name:
+        raise BadConfig(
+            f"{data.dataset}: holds descriptors of {faces.index.encoder}, and model.recognisers are {name}; prepare it "
+            f"with `idfsr prepare --encoder {'+'.join(config.model.recognisers)}`."
+        )
+    center = np.asarray(faces.index.embeddings, np.float32).mean(0)
+    people = load_people(faces, center, sizes, config.model.references)
+    start, landmark_net = _beginning(config, sizes)
+    frozen = Frozen(
+        landmark_net=jax.tree.map(jnp.asarray, landmark_net),
+        recognisers=recognisers,
+        center=jnp.asarray(center),
+        people=jnp.asarray(mean_identities(people)),
+        perceptual=jax.tree.map(jnp.asarray, read_lpips("alexnet")),
+        tables=jax.tree.map(jnp.asarray, resampling_tables(data.size)),
+    )
+    with sole_use(out), full_disk_explained(out):
+        claim_folder(out, config)
+        place = {"shard": jax.process_index(), "shards": jax.process_count()}
+        batches = iter(training_examples(people, config.train.seed, config.train.batch, threads=data.workers, **place))
+        make = partial(_initial_state, config, sizes)
+        state, signal_number = train_denoiser(
+            config,
+            frozen,  # type: ignore[arg-type]
+            batches,
+            step_function=train_step,
+            make=make,
+            start=start,
+            name_of=faces.index.photos.__getitem__,
+        )
+        steps, averaged = int(state.step), whole(state.ema)
+        if is_main():
+            facts = {"images_seen": steps * config.train.batch}
+            save_model(out / "model", config, averaged, landmark_net, center, steps, facts=facts, encoder=name)
+    wait_for_all("the model is written")
+    return signal_number
+
+
+def train_step(
+    state: TrainState,
+    batch: Mapping[str, Array],
+    frozen: Frozen,
+    *,
+    config: Config,
+    optimizer: optax.GradientTransformation,
+) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
+    """One step; jit it with `config` and `optimizer` closed over and the state donated."""
+    keys = (step_key(config.train.seed, "train", state.step), step_key(config.train.seed, "course", state.step))
+    examples, noise, log_snr = step_inputs(state.params, batch, frozen, config, keys)
+    gradients, metrics = jax.grad(training_loss, has_aux=True)(
+        state.params, examples, noise, log_snr, frozen, config
+    )
+    metrics["gradient_norm"] = optax.tree.norm(gradients)
+    decay = ema_decay(state.step, batch["target"].shape[0], config.train.ema_halflife_images)
+    return apply_gradients(state, gradients, optimizer, decay), metrics
+
+
+def _initial_state(config: Config, sizes: tuple[int, ...]) -> TrainState:
+    key = step_key(config.train.seed, "weights", 0)
+    params = init_denoiser(key, config.data.size, config.model.references, config.model, sizes)
+    return create_state(params, make_optimizer(config.train))
+
+
+def _beginning(config: Config, sizes: tuple[int, ...]) -> tuple[TrainState | None, Any]:
+    """The state at step 0, grown from `train.start_from` where that is given, and LandmarkNet."""
+    seed = config.train.seed
+    state, net = None, init_landmark_net(step_key(seed, "landmark-weights", 0), config.landmarks)
+    if config.train.start_from:
+        model = load_model(Path(config.train.start_from))
+        key = step_key(seed, "weights", 0)
+        fresh = init_denoiser(key, config.data.size, config.model.references, config.model, sizes)
+        state = jax.device_get(create_state(grown(model.denoiser, fresh), make_optimizer(config.train)))
+        net = grown(model.landmark_net, net)
+    if config.train.landmark_net:
+        path = Path(config.train.landmark_net)
+        net = load_tree(path, file_sha256(path))
+    return state, jax.device_get(net)
+
+
+def val_people(config: Config, center: Float[np.ndarray, " d"]) -> People:
+    """The people of val, as training's are drawn from."""
+    faces = load_faces(config.data.dataset, config.data.val_split, config.data.size)
+    sizes = dimensions(load_recognisers(config.model.recognisers))
+    return load_people(faces, center, sizes, config.model.references)
