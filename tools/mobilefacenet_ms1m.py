@@ -1,4 +1,4 @@
-"""Makes the shipped recogniser anew: `python -m tools.mobilefacenet_ms1m MobileFaceNet.tflite mobilefacenet.safetensors`.
+"""Makes the shipped recogniser: `python -m tools.mobilefacenet_ms1m MobileFaceNet.tflite mobilefacenet.safetensors`.
 
 MobileFaceNet (Chen et al. 2018) as github.com/sirius-ai/MobileFaceNet_TF trained it with ArcFace on MS1M. The file is
 `package/android/src/main/assets/MobileFaceNet.tflite` of the npm package that brings it:
@@ -8,6 +8,7 @@ MobileFaceNet (Chen et al. 2018) as github.com/sirius-ai/MobileFaceNet_TF traine
 """
 
 import hashlib
+import json
 import struct
 import sys
 from collections.abc import Iterator
@@ -91,13 +92,10 @@ def operations(content: bytes) -> Iterator[tuple[int, list[np.ndarray | None]]]:
     tensors = graph.tables(0)
 
     def constant(index: int) -> np.ndarray | None:
-        values = buffers[tensors[index].number(2)].array(0, "u1")
-        # Type 0 is float32.
-        return (
-            values.view("<f4").reshape(tensors[index].array(0, "i4"))
-            if len(values) and not tensors[index].number(1, "b")
-            else None
-        )
+        tensor = tensors[index]
+        values = buffers[tensor.number(2)].array(0, "u1")
+        is_float32 = tensor.number(1, "b") == 0
+        return values.view("<f4").reshape(tensor.array(0, "i4")) if is_float32 and values.size else None
 
     for operation in graph.tables(3):
         yield codes[operation.number(0)], [constant(index) for index in operation.array(1, "i4")]
@@ -130,8 +128,14 @@ def parameters(content: bytes) -> dict[str, np.ndarray]:
 
 def shipped(flat: dict[str, np.ndarray]) -> bytes:
     """The safetensors file: half floats, but for vectors, which are few and sensitive."""
-    arrays = {name: value.astype(np.float16) if value.ndim > 1 else value for name, value in flat.items()}
-    return save_safetensors(arrays, METADATA)
+    content = save_safetensors(
+        {name: value.astype(np.float16 if value.ndim > 1 else "f4") for name, value in flat.items()}
+    )
+    # The metadata go in by hand: safetensors writes them in an order of chance, and the file has a sum.
+    end = 8 + struct.unpack_from("<Q", content)[0]
+    header = json.dumps({"__metadata__": METADATA, **json.loads(content[8:end])}, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return struct.pack("<Q", len(header)) + header + content[end:]
 
 
 def convert(tflite: tyro.conf.Positional[Path], out: Annotated[Path, tyro.conf.Positional]) -> int:

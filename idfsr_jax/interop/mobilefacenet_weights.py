@@ -13,7 +13,7 @@ from safetensors.numpy import load as load_safetensors
 
 from idfsr_jax.errors import BadWeights
 
-MOBILEFACENET_SHA256 = "f1c5d9249768dc1ef4e98ca3d08a6625eaaeef6eed2a539e2663df3f154d1179"
+MOBILEFACENET_SHA256 = "2f2b3fb4017da969711b294e38190a57d3b572d90649df835a788239dd69c719"
 """SHA-256 of `mobilefacenet.safetensors`."""
 
 
