@@ -1,0 +1,1 @@
+"""The method: what training, restoring and evaluation do alike, from degradation to sampling."""
