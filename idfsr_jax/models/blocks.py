@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from idfsr_jax.networks.convolution import Conv3x3
+
 
 def space_to_depth(x: Float[Array, "b h w c"], patch: int) -> Float[Array, "b h2 w2 c2"]:
     """Folds `patch` x `patch` pixels into channels: [b, h, w, c] -> [b, h/patch, w/patch, patch^2 c]."""
@@ -71,13 +73,13 @@ class ResidualBlock(nn.Module):
         self, x: Float[Array, "b h w c"], embedding: Float[Array, "b d"] | None = None
     ) -> Float[Array, "b h w c2"]:
         h = nn.silu(GroupNorm(name="norm_in")(x))
-        h = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="conv_in")(h)
+        h = Conv3x3(self.channels, name="conv_in")(h.astype(self.dtype))
         modulation = None
         if embedding is not None:
             modulation = nn.Dense(2 * self.channels, dtype=self.dtype, name="modulation")(nn.silu(embedding))
         h = nn.silu(GroupNorm(name="norm_out")(h, modulation))
         zero = nn.initializers.zeros  # the block starts as the identity map
-        h = nn.Conv(self.channels, (3, 3), dtype=self.dtype, kernel_init=zero, name="conv_out")(h)
+        h = Conv3x3(self.channels, kernel_init=zero, name="conv_out")(h.astype(self.dtype))
         if x.shape[-1] != self.channels:
             x = nn.Conv(self.channels, (1, 1), dtype=self.dtype, name="skip")(x)
         return x + h

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from idfsr_jax.models.blocks import GroupNorm, space_to_depth
+from idfsr_jax.networks.convolution import Conv3x3
 
 _KEY_WIDTH = 32
 _UNSEEN = -30.0
@@ -64,16 +65,17 @@ class ReferenceEncoder(nn.Module):
         b, k, s = references.shape[:3]
         fine, coarse = self.widths
         stack = jnp.concatenate([references, valid], axis=-1).reshape(b * k, s, s, 4)
-        h = nn.Conv(fine, (3, 3), name="stem")(space_to_depth(stack, self.patch))
-        h = nn.Conv(fine, (3, 3), name="fine")(nn.silu(GroupNorm(name="norm_stem")(h)))
-        d = nn.Conv(coarse, (3, 3), strides=(2, 2), name="down")(nn.silu(h))
-        d = d + nn.Conv(coarse, (3, 3), name="coarse")(nn.silu(GroupNorm(name="norm_coarse")(d)))
+        # Matrix products where they will do: a strided convolution's gradient is slow on a CPU.
+        h = nn.Dense(fine, name="stem")(space_to_depth(stack, self.patch))
+        h = Conv3x3(fine, name="fine")(nn.silu(h))
+        d = nn.Dense(coarse, name="down")(space_to_depth(nn.silu(h), 2))
+        d = d + Conv3x3(coarse, name="coarse")(nn.silu(GroupNorm(name="norm_coarse")(d)))
 
         side = h.shape[1]
         seen = valid.reshape(b, k, side, self.patch, side, self.patch).mean((3, 5))
         h = nn.silu(GroupNorm(name="norm_fine")(h)).reshape(b, k, side, side, fine)
         place = jnp.concatenate([space_to_depth(jnp.concatenate([hidden, mask], axis=-1), self.patch), pose], axis=-1)
-        query = nn.Conv(_KEY_WIDTH, (3, 3), name="query")(place)
+        query = Conv3x3(_KEY_WIDTH, name="query")(place)
         key, value = nn.Dense(_KEY_WIDTH, name="key")(h), nn.Dense(fine, name="value")(h)
         logits = jnp.einsum("bhwc,bkhwc->bkhw", query, key) * _KEY_WIDTH**-0.5 + _log_seen(seen)
         weights = jax.nn.softmax(jnp.concatenate([logits, jnp.zeros_like(logits[:, :1])], axis=1), axis=1)

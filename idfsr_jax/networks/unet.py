@@ -13,6 +13,7 @@ from idfsr_jax.models.blocks import (
     space_to_depth,
     upsample_nearest,
 )
+from idfsr_jax.networks.convolution import Conv3x3
 from idfsr_jax.networks.reference_encoder import ReferenceAttention, ReferenceFeatures
 
 _HEAD_CHANNELS = 12
@@ -109,8 +110,8 @@ class UNet(nn.Module):
                 h = ReferenceAttention(self.head_width, name=f"{name}_references")(h, references)
             return h
 
-        h = nn.Conv(self.channels[0], (3, 3), name="stem")(space_to_depth(x, self.patch))
-        h = h + nn.Conv(self.channels[0], (3, 3), kernel_init=zero, name="stem_pose")(pose)
+        h = Conv3x3(self.channels[0], name="stem")(space_to_depth(x, self.patch))
+        h = h + Conv3x3(self.channels[0], kernel_init=zero, name="stem_pose")(pose)
         h = h + nn.Dense(self.channels[0], kernel_init=zero, name="stem_references")(references.fused)
         skips = [h]
         for level, (channels, count) in enumerate(zip(self.channels, self.blocks, strict=True)):
@@ -133,10 +134,10 @@ class UNet(nn.Module):
                 h = block(jnp.concatenate([h, skips.pop()], axis=-1), channels, f"up_{level}_{i}")
             h = attend(h, f"up_{level}")
             if level:
-                h = nn.Conv(self.channels[level - 1], (3, 3), name=f"up_{level}")(upsample_nearest(h))
+                h = Conv3x3(self.channels[level - 1], name=f"up_{level}")(upsample_nearest(h))
 
         h = nn.silu(GroupNorm(name="norm_out")(h))
-        out = nn.Conv(self.patch**2 * self.out_channels, (3, 3), kernel_init=zero, name="out")(h)
+        out = Conv3x3(self.patch**2 * self.out_channels, kernel_init=zero, name="out")(h)
         detail = nn.Dense(self.patch**2 * _HEAD_CHANNELS, name="detail")(h)
         return self._head(depth_to_space(out, self.patch), depth_to_space(detail, self.patch), x)
 
@@ -145,6 +146,6 @@ class UNet(nn.Module):
     ) -> Float[Array, "b s s o"]:
         """Corrects the patches where they meet."""
         joined = jnp.concatenate([out, x[..., : self.out_channels]], axis=-1)
-        h = nn.Conv(_HEAD_CHANNELS, (3, 3), name="head_in")(joined) + detail
+        h = Conv3x3(_HEAD_CHANNELS, name="head_in")(joined) + detail
         zero = nn.initializers.zeros
-        return out + nn.Conv(self.out_channels, (3, 3), kernel_init=zero, name="head_out")(nn.silu(h))
+        return out + Conv3x3(self.out_channels, kernel_init=zero, name="head_out")(nn.silu(h))
