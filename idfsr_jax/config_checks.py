@@ -154,11 +154,13 @@ def _check_schedule(fields: dict[str, Any]) -> None:
 
 def _check_encoder(fields: dict[str, Any]) -> None:
     encoder = fields["model.encoder"]
-    known = encoder == "dlib" or (encoder.startswith(ARCFACE_PREFIX) and encoder != ARCFACE_PREFIX)
-    _demand(known, fields, "model.encoder", f"'dlib' or '{ARCFACE_PREFIX}PATH'")
+    sizes = {"mobilefacenet": 192, "dlib": 128}
+    known = encoder in sizes or (encoder.startswith(ARCFACE_PREFIX) and encoder != ARCFACE_PREFIX)
+    _demand(known, fields, "model.encoder", f"'mobilefacenet', 'dlib' or '{ARCFACE_PREFIX}PATH'")
     # An ArcFace's dimension is in its file, and checked when that is read.
-    sound = encoder != "dlib" or fields["model.identity_dim"] == 128
-    _demand(sound, fields, "model.identity_dim", "128, as model.encoder is 'dlib'")
+    size = sizes.get(encoder, fields["model.identity_dim"])
+    sound = fields["model.identity_dim"] == size
+    _demand(sound, fields, "model.identity_dim", f"{size}, as model.encoder is {encoder!r}")
 
 
 def _check_sizes(config: Config, fields: dict[str, Any]) -> None:

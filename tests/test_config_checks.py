@@ -25,7 +25,7 @@ MISTAKES = [
     ("model", "channels", (64, 128, 100), "model.channels"),
     ("model", "prior_std", 0.0, "model.prior_std"),
     ("model", "prior_detail_std", -0.1, "model.prior_detail_std"),
-    ("model", "encoder", "arcface", "model.encoder is 'arcface'; give 'dlib' or 'arcface:PATH'"),
+    ("model", "encoder", "arcface", "model.encoder is 'arcface'; give 'mobilefacenet', 'dlib' or 'arcface:PATH'"),
     ("model", "encoder", "arcface:", "model.encoder"),
     ("model", "identity_dim", 512, "model.identity_dim is 512; give 128, as model.encoder is 'dlib'"),
     ("model", "latent_reduction", 0, "model.latent_reduction is 0; give a whole number of at least 1"),

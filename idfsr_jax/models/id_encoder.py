@@ -188,7 +188,8 @@ def require_kind(name: str, dimension: int, config: ModelConfig, what: str) -> N
     Raises:
       BadConfig: the model is configured for an encoder of another kind or dimension.
     """
-    if (name == DLIB_NAME) != (config.encoder == "dlib") or dimension != config.identity_dim:
+    kind = {DLIB_NAME: "dlib", MOBILEFACENET_NAME: "mobilefacenet"}.get(name, "arcface")
+    if kind != config.encoder.partition(":")[0] or dimension != config.identity_dim:
         raise BadConfig(
             f"{what}: holds {dimension} numbers a face of the encoder {name}, which model.encoder, {config.encoder!r}, "
             f"and model.identity_dim, {config.identity_dim}, do not fit; change them or the data set."
