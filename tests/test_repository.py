@@ -33,6 +33,7 @@ PARTS = [
     "album",
     "diffusion",
     "models",
+    "method",
     "data",
     "sampling",
     "parameter_files",
