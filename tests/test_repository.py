@@ -34,6 +34,7 @@ PARTS = [
     "diffusion",
     "networks",
     "models",
+    "method",
     "data",
     "sampling",
     "parameter_files",
