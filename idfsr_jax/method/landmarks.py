@@ -1,0 +1,224 @@
+"""The 68 landmarks of a tiny face, from the picture and from the proportions of the person whose face it is.
+
+At 4 to 32 pixels a picture tells where a head is, how it is turned and whether the mouth is open; it does not tell how
+far apart this person's eyes are. The person's photographs do. So the mean shape of their landmarks is told to the
+network, which decides point by point how far to believe it.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32
+
+from idfsr_jax.config import LandmarkConfig
+from idfsr_jax.models.blocks import GroupNorm, ResidualBlock, space_to_depth
+
+RIGID = (36, 39, 42, 45, *range(27, 36))
+"""Points that no expression moves: corners of the eyes, and the nose."""
+MOUTH = tuple(range(48, 68))
+EYES = tuple(range(36, 48))
+
+# fmt: off
+MEAN_SHAPE: Float32[np.ndarray, "68 2"] = np.array([
+    (-0.85, 0.02), (-0.84, 0.24), (-0.82, 0.47), (-0.78, 0.69), (-0.7, 0.9), (-0.57, 1.08),
+    (-0.4, 1.23), (-0.22, 1.36), (0, 1.39), (0.22, 1.36), (0.4, 1.23), (0.57, 1.08),
+    (0.7, 0.9), (0.78, 0.69), (0.82, 0.47), (0.84, 0.24), (0.85, 0.02), (-0.67, -0.15),
+    (-0.57, -0.24), (-0.43, -0.27), (-0.27, -0.25), (-0.13, -0.19), (0.13, -0.19), (0.27, -0.25),
+    (0.43, -0.27), (0.57, -0.24), (0.67, -0.15), (0, -0.03), (0, 0.11), (0, 0.25),
+    (0, 0.4), (-0.17, 0.5), (-0.09, 0.53), (0, 0.56), (0.09, 0.53), (0.17, 0.5),
+    (-0.5, 0), (-0.41, -0.05), (-0.31, -0.05), (-0.22, 0.01), (-0.31, 0.03), (-0.42, 0.03),
+    (0.22, 0.01), (0.31, -0.05), (0.41, -0.05), (0.5, 0), (0.42, 0.03), (0.31, 0.03),
+    (-0.32, 0.79), (-0.21, 0.73), (-0.09, 0.71), (0, 0.73), (0.09, 0.71), (0.21, 0.73),
+    (0.32, 0.79), (0.21, 0.91), (0.09, 0.96), (0, 0.97), (-0.09, 0.96), (-0.21, 0.91),
+    (-0.27, 0.8), (-0.09, 0.78), (0, 0.79), (0.09, 0.78), (0.27, 0.8), (0.09, 0.85),
+    (0, 0.86), (-0.09, 0.85),
+], np.float32)
+# fmt: on
+"""Mean shape of the faces of LFW, made symmetric: x to the right and y down, from between the outer corners of the
+eyes, in their distance."""
+
+
+def aligned_shapes(landmarks: Float[np.ndarray, "k 68 2"]) -> Float32[np.ndarray, "k 68 2"]:
+    """Each face's shape without its place, size and roll: moved so that its rigid points fall on those of `MEAN_SHAPE`.
+
+    Args:
+      landmarks: of k faces, in coordinates of any origin, unit and angle (not mirrored).
+
+    Returns:
+      The faces after the similarity that takes their `RIGID` points to the template's in least squares (Umeyama 1991);
+      coordinates as `MEAN_SHAPE`'s.
+    """
+    points = np.asarray(landmarks, np.float64)
+    faces = points[..., 0] + 1j * points[..., 1]
+    template = (MEAN_SHAPE.astype(np.float64) @ np.array([1.0, 1j]))[list(RIGID)]
+    rigid = faces[:, list(RIGID)]
+    middle = rigid.mean(axis=1, keepdims=True)
+    centred = rigid - middle
+    # In the plane a similarity is a complex factor, and the best one needs no SVD.
+    factor = (centred.conj() * (template - template.mean())).sum(axis=1) / np.square(np.abs(centred)).sum(axis=1)
+    moved = (faces - middle) * factor[:, None] + template.mean()
+    return np.stack([moved.real, moved.imag], axis=-1).astype(np.float32)
+
+
+def person_shape(landmarks: Float[np.ndarray, "k 68 2"]) -> Float32[np.ndarray, "68 2"]:
+    """The proportions of a person: mean of the `aligned_shapes` of their photographs.
+
+    Turned heads and smiles are averaged, not undone. This is what identity files keep.
+
+    Args:
+      landmarks: of k >= 1 photographs, each in coordinates of its own.
+
+    Returns:
+      In coordinates as `MEAN_SHAPE`'s: the outer corners of the eyes are about 1 apart.
+
+    Raises:
+      ValueError: there is no photograph.
+    """
+    if not len(landmarks):
+        raise ValueError("the shape of a person needs the landmarks of at least one photograph")
+    return aligned_shapes(landmarks).mean(axis=0)
+
+
+def move_shape(shape: Float[Array, "b 68 2"], landmarks: Float[Array, "b 68 2"]) -> Float[Array, "b 68 2"]:
+    """The shape after the similarity that takes its `RIGID` points to those of the landmarks in least squares."""
+    rigid = jnp.asarray(RIGID)
+    source_middle = shape[:, rigid].mean(axis=1, keepdims=True)
+    target_middle = landmarks[:, rigid].mean(axis=1, keepdims=True)
+    p, q = shape[:, rigid] - source_middle, landmarks[:, rigid] - target_middle
+    power = jnp.maximum(jnp.square(p).sum(axis=(1, 2)), 1e-12)
+    cosine = ((p * q).sum(axis=(1, 2)) / power)[:, None]
+    sine = ((p[..., 0] * q[..., 1] - p[..., 1] * q[..., 0]).sum(axis=1) / power)[:, None]
+    x, y = shape[..., 0] - source_middle[..., 0], shape[..., 1] - source_middle[..., 1]
+    return jnp.stack([cosine * x - sine * y, sine * x + cosine * y], axis=-1) + target_middle
+
+
+class LandmarkNet(nn.Module):
+    """Regresses the 68 points of the dlib/iBUG scheme from the enlarged LR crop and the shape of the person.
+
+    A trunk of convolutions and a dense head on its 4 x 4 map give a first estimate P. The person's shape, moved onto P
+    by a similarity of the rigid points, gives S. A second head, told both, answers
+
+        P + g (S - P) + d,
+
+    with a trust g for every point and small offsets d. Its output kernel starts at zero: then the answer is P, and the
+    weights of a network that has no second head go on.
+    """
+
+    config: LandmarkConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        y_up: Float[Array, "b l l 3"],
+        log2_n: Float[Array, " b"],
+        shape: Float[Array, "b 68 2"],
+        known: Float[Array, " b"],
+    ) -> Float[Array, "b 68 2"]:
+        """Landmarks in unit coordinates of the crop.
+
+        Args:
+          y_up: bicubic enlargement of the LR crop to the net's side (`landmark_input`), in [-1, 1].
+          log2_n: logarithm of the LR crop's width in pixels.
+          shape: `person_shape`; anything finite where it is not known.
+          known: 1 where the shape is the person's, 0 where `MEAN_SHAPE` stands in.
+        """
+        h = space_to_depth(y_up, 4)
+        for level, channels in enumerate(self.config.channels):
+            h = nn.Conv(channels, (3, 3), strides=(2, 2) if level else (1, 1), name=f"down_{level}")(h)
+            h = ResidualBlock(channels, name=f"block_{level}_0")(h)
+            h = ResidualBlock(channels, name=f"block_{level}_1")(h)
+        h = nn.silu(GroupNorm(name="norm_out")(h)).reshape(h.shape[0], -1)
+        hidden = nn.silu(nn.Dense(256, name="hidden")(h))
+        offset = nn.Dense(136, kernel_init=nn.initializers.normal(1e-3), name="points")(hidden)
+        first = 0.5 + 0.1 * offset.reshape(-1, 68, 2)
+
+        shape = jnp.where(known[:, None, None] > 0, shape, MEAN_SHAPE)
+        moved = move_shape(shape, first)
+        width = 0.25 * (log2_n - 4.0)[:, None]
+        told = [width, known[:, None], width * known[:, None], 10.0 * (moved - first).reshape(-1, 136)]
+        told += [2.0 * (first - first.mean(axis=1, keepdims=True)).reshape(-1, 136)]
+        told += [(shape - MEAN_SHAPE).reshape(-1, 136) * 5.0]
+        features = jnp.concatenate([hidden, *told], axis=-1)
+        features = nn.silu(nn.Dense(256, name="shape_hidden")(features))
+        answer = nn.Dense(3 * 68, kernel_init=nn.initializers.zeros, name="shape_points")(features)
+        trust, offsets = answer[:, :68, None], 0.1 * answer[:, 68:].reshape(-1, 68, 2)
+        return first + trust * (moved - first) + offsets
+
+
+def landmark_input(y_up: Float[Array, "b s s 3"], size: int) -> Float[Array, "b l l 3"]:
+    """Brings an enlarged LR crop of any side to the side that LandmarkNet sees (antialiased)."""
+    if y_up.shape[1] == size:
+        return y_up
+    return jax.image.resize(y_up, (y_up.shape[0], size, size, 3), "cubic", antialias=True)
+
+
+def estimate_landmarks(
+    params: Any,
+    y_up: Float[Array, "b s s 3"],
+    n: Float[Array, " b"],
+    shape: Float[Array, "b 68 2"],
+    known: Float[Array, " b"],
+    config: LandmarkConfig,
+) -> Float[Array, "b 68 2"]:
+    """Landmarks of an enlarged LR crop, in unit coordinates.
+
+    Args:
+      params: LandmarkNet's parameters.
+      y_up: bicubic enlargement of the LR crop, of any side, in [-1, 1].
+      n: width of the LR crop, pixels.
+      shape: `person_shape`; anything finite where it is not known.
+      known: 1 where the shape is the person's, else 0.
+      config: the net's.
+    """
+    seen = landmark_input(y_up, config.size)
+    return LandmarkNet(config).apply({"params": params}, seen, jnp.log2(n), shape, known)  # type: ignore[return-value]
+
+
+def init_landmark_net(key: Array, config: LandmarkConfig) -> dict:
+    """Random parameters of LandmarkNet."""
+    size = config.size
+    inputs = (jnp.zeros((1, size, size, 3)), jnp.zeros(1), jnp.zeros((1, 68, 2)), jnp.zeros(1))
+    return LandmarkNet(config).init(key, *inputs)["params"]
+
+
+def grown_landmark_net(before: Any, key: Array, config: LandmarkConfig) -> dict:
+    """Parameters that answer as those of a network without the second head did, the second head's being random.
+
+    Args:
+      before: of `idfsr_jax.models.landmark_net.LandmarkNet` of the same configuration.
+      key: of what is new.
+      config: the net's.
+    """
+    return init_landmark_net(key, config) | dict(before)
+
+
+def eye_distance(landmarks: Float[Array, "b 68 2"]) -> Float[Array, " b"]:
+    """Distance of the outer eye corners (points 36 and 45), the usual unit of landmark error (iBUG 300-W)."""
+    return jnp.linalg.norm(landmarks[:, 45] - landmarks[:, 36], axis=-1)
+
+
+def point_errors(
+    predicted: Float[Array, "b 68 2"], truth: Float[Array, "b 68 2"], smooth: float = 0.0
+) -> Float[Array, "b 68"]:
+    """Distance of every point from the truth, over the outer eye distance of the truth.
+
+    Args:
+      predicted: points, unit coordinates.
+      truth: points, unit coordinates.
+      smooth: added in quadrature to each distance (unit coordinates), so that the gradient exists at zero.
+    """
+    distance = jnp.sqrt(jnp.sum(jnp.square(predicted - truth), axis=-1) + smooth**2)
+    return distance / eye_distance(truth)[:, None]
+
+
+def expression_errors(
+    predicted: Float[Array, "b 68 2"], truth: Float[Array, "b 68 2"], smooth: float = 0.0
+) -> Float[Array, "b 68"]:
+    """`point_errors` after the similarity that takes the rigid points of the prediction to the truth's.
+
+    What is left is where mouth, lids and brows are relative to the eyes and the nose.
+    """
+    return point_errors(move_shape(predicted, truth), truth, smooth)
