@@ -1,1 +1,1 @@
-"""The method: everything between a photograph and the denoiser, each step in a file of its name."""
+"""The method: what training, restoring and evaluation do alike, from degradation to sampling."""
