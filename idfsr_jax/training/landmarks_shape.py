@@ -1,4 +1,4 @@
-"""Teaching LandmarkNet dlib's points: small, spoilt, jittered crops, with the person's own shape beside most of them."""
+"""Teaching LandmarkNet dlib's points: small, spoilt, moved crops, with the person's own shape beside most of them."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass

@@ -132,7 +132,7 @@ def test_the_trust_is_in_the_persons_shape():
     params = init_landmark_net(jax.random.key(0), TINY)
     params["points"]["bias"] = ((_faces(9, 1)[0] - 0.5) / 0.1).reshape(-1)
     first = estimate_landmarks(params, y_up, n, shape, known, TINY)
-    params["shape_points"]["bias"] = jnp.zeros(204).at[:68].set(1.0)
+    params["shape"]["points"]["bias"] = jnp.zeros(204).at[:68].set(1.0)
     answer = estimate_landmarks(params, y_up, n, shape, known, TINY)
     np.testing.assert_allclose(answer, move_shape(shape, first), atol=1e-6)
 
