@@ -95,16 +95,44 @@ def move_shape(shape: Float[Array, "b 68 2"], landmarks: Float[Array, "b 68 2"])
     return jnp.stack([cosine * x - sine * y, sine * x + cosine * y], axis=-1) + target_middle
 
 
-class LandmarkNet(nn.Module):
-    """Regresses the 68 points of the dlib/iBUG scheme from the enlarged LR crop and the shape of the person.
+class ShapeHead(nn.Module):
+    """Corrects a first estimate by the shape of the person.
 
-    A trunk of convolutions and a dense head on its 4 x 4 map give a first estimate P. The person's shape, moved onto P
-    by a similarity of the rigid points, gives S. A second head, told both, answers
+    The shape, moved onto the estimate P by a similarity of the rigid points, gives S; the answer is
 
         P + g (S - P) + d,
 
-    with a trust g for every point and small offsets d. Its output kernel starts at zero: then the answer is P, and the
-    weights of a network that has no second head go on.
+    with a trust g for every point and small offsets d. The output kernel starts at zero: then the answer is P.
+    """
+
+    @nn.compact
+    def __call__(
+        self,
+        hidden: Float[Array, "b h"],
+        first: Float[Array, "b 68 2"],
+        log2_n: Float[Array, " b"],
+        shape: Float[Array, "b 68 2"],
+        known: Float[Array, " b"],
+    ) -> Float[Array, "b 68 2"]:
+        """Landmarks in unit coordinates; `hidden` is what the trunk saw, the rest as for `LandmarkNet`."""
+        shape = jnp.where(known[:, None, None] > 0, shape, MEAN_SHAPE)
+        moved = move_shape(shape, first)
+        width = 0.25 * (log2_n - 4.0)
+        told = [hidden, jnp.stack([width, known, width * known], axis=-1)]
+        # Each brought to the order of one.
+        told += [10.0 * (moved - first), 2.0 * (first - first.mean(axis=1, keepdims=True)), 5.0 * (shape - MEAN_SHAPE)]
+        told = jnp.concatenate([each.reshape(each.shape[0], -1) for each in told], axis=-1)
+        answer = nn.Dense(256, name="hidden")(told)
+        answer = nn.Dense(3 * 68, kernel_init=nn.initializers.zeros, name="points")(nn.silu(answer))
+        trust, offsets = answer[:, :68, None], 0.1 * answer[:, 68:].reshape(-1, 68, 2)
+        return first + trust * (moved - first) + offsets
+
+
+class LandmarkNet(nn.Module):
+    """Regresses the 68 points of the dlib/iBUG scheme from the enlarged LR crop and the shape of the person.
+
+    A trunk of convolutions and a dense head on its 4 x 4 map give a first estimate; a `ShapeHead` corrects it. Weights
+    of a network that ended with the first estimate go on.
     """
 
     config: LandmarkConfig
@@ -135,17 +163,7 @@ class LandmarkNet(nn.Module):
         offset = nn.Dense(136, kernel_init=nn.initializers.normal(1e-3), name="points")(hidden)
         first = 0.5 + 0.1 * offset.reshape(-1, 68, 2)
 
-        shape = jnp.where(known[:, None, None] > 0, shape, MEAN_SHAPE)
-        moved = move_shape(shape, first)
-        width = 0.25 * (log2_n - 4.0)[:, None]
-        told = [width, known[:, None], width * known[:, None], 10.0 * (moved - first).reshape(-1, 136)]
-        told += [2.0 * (first - first.mean(axis=1, keepdims=True)).reshape(-1, 136)]
-        told += [(shape - MEAN_SHAPE).reshape(-1, 136) * 5.0]
-        features = jnp.concatenate([hidden, *told], axis=-1)
-        features = nn.silu(nn.Dense(256, name="shape_hidden")(features))
-        answer = nn.Dense(3 * 68, kernel_init=nn.initializers.zeros, name="shape_points")(features)
-        trust, offsets = answer[:, :68, None], 0.1 * answer[:, 68:].reshape(-1, 68, 2)
-        return first + trust * (moved - first) + offsets
+        return ShapeHead(name="shape")(hidden, first, log2_n, shape, known)  # type: ignore[no-any-return]
 
 
 def landmark_input(y_up: Float[Array, "b s s 3"], size: int) -> Float[Array, "b l l 3"]:
