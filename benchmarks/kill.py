@@ -80,13 +80,14 @@ def _kill(
     Returns:
       Seconds until its first new step, or 0 where it did not come so far; and what it was doing.
     """
-    lines, saved = len(read_log(out)), newest_checkpoint(out)
+    started, saved = time.time(), newest_checkpoint(out)
     process, began, first = start(config, out, environment), time.monotonic(), 0.0
     moment = rng.uniform(0, span) if span and rng.random() < 1 / 3 else None
     extra = rng.uniform(0, 1.5)
     while process.poll() is None:
         now = time.monotonic() - began
-        if not first and len(read_log(out)) > lines:
+        # Lines of steps that are done again are gone from the log by then, so that their number says nothing.
+        if not first and any(line["time"] > started for line in read_log(out)[-1:]):
             first = now
         if (moment is not None and now >= moment) or (first and now >= first + extra):
             break

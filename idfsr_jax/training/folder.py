@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from idfsr_jax.config import Config, to_json
 from idfsr_jax.errors import BadConfig
@@ -22,6 +23,7 @@ from idfsr_jax.training.log import progress_bar
 from idfsr_jax.training.mesh import whole
 from idfsr_jax.training.randomness import step_key
 from idfsr_jax.training.same_run import difference, read_config
+from idfsr_jax.training.soundness import NonFiniteLoss
 from idfsr_jax.training.step import Frozen, condition_of
 
 
@@ -66,6 +68,7 @@ def landmark_net(out: Path, config: Config, batches: Callable[[], Iterator[Mappi
 
     Raises:
       BadWeights: the file is damaged.
+      NonFiniteLoss: the training broke down; nothing is saved.
     """
     path, sum_path = out / "landmark_net.safetensors", out / "landmark_net.sha256"
     wait_for_all("LandmarkNet is looked for")
@@ -78,6 +81,11 @@ def landmark_net(out: Path, config: Config, batches: Callable[[], Iterator[Mappi
                     progress(step, f"error {float(metrics['nme']):.4f} eye distances")
 
             params = train_landmark_net(batches(), landmarks, config.train.seed, report)
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
+            raise NonFiniteLoss(
+                f"{out}: LandmarkNet is not finite after its training; choose another train.out, with a lower learning "
+                f"rate than {landmarks.learning_rate:g} (--landmarks.learning-rate)."
+            )
         save_landmark_net(out, params)
         wait_for_all("LandmarkNet is written")
     return load_tree(path, sum_path.read_text(errors="replace").strip())

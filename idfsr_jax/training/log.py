@@ -12,21 +12,29 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from idfsr_jax.files import write_atomically
 from idfsr_jax.training.distributed import is_main
 from idfsr_jax.training.full_disk import close_event_writer
 
 
 @contextmanager
-def run_log(folder: Path) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
+def run_log(folder: Path, done: int | None = None) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
     """Opens `log.jsonl` in `folder`, and TensorBoard event files if tensorboardX is there; yields log(step, values).
 
     Of several processes one writes.
+
+    Args:
+      folder: of the run; made if it is missing.
+      done: steps that the run goes on from; what the log has of later ones is removed, as they are done again. None
+        where a run is never gone on with.
     """
     if not is_main():
         yield lambda step, values: None
         return
     folder.mkdir(parents=True, exist_ok=True)
-    writer = _event_writer(folder / "tensorboard")
+    if done is not None:
+        _forget_after(folder / "log.jsonl", done)
+    writer = _event_writer(folder / "tensorboard", done)
     with (folder / "log.jsonl").open("a") as lines:
 
         def log(step: int, values: Mapping[str, float]) -> None:
@@ -44,13 +52,32 @@ def run_log(folder: Path) -> Iterator[Callable[[int, Mapping[str, float]], None]
                 close_event_writer(writer)
 
 
-def _event_writer(folder: Path) -> Any:
+def _forget_after(path: Path, done: int) -> None:
+    """Removes the lines of later steps from a log, and a last one that was cut short."""
+    if not path.exists():
+        return
+    lines = path.read_bytes().splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith(b"\n") and _step_of(line) <= done]
+    if len(kept) < len(lines):
+        write_atomically(path, lambda file: file.writelines(kept))
+
+
+def _step_of(line: bytes) -> int:
+    """The step of a log's line; of one that was written by something else 0."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return 0
+
+
+def _event_writer(folder: Path, done: int | None) -> Any:
     """TensorBoard's, or None on a machine that has what training needs and no more."""
     try:
         from tensorboardX import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(folder))
+    # TensorBoard then hides what earlier files have of the steps that are done again.
+    return SummaryWriter(str(folder), purge_step=None if done is None else done + 1)
 
 
 @contextmanager

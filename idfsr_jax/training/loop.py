@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -11,21 +12,17 @@ import jax
 import numpy as np
 
 from idfsr_jax.config import Config
-from idfsr_jax.errors import InputError
 from idfsr_jax.training import checkpoint
 from idfsr_jax.training.distributed import compiled_together, largest_of_all
 from idfsr_jax.training.log import progress_bar, run_log, stop_signal
 from idfsr_jax.training.mesh import abstract_state, born_sharded, global_batch, make_mesh, placed, replicated
+from idfsr_jax.training.soundness import LARGEST_PARAMETER, NonFiniteLoss, is_sound
 from idfsr_jax.training.start import initial_state
 from idfsr_jax.training.state import TrainState, make_optimizer
 from idfsr_jax.training.step import Frozen, train_step
 
 _TIME_IS_UP = 1
 """What stops a run where no signal does; SIGHUP's number, which is not listened to."""
-
-
-class NonFiniteLoss(InputError):
-    """The loss became NaN or infinite."""
 
 
 @runtime_checkable
@@ -96,7 +93,8 @@ def train_denoiser(
       The last state, and the number of the signal that stopped it, or 0.
 
     Raises:
-      NonFiniteLoss: with the step and the names of its records; nothing is saved.
+      NonFiniteLoss: the loss, its gradient, the parameters or their average are broken (`soundness`). With the step,
+        the names of its records and the newest checkpoint, which is sound: nothing broken is saved or shown.
     """
     train, mesh = config.train, make_mesh(config)
     make = make or partial(initial_state, config)
@@ -105,17 +103,19 @@ def train_denoiser(
     frozen = placed(frozen, replicated(mesh))
     if deadline is None:
         deadline = time.monotonic() + 60 * train.max_minutes if train.max_minutes > 0 else math.inf
-    with checkpoint.open_checkpoints(train) as manager, run_log(Path(train.out)) as log, stop_signal() as stopped:
+    with checkpoint.open_checkpoints(train) as manager, stop_signal() as stopped, ExitStack() as opened:
         restored = checkpoint.restore(manager, like, config)
         if restored is not None:
             state, position = restored
+            _demand_sound_start(manager, state)
             batches.set_state(position)
         elif start is not None:
             state = placed(start, jax.tree.map(lambda leaf: leaf.sharding, like))
         else:
             state = born_sharded(make, like)
         step, number = int(state.step), 0
-        window, agreed = _Window(step, name_of), largest_of_all()
+        log = opened.enter_context(run_log(Path(train.out), step))
+        window, agreed = _Window(step, name_of, partial(_advice, manager, config)), largest_of_all()
         step_fn = compiled_together(step_fn, f"the step after {step} is compiled")
         with progress_bar("training", train.steps, step) as progress:
             while step < train.steps:
@@ -125,16 +125,20 @@ def train_denoiser(
                 window.add(metrics, batch)
                 number = agreed(stopped() or _TIME_IS_UP * (time.monotonic() > deadline))
                 stop = step == train.steps or number > 0
+                saving = stop or step % train.checkpoint_every == 0
+                # None at a stop: whoever asks a run to stop gives it seconds.
+                showing = step == train.steps or (step % train.samples_every == 0 and not stop)
+                if saving or showing:
+                    window.demand_sound(step, state)
                 if stop or step % train.log_every == 0:
                     values = window.close(step, train.batch)
                     log(step, values | annotate(values))
                     progress(step, f"loss {values['loss']:.4f}, {values['images_per_second']:.1f} images/s")
-                if stop or step % train.checkpoint_every == 0:
+                if saving:
                     checkpoint.save(manager, step, state, batches.get_state(), config)
                     if not stop:
                         saved(step, state)
-                # None at a stop: whoever asks a run to stop gives it seconds.
-                if step == train.steps or (step % train.samples_every == 0 and not stop):
+                if showing:
                     preview(step, state.ema)
                 if stop:
                     break
@@ -142,30 +146,63 @@ def train_denoiser(
         return state, number if number > _TIME_IS_UP else 0
 
 
-class _Window:
-    """Metrics since the last log line; they stay on the device until then, so that no step waits for the host."""
+def _demand_sound_start(manager: Any, state: TrainState) -> None:
+    """Refuses a checkpoint that was saved broken, as versions before this check did."""
+    if not is_sound(state):
+        step = int(state.step)
+        raise NonFiniteLoss(
+            f"{manager.directory / str(step)}: holds parameters that are not finite, or above {LARGEST_PARAMETER:g}; "
+            "move this folder away to go on from an older one, with a lower --train.learning-rate."
+        )
 
-    def __init__(self, step: int, name_of: Callable[[int], str]) -> None:
+
+def _advice(manager: Any, config: Config) -> str:
+    """What to do about a training that broke down."""
+    newest = manager.latest_step()
+    begin = "start again" if newest is None else f"go on from step {newest}, the newest good checkpoint,"
+    lower = f"with a lower learning rate than {config.train.learning_rate:g} (--train.learning-rate)"
+    return f"give the same command to {begin} {lower}, or leave out what is wrong."
+
+
+class _Window:
+    """Metrics since the last log line; they stay on the device until they are asked for, so that no step waits."""
+
+    def __init__(self, step: int, name_of: Callable[[int], str], advice: Callable[[], str]) -> None:
         self.metrics: list[dict[str, jax.Array]] = []
         self.records: list[Any] = []
-        self.step, self.began, self.name_of = step, time.monotonic(), name_of
+        self.step, self.began, self.name_of, self.advice = step, time.monotonic(), name_of, advice
 
     def add(self, metrics: dict[str, jax.Array], batch: Any) -> None:
         self.metrics.append(metrics)
         # Batches that are drawn on the device do not say which records they are of.
         self.records.append(batch.get("record", ()) if isinstance(batch, Mapping) else ())
 
-    def close(self, step: int, batch: int) -> dict[str, float]:
-        fetched: list[dict[str, Any]] = jax.device_get(self.metrics)
-        means = {name: float(np.mean([m[name] for m in fetched])) for name in fetched[0]}
-        if not math.isfinite(means["loss"]):
-            first = next(i for i, m in enumerate(fetched) if not np.isfinite(m["loss"]))
-            names = ", ".join(self.name_of(int(record)) for record in self.records[first])
+    def demand_sound(self, step: int, state: TrainState) -> None:
+        """Refuses a state that must not be kept; the window's numbers come first, as they tell where it broke."""
+        self._fetch()
+        if not is_sound(state):
             raise NonFiniteLoss(
-                f"The loss is {fetched[first]['loss']} at step {self.step + first + 1}{names and f', of {names}'}; "
-                "lower train.learning_rate, or leave out what is wrong, and start again from the last checkpoint."
+                f"Parameters are not finite, or above {LARGEST_PARAMETER:g}, at step {step}; {self.advice()}"
             )
+
+    def close(self, step: int, batch: int) -> dict[str, float]:
+        fetched = self._fetch()
+        means = {name: float(np.mean([m[name] for m in fetched])) for name in fetched[0]}
         now = time.monotonic()
         means["images_per_second"] = (step - self.step) * batch / max(now - self.began, 1e-9)
         self.metrics, self.records, self.step, self.began = [], [], step, now
         return means
+
+    def _fetch(self) -> list[dict[str, Any]]:
+        """The window's numbers; raises `NonFiniteLoss` for the first that is not finite."""
+        fetched: list[dict[str, Any]] = jax.device_get(self.metrics)
+        for offset, metrics in enumerate(fetched):
+            broken = [name for name, value in metrics.items() if not np.isfinite(value)]
+            if broken:
+                name = "loss" if "loss" in broken else broken[0]
+                names = ", ".join(self.name_of(int(record)) for record in self.records[offset])
+                raise NonFiniteLoss(
+                    f"The {name.replace('_', ' ')} is {metrics[name]} at step {self.step + offset + 1}"
+                    f"{names and f', of {names}'}; {self.advice()}"
+                )
+        return fetched

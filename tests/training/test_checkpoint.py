@@ -1,15 +1,22 @@
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from idfsr_jax.config import TrainConfig
 from idfsr_jax.errors import BadWeights
-from idfsr_jax.training.checkpoint import open_checkpoints, restore
+from idfsr_jax.training import checkpoint
+from idfsr_jax.training.checkpoint import UnreadCheckpoint, files_as_written, open_checkpoints, restore, save
+from idfsr_jax.training.log import run_log
 from idfsr_jax.training.loop import NonFiniteLoss, train_denoiser
+from idfsr_jax.training.soundness import is_sound
+from idfsr_jax.training.start import initial_state
+from idfsr_jax.training.state import TrainState, create_state, make_optimizer
 from idfsr_jax.training.step import Frozen
 
 
@@ -98,12 +105,110 @@ class _StopAfter:
         pass
 
 
+def _steps(out) -> list[int]:
+    return sorted(int(path.name) for path in (out / "checkpoints").iterdir() if path.name.isdigit())
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(tmp_path, tiny_config, frozen, face_crop):
     config = configured(tiny_config, tmp_path, log_every=2)
     with pytest.raises(NonFiniteLoss, match=r"at step 4, of photo 30, photo 31;"):
         train_denoiser(config, frozen, SeededBatches(face_crop, poison=3), name_of=lambda record: f"photo {record}")
-    kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit())
-    assert kept == ["2"]
+    assert _steps(tmp_path) == [2]
+
+
+def test_nan_between_two_log_lines_costs_no_good_checkpoint(tmp_path, tiny_config, frozen, face_crop):
+    options = {"log_every": 50, "checkpoint_every": 1, "keep_checkpoints": 2, "samples_every": 5}
+    config, shown = configured(tiny_config, tmp_path, **options), []
+    sentence = (
+        r"The loss is nan at step 5, of 40, 41; give the same command to go on from step 4, the newest good checkpoint,"
+        r" with a lower learning rate than 0\.0005 \(--train\.learning-rate\), or leave out what is wrong\."
+    )
+    with pytest.raises(NonFiniteLoss, match=sentence):
+        train_denoiser(
+            config,
+            frozen,
+            SeededBatches(face_crop, poison=4),
+            lambda step, ema: shown.append(step),
+            step_function=_light_step,
+        )
+    assert (_steps(tmp_path), shown) == ([3, 4], [])
+    # The advice can be taken.
+    lower = replace(config, train=replace(config.train, learning_rate=1e-5))
+    batches = SeededBatches(face_crop)
+    state, _ = train_denoiser(lower, frozen, batches, step_function=_light_step)
+    assert (int(state.step), batches.given) == (6, [4, 5])
+
+
+def _light_step(state, batch, frozen, *, config, optimizer, explode_at: int = 0):
+    """A step without a network; its loss is the batch's, and after `explode_at` the parameters are of 1e37."""
+    grown = jnp.where(state.step + 1 == explode_at, 1e37, 1e-3)
+    params = jax.tree.map(lambda leaf: leaf + grown, state.params)
+    loss = jnp.mean(batch["target_embedding"])
+    return state.replace(step=state.step + 1, params=params), {"loss": loss, "gradient_norm": 1.0 + loss}
+
+
+def test_parameters_that_explode_on_the_last_step_are_not_saved(tmp_path, tiny_config, frozen, face_crop):
+    config, shown = configured(tiny_config, tmp_path, steps=3), []
+    with pytest.raises(NonFiniteLoss, match=r"Parameters are not finite, or above 10000, at step 3; .* step 2, "):
+        train_denoiser(
+            config,
+            frozen,
+            SeededBatches(face_crop),
+            lambda step, ema: shown.append(step),
+            step_function=partial(_light_step, explode_at=3),
+        )
+    assert (_steps(tmp_path), shown) == ([2], [])
+
+
+@pytest.fixture(scope="module")
+def _state() -> TrainState:
+    params = {"kernel": jnp.linspace(-1.0, 1.0, 12).reshape(3, 4), "bias": jnp.zeros(4)}
+    return create_state(params, make_optimizer(TrainConfig()))
+
+
+def test_a_state_is_sound_where_all_its_numbers_are(_state):
+    assert is_sound(_state)
+    leaves, structure = jax.tree.flatten(_state)
+    floats = [n for n, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    assert len(floats) == 8  # parameters, average, both moments
+    for n in floats:
+        for value in (np.nan, np.inf, -np.inf):
+            broken = [leaf.at[(-1,) * leaf.ndim].set(value) if n == m else leaf for m, leaf in enumerate(leaves)]
+            assert not is_sound(jax.tree.unflatten(structure, broken))
+
+
+@pytest.mark.parametrize("part", ["params", "ema"])
+@pytest.mark.parametrize(("value", "sound"), [(9e3, True), (-9e3, True), (2e4, False), (-2e4, False), (1e37, False)])
+def test_finite_numbers_that_nothing_can_come_of_are_not_sound(_state, part, value, sound):
+    grown = jax.tree.map(lambda leaf: leaf.at[(0,) * leaf.ndim].set(value), getattr(_state, part))
+    assert bool(is_sound(_state.replace(**{part: grown}))) == sound
+
+
+def test_a_checkpoint_that_was_saved_broken_is_not_gone_on_from(tmp_path, tiny_config, frozen, face_crop):
+    config = configured(tiny_config, tmp_path)
+    state = initial_state(config)
+    with open_checkpoints(config.train) as manager:
+        broken = state.replace(step=jnp.asarray(6), ema=jax.tree.map(lambda leaf: leaf * np.nan, state.ema))
+        save(manager, 6, broken, {"next": 6}, config)
+    with pytest.raises(NonFiniteLoss, match=r"checkpoints/6: holds parameters that are not finite"):
+        train_denoiser(config, frozen, SeededBatches(face_crop), step_function=_light_step)
+    assert _steps(tmp_path) == [6]
+
+
+def test_steps_that_are_done_again_are_once_in_the_log(tmp_path):
+    for first, done in ((1, 0), (3, 2), (4, 3)):
+        with run_log(tmp_path, done) as log:
+            for step in range(first, first + 3):
+                log(step, {"loss": float(done)})
+        with (tmp_path / "log.jsonl").open("a") as file:
+            file.write('{"step": 7, "lo')  # as a killed run leaves it
+    with run_log(tmp_path, 6):
+        pass
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["loss"]) for line in lines] == [(1, 0), (2, 0), (3, 2), (4, 3), (5, 3), (6, 3)]
+    with run_log(tmp_path, 0):
+        pass
+    assert (tmp_path / "log.jsonl").read_text() == ""
 
 
 def test_only_the_newest_checkpoints_are_kept(tmp_path, tiny_config, frozen, face_crop):
@@ -144,6 +249,26 @@ def _misspell_a_field(folder) -> None:
     _rewrite_the_notes(folder, '"keep_checkpoints"', '"kgep_checkpoints"')
 
 
+def _lose_a_file(folder) -> None:
+    next(path for path in folder.rglob("*") if path.is_file() and path.name != "sums.json").unlink()
+
+
+def _flip_bit_of_the_sums(folder) -> None:
+    path = folder / "sums.json"
+    path.write_bytes(path.read_bytes().replace(b'"files"', b'"gileS"'))
+
+
+@pytest.fixture
+def _saved(tmp_path, tiny_config):
+    """A run's folder, its config, and its state at step 6; it has checkpoints at 2, 4 and 6."""
+    config = configured(tiny_config, tmp_path / "run")
+    with open_checkpoints(config.train) as manager:
+        for step in (2, 4, 6):
+            state = {"step": jnp.asarray(step), "kernel": jnp.arange(30_000.0) + step}
+            save(manager, step, state, {"next": step}, config)
+    return tmp_path / "run", config, state
+
+
 @pytest.fixture(scope="module")
 def _finished(tmp_path_factory, tiny_config, tiny_weights, face_crop):
     """The folder and last state of a run of six steps."""
@@ -160,21 +285,116 @@ def _finished(tmp_path_factory, tiny_config, tiny_weights, face_crop):
         _change_the_position,
         _make_it_another_run,
         _misspell_a_field,
+        _lose_a_file,
+        _flip_bit_of_the_sums,
     ],
 )
-def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_it_taken(
-    tmp_path, tiny_config, _finished, capsys, damage
-):
-    folder, whole = _finished
-    out = shutil.copytree(folder, tmp_path / "run")
+def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_it_taken(_saved, capsys, damage):
+    out, config, whole = _saved
     damage(out / "checkpoints" / "6")
-    config = configured(tiny_config, out)
+    (out / "checkpoints.damaged" / "6").mkdir(parents=True)  # of an earlier time
+    before = _content(out / "checkpoints" / "6")
     with open_checkpoints(config.train) as manager:
         state, position = restore(manager, whole, config)
-        assert (int(state.step), position) == (4, {"next": 4})
-        # Orbax saves no step at or before its newest, so that the damaged one must be gone.
+        assert (int(state["step"]), position) == (4, {"next": 4})
+        # Orbax saves no step at or before its newest, so that it must see the damaged one no more.
         assert manager.latest_step() == 4
-    assert "The checkpoint of step 6 is damaged; going on from that of step 4." in capsys.readouterr().err
+    aside = out / "checkpoints.damaged" / "6.2"
+    said = capsys.readouterr().err
+    assert (
+        f"The checkpoint of step 6 is damaged; going on from that of step 4 (the damaged one is kept as {aside})."
+        in said
+    )
+    assert _content(aside) == before and _steps(out) == [2, 4]
+
+
+def _content(folder) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_checkpoint_is_never_without_its_sums(_saved):
+    out, _, _ = _saved
+    for step in (2, 4, 6):
+        assert files_as_written(out / "checkpoints" / str(step)) is True
+        listed = json.loads((out / "checkpoints" / str(step) / "sums.json").read_text())["files"]
+        assert {*listed, "sums.json"} == set(_content(out / "checkpoints" / str(step)))
+    (out / "checkpoints" / "6" / "sums.json").unlink()
+    assert files_as_written(out / "checkpoints" / "6") is None
+
+
+@pytest.mark.parametrize("damage", [_flip_bit_of_the_largest_file, _change_the_position, _make_it_another_run])
+def test_without_sums_of_its_files_the_sum_of_what_is_read_decides(_saved, damage):
+    out, config, whole = _saved
+    for step in (2, 4, 6):
+        (out / "checkpoints" / str(step) / "sums.json").unlink()
+    with open_checkpoints(config.train) as manager:
+        assert int(restore(manager, whole, config)[0]["step"]) == 6
+    damage(out / "checkpoints" / "6")
+    with open_checkpoints(config.train) as manager:
+        assert int(restore(manager, whole, config)[0]["step"]) == 4
+    assert (out / "checkpoints.damaged" / "6").is_dir()
+
+
+@pytest.mark.parametrize("summed", [True, False])
+@pytest.mark.parametrize(
+    ("error", "raised", "sentence"),
+    [
+        (
+            OSError(5, "Input/output error", "/disk/x"),
+            UnreadCheckpoint,
+            r"^/disk/x: cannot be read \(Input/output error\); ",
+        ),
+        (
+            ValueError("Error reading [os_error_code='110']"),
+            UnreadCheckpoint,
+            r"checkpoints/6: cannot be read \(.*timed out",
+        ),
+        (RuntimeError("something else"), RuntimeError, "^something else"),
+        (MemoryError(), MemoryError, None),
+    ],
+)
+def test_what_is_not_proven_damaged_stays(_saved, monkeypatch, summed, error, raised, sentence):
+    out, config, whole = _saved
+    if not summed:
+        (out / "checkpoints" / "6" / "sums.json").unlink()
+    before = _content(out)
+
+    def fail(*arguments, **options):
+        raise error
+
+    with monkeypatch.context() as patch, open_checkpoints(config.train) as manager:
+        patch.setattr(manager, "restore", fail)
+        with pytest.raises(raised, match=sentence):
+            restore(manager, whole, config)
+    assert _content(out) == before and not (out / "checkpoints.damaged").exists()
+    with open_checkpoints(config.train) as manager:
+        assert int(restore(manager, whole, config)[0]["step"]) == 6
+
+
+def test_a_file_that_cannot_be_read_proves_nothing(_saved, monkeypatch):
+    out, config, whole = _saved
+
+    def fail(path):
+        raise OSError(5, "Input/output error", str(path))
+
+    monkeypatch.setattr(checkpoint, "file_sha256", fail)
+    with (
+        open_checkpoints(config.train) as manager,
+        pytest.raises(UnreadCheckpoint, match=r"checkpoints/6/.*: cannot be read \(Input/output error\)"),
+    ):
+        restore(manager, whole, config)
+    assert _steps(out) == [2, 4, 6]
+
+
+def test_arrays_that_are_read_wrong_from_sound_files_are_no_damage(_saved, monkeypatch):
+    out, config, whole = _saved
+    monkeypatch.setattr(checkpoint, "state_sha256", lambda state, notes: "0" * 64)
+    with (
+        open_checkpoints(config.train) as manager,
+        pytest.raises(BadWeights, match=r"checkpoints/6: its files are as they were written, but"),
+    ):
+        restore(manager, whole, config)
+    assert _steps(out) == [2, 4, 6]
 
 
 def test_steps_after_a_damaged_checkpoint_are_done_again(tmp_path, tiny_config, frozen, face_crop, _finished):
@@ -192,8 +412,8 @@ def test_steps_after_a_damaged_checkpoint_are_done_again(tmp_path, tiny_config, 
 def test_a_run_does_not_silently_start_anew_when_every_checkpoint_is_damaged(tmp_path, tiny_config, _finished):
     folder, whole = _finished
     out = shutil.copytree(folder, tmp_path / "run")
-    for checkpoint in (out / "checkpoints").iterdir():
-        _flip_bit_of_the_largest_file(checkpoint)
+    for each in (out / "checkpoints").iterdir():
+        _flip_bit_of_the_largest_file(each)
     with (
         open_checkpoints(configured(tiny_config, out).train) as manager,
         pytest.raises(BadWeights, match="every checkpoint is damaged"),

@@ -54,7 +54,7 @@ def test_stopped_and_killed_and_started_again_it_ends_as_if_nothing_had_happened
     assert _finish(started(broken)) == 0
     assert _finish(started(whole)) == 0
     log = read_log(broken)
-    # The first step not in the checkpoint comes next, and the steps that were lost come once more.
-    assert [line["step"] for line in log] == [*range(1, killed + 1), *range(saved + 1, STEPS + 1)]
+    # The first step not in the checkpoint comes next, and the steps that were lost are there once.
+    assert [line["step"] for line in log] == list(range(1, STEPS + 1))
     assert demand_same_end(broken, whole) == len(log)
     assert len({line["loss"] for line in log}) > STEPS // 2
