@@ -15,11 +15,14 @@ KIND_WEIGHTS = (0.25, 0.2, 0.25, 0.15, 0.15)
 """How often each of `KINDS` is drawn where something is."""
 
 
+_Places = tuple[Float[Array, "S S"], Float[Array, "S S"]]
+
+
 class _Face(NamedTuple):
     """What a covering is drawn by.
 
     Attributes:
-      places: of the pixels, in the face's frame.
+      places: x and y of the pixels in the face's frame, planes of their own: so a compiler's loops run over pixels.
       points: the landmarks, in the face's frame.
       unit: pixels from eye to eye.
       light: brightness of the surroundings of each pixel over that of the whole face, about 1.
@@ -27,7 +30,7 @@ class _Face(NamedTuple):
       brightness: of the skin.
     """
 
-    places: Float[Array, "S S 2"]
+    places: _Places
     points: Float[Array, "68 2"]
     unit: Float[Array, ""]
     light: Float[Array, "S S"]
@@ -101,12 +104,13 @@ def _face_of(values: Float[Array, "S S 3"], landmarks: Float[Array, "68 2"]) -> 
     across = (right - left) / jnp.maximum(jnp.linalg.norm(right - left), 1e-3)
     axes = jnp.stack([across, jnp.array([-1.0, 1.0]) * across[::-1]], axis=-1) / unit
     centres = jnp.arange(size, dtype=jnp.float32) + 0.5
-    grid = jnp.stack(jnp.meshgrid(centres, centres), axis=-1)
-    places, points = (grid - origin) @ axes, (pixels - origin) @ axes
+    x, y = centres[None, :] - origin[0], centres[:, None] - origin[1]
+    places = (x * axes[0, 0] + y * axes[1, 0], x * axes[0, 1] + y * axes[1, 1])
+    points = (pixels - origin) @ axes
 
     soft = jax.nn.softmax(-0.5 * jnp.square((centres[:, None] - centres) / (0.08 * size)), axis=-1)
     luma = soft @ values.mean(axis=-1) @ soft.T
-    near = jnp.exp(-20.0 * jnp.square(places[:, :, None] - _cheeks_and_nose(points)).sum(axis=-1)).sum(axis=-1)
+    near = sum((jnp.exp(-20.0 * _square_distance(places, spot)) for spot in _cheeks_and_nose(points)), jnp.zeros(()))
     skin = jnp.einsum("hw,hwc->c", near, values) / (near.sum() + 1e-6)
     brightness = skin.mean()
     light = jnp.clip(luma / (brightness + 0.05), 0.5, 1.5)
@@ -137,7 +141,7 @@ def _mask(key: PRNGKeyArray, face: _Face) -> _Layer:
         loops = jnp.minimum(loops, _capsule(face.places, start, end, 0.018))
 
     # Pleats bow: down in the middle, up towards the ears.
-    x, y = face.places[..., 0] - bridge[0], face.places[..., 1] - bridge[1]
+    x, y = face.places[0] - bridge[0], face.places[1] - bridge[1]
     along = (y + 0.25 * jnp.square(x)) / jnp.maximum(points[8, 1] - bridge[1], 0.3)
     folds = jnp.zeros_like(along)
     for place in (0.33, 0.5, 0.67):
@@ -166,7 +170,7 @@ def _lenses(
     """
     points = face.points
     middle, places = points[27], face.places
-    lenses, wires = jnp.full(places.shape[:2], 1e3), jnp.full(places.shape[:2], 1e3)
+    lenses, wires = jnp.full_like(places[0], 1e3), jnp.full_like(places[0], 1e3)
     inner = []
     for corner, ear, side in ((36, 0, -1.0), (45, 16, 1.0)):
         # The eye's outer corner tells how wide perspective leaves this half of the face.
@@ -194,7 +198,7 @@ def _sunglasses(key: PRNGKeyArray, face: _Face) -> _Layer:
     thickness = _between(rim, 0.02, 0.06)
     frame = jnp.minimum(jnp.abs(lenses) - thickness / 2.0, wires - thickness / 2.0)
     tint = 0.03 * _hue(hue)
-    y = face.places[..., 1]
+    y = face.places[1]
     glass = _between(dark, 0.03, 0.15) + _between(fade, 0.0, 0.25) * jnp.clip(y + 0.1, 0.0, 0.5)
     glass = glass + _streak(face, shine, 0.25)
     colour = jnp.where((frame < 0.5 / face.unit)[..., None], _between(hue, 0.02, 0.15), glass[..., None] + tint)
@@ -242,7 +246,7 @@ def _hand(key: PRNGKeyArray, face: _Face) -> _Layer:
         parts.append((root, tip, 0.135 - 0.01 * (finger == 3)))
     thumb = palm - size * 0.4 * across * jnp.sign(side)
     parts.append((thumb, thumb + size * (0.5 * ahead - 0.35 * across * jnp.sign(side)), 0.15))
-    distance, depth = jnp.full(face.places.shape[:2], 1e3), jnp.zeros(face.places.shape[:2])
+    distance, depth = jnp.full_like(face.places[0], 1e3), jnp.zeros_like(face.places[0])
     for start, end, radius in parts:
         off = _capsule(face.places, start, end, radius * size)
         distance = jnp.minimum(distance, off)
@@ -261,14 +265,14 @@ def _microphone(key: PRNGKeyArray, face: _Face) -> _Layer:
     head = mouth + jnp.stack([_between(across, -0.4, 0.4), _between(below, 0.15, 0.6) + 0.5 * (radius - 0.25)])
     turn = _between(angle, -0.9, 0.9)
     away = jnp.stack([jnp.sin(turn), jnp.cos(turn)])
-    places = face.places - head
-    ball = jnp.linalg.norm(places + 1e-6, axis=-1) - radius
+    x, y = face.places[0] - head[0], face.places[1] - head[1]
+    ball = jnp.sqrt(_square_distance(face.places, head) + 1e-12) - radius
     stick = _capsule(face.places, head + 0.9 * radius * away, head + 5.0 * away, 0.6 * radius)
     # A sphere lit from above, a cylinder lit along its middle.
-    depth = jnp.sqrt(jnp.clip(1.0 - jnp.square(places / radius).sum(axis=-1), 0.0, 1.0))
-    ball_shade = 0.55 + 0.45 * depth - 0.35 * places[..., 1] / radius
-    mesh = 0.15 * jnp.sin(places[..., 0] * 45.0) * jnp.sin(places[..., 1] * 45.0)
-    off = (places[..., 0] * away[1] - places[..., 1] * away[0]) / (0.6 * radius)
+    depth = jnp.sqrt(jnp.clip(1.0 - _square_distance(face.places, head) / jnp.square(radius), 0.0, 1.0))
+    ball_shade = 0.55 + 0.45 * depth - 0.35 * y / radius
+    mesh = 0.15 * jnp.sin(x * 45.0) * jnp.sin(y * 45.0)
+    off = (x * away[1] - y * away[0]) / (0.6 * radius)
     stick_shade = 0.5 + 0.6 * jnp.exp(-jnp.square((off - 0.3) / 0.3))
     tint = 1.0 + jnp.where(strength < 0.3, 0.6, 0.05) * _hue(hue)
     ball_colour = _between(value, 0.1, 0.4) * tint * (ball_shade + mesh)[..., None]
@@ -290,7 +294,7 @@ def _coverage(face: _Face, distance: Float[Array, "S S"]) -> Float[Array, "S S"]
 
 def _streak(face: _Face, place: Float[Array, ""], strength: float) -> Float[Array, "S S"]:
     """A reflection across a lens: a soft slanting band in each."""
-    off = jnp.abs(face.places[..., 0] + 0.6 * face.places[..., 1])
+    off = jnp.abs(face.places[0] + 0.6 * face.places[1])
     return strength * jnp.exp(-jnp.square((off - _between(place, 0.3, 0.8)) / 0.1))
 
 
@@ -303,36 +307,41 @@ def _between(share: Float[Array, ""], low: float, high: float) -> Float[Array, "
     return low + (high - low) * share
 
 
-def _polygon(places: Float[Array, "S S 2"], corners: Float[Array, "k 2"]) -> Float[Array, "S S"]:
+def _square_distance(places: _Places, spot: Float[Array, "2"]) -> Float[Array, "S S"]:
+    return jnp.square(places[0] - spot[0]) + jnp.square(places[1] - spot[1])
+
+
+def _square_distance_of_line(places: _Places, start: Float[Array, "2"], end: Float[Array, "2"]) -> Float[Array, "S S"]:
+    line = end - start
+    x, y = places[0] - start[0], places[1] - start[1]
+    share = jnp.clip((x * line[0] + y * line[1]) / (jnp.square(line).sum() + 1e-12), 0.0, 1.0)
+    return jnp.square(x - share * line[0]) + jnp.square(y - share * line[1])
+
+
+def _polygon(places: _Places, corners: Float[Array, "k 2"]) -> Float[Array, "S S"]:
     """Signed distance from a simple polygon, negative inside; inside is what an odd number of edges lies beside of."""
-    edges = jnp.roll(corners, -1, axis=0) - corners
-    off = places[:, :, None] - corners
-    share = jnp.clip((off * edges).sum(axis=-1) / (jnp.square(edges).sum(axis=-1) + 1e-12), 0.0, 1.0)
-    distance = jnp.sqrt(jnp.square(off - share[..., None] * edges).sum(axis=-1).min(axis=-1))
-    x, y, next_y = places[..., None, 0], places[..., None, 1], jnp.roll(corners[:, 1], -1)
-    crosses = (corners[:, 1] > y) != (next_y > y)
-    height = jnp.where(edges[:, 1] == 0.0, 1.0, edges[:, 1])
-    beside = x < corners[:, 0] + edges[:, 0] * (y - corners[:, 1]) / height
-    inside = (crosses & beside).sum(axis=-1) % 2 == 1
-    return jnp.where(inside, -distance, distance)
+    x, y = places
+    distance, inside = jnp.full_like(x, 1e6), jnp.zeros_like(x, bool)
+    for start, end in zip(corners, jnp.roll(corners, -1, axis=0), strict=True):
+        distance = jnp.minimum(distance, _square_distance_of_line(places, start, end))
+        height = jnp.where(end[1] == start[1], 1.0, end[1] - start[1])
+        beside = x < start[0] + (end[0] - start[0]) / height * (y - start[1])
+        inside = inside ^ (((start[1] > y) != (end[1] > y)) & beside)
+    return jnp.where(inside, -1.0, 1.0) * jnp.sqrt(distance)
 
 
 def _capsule(
-    places: Float[Array, "S S 2"],
-    start: Float[Array, "2"],
-    end: Float[Array, "2"],
-    radius: float | Float[Array, ""],
+    places: _Places, start: Float[Array, "2"], end: Float[Array, "2"], radius: float | Float[Array, ""]
 ) -> Float[Array, "S S"]:
     """Signed distance from a line with round ends."""
-    line, off = end - start, places - start
-    share = jnp.clip(off @ line / (jnp.square(line).sum() + 1e-12), 0.0, 1.0)
-    return jnp.sqrt(jnp.square(off - share[..., None] * line).sum(axis=-1) + 1e-12) - radius
+    return jnp.sqrt(_square_distance_of_line(places, start, end) + 1e-12) - radius
 
 
 def _rounded_box(
-    places: Float[Array, "S S 2"], centre: Float[Array, "2"], half: Float[Array, "2"], radius: Float[Array, ""]
+    places: _Places, centre: Float[Array, "2"], half: Float[Array, "2"], radius: Float[Array, ""]
 ) -> Float[Array, "S S"]:
     """Signed distance from an upright rectangle with round corners."""
-    off = jnp.abs(places - centre) - half + radius
-    outside = jnp.sqrt(jnp.square(jnp.maximum(off, 0.0)).sum(axis=-1) + 1e-12)
-    return outside + jnp.minimum(off.max(axis=-1), 0.0) - radius
+    x = jnp.abs(places[0] - centre[0]) - half[0] + radius
+    y = jnp.abs(places[1] - centre[1]) - half[1] + radius
+    outside = jnp.sqrt(jnp.square(jnp.maximum(x, 0.0)) + jnp.square(jnp.maximum(y, 0.0)) + 1e-12)
+    return outside + jnp.minimum(jnp.maximum(x, y), 0.0) - radius

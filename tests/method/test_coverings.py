@@ -21,6 +21,10 @@ def crops(face_crop):
     return jnp.broadcast_to(image, (COPIES, *image.shape)), jnp.broadcast_to(landmarks, (COPIES, 68, 2))
 
 
+def kinds_of(kind):
+    return jnp.full(COPIES, kind, jnp.int32)
+
+
 def changes_at(before, after, places):
     """How much the pixels at some places (unit coordinates) changed, [COPIES, places]."""
     x, y = np.clip((np.asarray(places) * SIZE).astype(int), 0, SIZE - 1).T
@@ -30,7 +34,7 @@ def changes_at(before, after, places):
 @pytest.mark.parametrize("kind", coverings.KINDS)
 def test_each_kind_covers_what_it_covers(crops, kind):
     images, landmarks = crops
-    covered = cover(jax.random.key(1), images, landmarks, jnp.full(COPIES, coverings.KINDS.index(kind)))
+    covered = cover(jax.random.key(1), images, landmarks, kinds_of(coverings.KINDS.index(kind)))
     assert covered.dtype == jnp.float32 and np.all(np.isfinite(covered))
     assert covered.min() >= -1.0 and covered.max() <= 1.0
     points = np.asarray(landmarks[0])
@@ -43,7 +47,8 @@ def test_each_kind_covers_what_it_covers(crops, kind):
     elif kind == "sunglasses":
         assert np.all(eyes > 0.02) and np.all(mouth < 0.02)
     elif kind == "glasses":
-        assert np.all(mouth < 0.02) and np.all(eyes < 0.5)
+        # A reflection may lie before an eye, a rim not before both.
+        assert np.all(mouth < 0.02) and np.median(eyes) < 0.3
     else:
         assert np.all(eyes < 0.02) and np.all(changes_at(images, covered, points[[8, 57]]).max(axis=1) > 0.02)
     # Corners of the picture above the head are nobody's.
@@ -66,20 +71,21 @@ def test_probability_says_how_many_and_the_rest_is_untouched(crops):
 
 
 def test_a_degenerate_face_gives_no_nan(crops):
-    images, _ = crops
+    images, landmarks = crops
     for kind in range(len(coverings.KINDS)):
-        covered = cover(jax.random.key(0), images, jnp.full((COPIES, 68, 2), 0.5), jnp.full(COPIES, kind))
-        assert np.all(np.isfinite(covered))
+        covered = cover(jax.random.key(0), images, jnp.full_like(landmarks, 0.5), kinds_of(kind))
+        assert np.all(np.isfinite(covered)), coverings.KINDS[kind]
 
 
 def grid(size):
     centres = jnp.arange(size, dtype=jnp.float32)
-    return jnp.stack(jnp.meshgrid(centres, centres), axis=-1)
+    x, y = jnp.meshgrid(centres, centres)
+    return x, y
 
 
 def test_the_inside_of_a_polygon_is_scikit_images():
     corners = np.array([[5.2, 4.1], [40.3, 9.7], [30.6, 22.2], [44.9, 41.3], [11.1, 36.8], [17.4, 20.5]], np.float32)
-    distance = np.asarray(coverings._polygon(grid(50), jnp.asarray(corners)))
+    distance = np.asarray(jax.jit(coverings._polygon)(grid(50), jnp.asarray(corners)))
     inside = polygon2mask((50, 50), corners[:, ::-1])
     far = np.abs(distance) > 1e-3
     np.testing.assert_array_equal((distance < 0.0)[far], inside[far])
@@ -87,7 +93,7 @@ def test_the_inside_of_a_polygon_is_scikit_images():
 
 def test_distances_by_hand():
     square = jnp.array([[10.0, 10.0], [20.0, 10.0], [20.0, 20.0], [10.0, 20.0]])
-    polygon = coverings._polygon(grid(40), square)
+    polygon = jax.jit(coverings._polygon)(grid(40), square)
     box = coverings._rounded_box(grid(40), jnp.array([15.0, 15.0]), jnp.array([5.0, 5.0]), jnp.array(0.0))
     np.testing.assert_allclose(polygon, box, atol=1e-4)
     assert float(polygon[24, 23]) == pytest.approx(5.0)  # 3 beside and 4 below the corner

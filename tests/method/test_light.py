@@ -46,7 +46,7 @@ def test_exposure_and_cast_multiply_linear_light(images):
 
 def test_overexposure_is_clipped(images):
     brighter = run(images, neutral(2).replace(exposure=jnp.array([8.0, 8.0])))
-    assert brighter.max() == 1.0 and np.mean(np.asarray(brighter) == 1.0) > 0.05
+    assert 0.999999 < brighter.max() <= 1.0 and np.mean(np.asarray(brighter) > 0.999999) > 0.05
 
 
 def test_contrast_is_about_the_mean(images):
