@@ -44,6 +44,9 @@ class DataConfig:
     clean: float = 0.5
     """Share of the examples of a model with `recognisers` that are only down-sampled; the others are blurred, noisy,
     sharpened and compressed as well."""
+    covered: float = 0.1
+    """Share of the targets, together with their inputs, and of the nearest references alone, in front of which a mask,
+    glasses, a hand or a microphone is drawn; of a model with `recognisers`."""
     workers: int = 2
     """Reading threads."""
 

@@ -1,4 +1,4 @@
-"""A quick look at val while a model trains: the protocol's pictures at a few widths, by a judge that is not in the loss."""
+"""A quick look at val while a model trains: a protocol's pictures, by judges that are not in the loss."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -84,12 +84,17 @@ def inputs_of(
     landmarks = estimate_landmarks(
         frozen.landmark_net, y_up, n, jnp.asarray(shapes), jnp.ones(len(cases)), config.landmarks
     )
-    chosen = [nearest_photographs(index.landmarks, case.photographs, np.asarray(landmarks[i])) for i, case in enumerate(cases)]
-    k = config.model.references if references is None else references
-    records = np.stack([np.resize(each[:k], config.model.references) if k else np.zeros(config.model.references, int) for each in chosen])
-    present = np.stack([np.arange(config.model.references) < min(k, len(each)) for each in chosen])
+    k = config.model.references
+    most = k if references is None else references
+    chosen = [
+        nearest_photographs(index.landmarks, case.photographs, np.asarray(points))[:most]
+        for case, points in zip(cases, landmarks, strict=True)
+    ]
+    records = np.stack([np.resize(each, k) if each else np.zeros(k, int) for each in chosen])
+    present = np.stack([np.arange(k) < len(each) for each in chosen])
     if identity is None:
-        identity = np.stack([unit_parts(people.units[list(case.photographs)].mean(axis=0), people.sizes) for case in cases])
+        means = np.stack([people.units[list(case.photographs)].mean(axis=0) for case in cases])
+        identity = unit_parts(means, people.sizes)
     if token_offsets is None:
         token_offsets = np.zeros((len(cases), config.model.identity_tokens, config.model.embedding), np.float32)
     given = References(

@@ -58,9 +58,7 @@ class Denoiser(nn.Module):
 
     def encode(self, condition: Condition) -> ReferenceFeatures:
         """What the network takes from the references, the same at all noise levels."""
-        return self.references(
-            condition.references, condition.valid, condition.hidden, condition.mask, condition.pose
-        )
+        return self.references(condition.references, condition.valid, condition.hidden, condition.mask, condition.pose)
 
     def __call__(
         self,
@@ -92,9 +90,7 @@ class Denoiser(nn.Module):
 
         nearest, seen = _nearest(condition)
         stack = jnp.concatenate([scaled, condition.hidden, condition.mask, nearest, seen], axis=-1)
-        output = self.unet(
-            stack, log_snr, condition.scale, identity, condition.token_offsets, condition.pose, features
-        )
+        output = self.unet(stack, log_snr, condition.scale, identity, condition.token_offsets, condition.pose, features)
         v = jnp.zeros_like(x_t)
         for band, each in zip(bands, k, strict=True):
             c, s = band.noise_share, band.deviation

@@ -17,11 +17,20 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from idfsr_jax.config import Config
 from idfsr_jax.diffusion.loss import min_snr_weight
 from idfsr_jax.diffusion.samplers import course
-from idfsr_jax.diffusion.schedule import alpha_sigma, draw_log_snr, noise_from_x0, q_sample, v_from_x0_and_noise, x0_from_v
+from idfsr_jax.diffusion.schedule import (
+    alpha_sigma,
+    draw_log_snr,
+    noise_from_x0,
+    q_sample,
+    v_from_x0_and_noise,
+    x0_from_v,
+)
 from idfsr_jax.method.condition import Condition, References, make_condition
+from idfsr_jax.method.coverings import draw_coverings
 from idfsr_jax.method.degrade import ResamplingTables, degrade, draw_degradations
 from idfsr_jax.method.denoiser import Denoiser
 from idfsr_jax.method.landmarks import estimate_landmarks
+from idfsr_jax.method.light import draw_light, relight
 from idfsr_jax.method.warp import inside_frame, pixel_centres
 from idfsr_jax.models.chips import face_chips, moved_landmarks
 from idfsr_jax.models.id_encoder import chip_descriptors
@@ -63,6 +72,7 @@ class Examples:
       noise: standard normal.
       truth: embedding of each target.
       others: mean embedding of the person's other photographs.
+      bare: 1, or 0 where something was drawn in front of the target's face, whose identity nobody then can judge.
       towards_others: how far the identity that is asked for lies towards that mean, 0 to 1.
       person: number of each one's person in `Frozen.people`.
       seen_at: landmarks by which recognisers see each, moved by chance; unit coordinates.
@@ -76,6 +86,7 @@ class Examples:
     noise: Float[Array, "b s s 3"]
     truth: Float[Array, "b d"]
     others: Float[Array, "b d"]
+    bare: Float[Array, " b"]
     towards_others: Float[Array, " b"]
     person: Int[Array, " b"]
     seen_at: Float[Array, "b 68 2"]
@@ -91,8 +102,9 @@ def denoiser_of(config: Config, sizes: tuple[int, ...]) -> Denoiser:
 def draw_examples(batch: Mapping[str, Array], frozen: Frozen, config: Config, key: PRNGKeyArray) -> Examples:
     """Degrades the targets of a batch, and builds their condition as it will be built at use.
 
-    The landmarks are LandmarkNet's, of the degraded picture and the person's shape, not the truth's, so that the
-    denoiser learns to live with their errors.
+    Target and input are shown in one light, the references in others; something is drawn in front of some targets, to
+    stay, and of some references, to be left out. The landmarks are LandmarkNet's, of the degraded picture and the
+    person's shape, not the truth's, so that the denoiser learns to live with their errors.
 
     Args:
       batch: of `data.examples.training_examples`.
@@ -100,16 +112,20 @@ def draw_examples(batch: Mapping[str, Array], frozen: Frozen, config: Config, ke
       config: the run's.
       key: of this step.
     """
-    keys = jax.random.split(key, 10)
-    x0, b, size = to_float(batch["target"]), batch["target"].shape[0], batch["target"].shape[1]
+    keys = jax.random.split(key, 12)
+    b, k, size = batch["references"].shape[:3]
+    lit = relight(to_float(batch["target"]), draw_light(keys[8], b))
+    x0 = draw_coverings(keys[9], lit, batch["target_landmarks"], config.data.covered)
+    bare = jnp.all(x0 == lit, axis=(1, 2, 3)).astype(jnp.float32)
     degradation = draw_degradations(keys[0], b, clean_share=config.data.clean)
     y_up, _ = degrade(x0, degradation, frozen.tables, keys[1])
     n = degradation.n.astype(jnp.float32)
-    landmarks = estimate_landmarks(
-        frozen.landmark_net, y_up, n, batch["shape"], batch["known"], config.landmarks
-    )
+    landmarks = estimate_landmarks(frozen.landmark_net, y_up, n, batch["shape"], batch["known"], config.landmarks)
+    pictures = to_float(batch["references"]).reshape(b * k, size, size, 3)
+    pictures = relight(pictures, draw_light(keys[10], b * k)).reshape(b, k, size, size, 3)
+    nearest = draw_coverings(keys[11], pictures[:, 0], batch["reference_landmarks"][:, 0], config.data.covered)
     references = References(
-        to_float(batch["references"]), batch["reference_landmarks"], batch["reference_frames"], batch["present"]
+        pictures.at[:, 0].set(nearest), batch["reference_landmarks"], batch["reference_frames"], batch["present"]
     )
     condition = make_condition(
         y_up,
@@ -132,6 +148,7 @@ def draw_examples(batch: Mapping[str, Array], frozen: Frozen, config: Config, ke
         noise=jax.random.normal(keys[4], x0.shape),
         truth=batch["truth"],
         others=batch["others"],
+        bare=bare,
         towards_others=config.train.towards_others * batch["several"],
         person=batch["person"],
         seen_at=moved_landmarks(keys[5], batch["target_landmarks"], config.train.identity_movement),
@@ -171,7 +188,11 @@ def course_states(
 
 
 def training_loss(
-    params: Any, examples: Examples, noise: Float[Array, "b s s 3"], log_snr: Float[Array, " b"], frozen: Frozen,
+    params: Any,
+    examples: Examples,
+    noise: Float[Array, "b s s 3"],
+    log_snr: Float[Array, " b"],
+    frozen: Frozen,
     config: Config,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """The loss of a batch, with its parts.
@@ -195,6 +216,7 @@ def training_loss(
     estimate = judged.inside * estimate + (1.0 - judged.inside) * judged.x0
     # The later of the states are nearer to the picture that is given back.
     alpha = alpha_sigma(log_snr[half:])[0]
+    told = alpha * judged.bare
     parts["pixel_loss"] = jnp.mean(jnp.square(estimate - judged.x0))
     moved = (shifted(each, judged.shift) for each in (estimate, judged.x0))
     parts["perceptual_loss"] = jnp.mean(alpha * perceptual_distance(frozen.perceptual, *moved))
@@ -202,9 +224,9 @@ def training_loss(
     identity, contrast = identity_losses(estimate, judged, frozen, config)
     for recogniser, weight, each in zip(frozen.recognisers, train.identity_losses, identity, strict=True):
         if weight > 0:
-            parts[f"identity_loss_{recogniser.name}"] = jnp.mean(alpha * each)
-            loss = loss + weight * jnp.mean(alpha * each)
-    parts["contrastive_loss"] = jnp.mean(alpha * contrast)
+            parts[f"identity_loss_{recogniser.name}"] = jnp.mean(told * each)
+            loss = loss + weight * jnp.mean(told * each)
+    parts["contrastive_loss"] = jnp.mean(told * contrast)
     loss = loss + train.contrastive_loss * parts["contrastive_loss"]
     return loss, parts | {"loss": loss}
 

@@ -15,6 +15,7 @@ from idfsr_jax.config import Config
 from idfsr_jax.data.examples import People, load_people, mean_identities, training_examples
 from idfsr_jax.data.faces import load_faces
 from idfsr_jax.errors import BadConfig
+from idfsr_jax.files import file_sha256
 from idfsr_jax.interop.lpips_weights import read_lpips
 from idfsr_jax.method.degrade import resampling_tables
 from idfsr_jax.method.denoiser import init_denoiser
@@ -23,7 +24,6 @@ from idfsr_jax.method.landmarks import init_landmark_net
 from idfsr_jax.method.loss import Frozen, step_inputs, training_loss
 from idfsr_jax.networks.recognisers import dimensions, load_recognisers, recognisers_name
 from idfsr_jax.parameter_files import load_tree
-from idfsr_jax.files import file_sha256
 from idfsr_jax.training.distributed import is_main, wait_for_all
 from idfsr_jax.training.folder import claim_folder
 from idfsr_jax.training.full_disk import full_disk_explained
@@ -99,9 +99,7 @@ def train_step(
     """One step; jit it with `config` and `optimizer` closed over and the state donated."""
     keys = (step_key(config.train.seed, "train", state.step), step_key(config.train.seed, "course", state.step))
     examples, noise, log_snr = step_inputs(state.params, batch, frozen, config, keys)
-    gradients, metrics = jax.grad(training_loss, has_aux=True)(
-        state.params, examples, noise, log_snr, frozen, config
-    )
+    gradients, metrics = jax.grad(training_loss, has_aux=True)(state.params, examples, noise, log_snr, frozen, config)
     metrics["gradient_norm"] = optax.tree.norm(gradients)
     decay = ema_decay(state.step, batch["target"].shape[0], config.train.ema_halflife_images)
     return apply_gradients(state, gradients, optimizer, decay), metrics
