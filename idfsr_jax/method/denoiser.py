@@ -154,8 +154,7 @@ def empty_condition(batch: int, size: int, references: int, config: ModelConfig,
 
 def init_denoiser(key: Array, size: int, references: int, config: ModelConfig, sizes: tuple[int, ...]) -> dict:
     """Fresh float32 parameters; the arguments are those of `empty_condition`."""
-    condition = jax.eval_shape(lambda: empty_condition(1, size, references, config, sizes))
-    level = jax.ShapeDtypeStruct((1,), jnp.float32)
+    condition = empty_condition(1, size, references, config, sizes)
     network = Denoiser(config, sizes)
-    # Only shapes are looked at, so that no pass of the network is compiled.
-    return jax.jit(lambda key: network.lazy_init(key, condition.hidden, level, condition))(key)["params"]
+    # The pass of the network itself is dropped by the compiler, as nothing of it is given back.
+    return jax.jit(lambda key: network.init(key, condition.hidden, jnp.zeros(1), condition)["params"])(key)

@@ -205,30 +205,46 @@ def training_loss(
       frozen: networks that judge.
       config: weights of the terms.
     """
-    train, half = config.train, examples.x0.shape[0] // 2
+    half = examples.x0.shape[0] // 2
     x_t = q_sample(examples.x0, noise, log_snr)
     network = denoiser_of(config, dimensions(frozen.recognisers))
     v = network.apply({"params": params}, x_t, log_snr, examples.condition)
-    parts = {"v_loss": v_error(v[:half], examples, noise[:half], log_snr[:half], config.diffusion.min_snr_gamma)}
-    judged = jax.tree.map(_second_half, examples)
-    estimate = jnp.clip(x0_from_v(x_t[half:], v[half:], log_snr[half:]), -1.0, 1.0)
+    of_v = v_error(v[:half], examples, noise[:half], log_snr[:half], config.diffusion.min_snr_gamma)
+    estimate = x0_from_v(x_t[half:], v[half:], log_snr[half:])
+    judged = jax.tree.map(partial(_rows_from, half), examples)
+    loss, parts = picture_loss(estimate, judged, log_snr[half:], frozen, config)
+    return of_v + loss, parts | {"v_loss": of_v, "loss": of_v + loss}
+
+
+def picture_loss(
+    estimate: Float[Array, "h s s 3"], judged: Examples, log_snr: Float[Array, " h"], frozen: Frozen, config: Config
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """What is asked of estimates on the sampler's course, which are to become pictures; with its parts.
+
+    Args:
+      estimate: of x0.
+      judged: the examples that they are of.
+      log_snr: noise level of the state that each was made from; the later a state, the more its estimate counts (by
+        alpha, as in ReF-LDM, Hsiao et al. 2024).
+      frozen: networks that judge.
+      config: weights of the terms.
+    """
+    train = config.train
     # What was not photographed is not to be judged: there the estimate is shown as the target.
-    estimate = judged.inside * estimate + (1.0 - judged.inside) * judged.x0
-    # The later of the states are nearer to the picture that is given back.
-    alpha = alpha_sigma(log_snr[half:])[0]
-    told = alpha * judged.bare
-    parts["pixel_loss"] = jnp.mean(jnp.square(estimate - judged.x0))
+    estimate = judged.inside * jnp.clip(estimate, -1.0, 1.0) + (1.0 - judged.inside) * judged.x0
+    alpha = alpha_sigma(log_snr)[0]
+    parts = {"pixel_loss": jnp.mean(jnp.square(estimate - judged.x0))}
     moved = (shifted(each, judged.shift) for each in (estimate, judged.x0))
     parts["perceptual_loss"] = jnp.mean(alpha * perceptual_distance(frozen.perceptual, *moved))
-    loss = parts["v_loss"] + train.pixel_loss * parts["pixel_loss"] + train.perceptual_loss * parts["perceptual_loss"]
+    loss = train.pixel_loss * parts["pixel_loss"] + train.perceptual_loss * parts["perceptual_loss"]
     identity, contrast = identity_losses(estimate, judged, frozen, config)
+    told = alpha * judged.bare
     for recogniser, weight, each in zip(frozen.recognisers, train.identity_losses, identity, strict=True):
         if weight > 0:
             parts[f"identity_loss_{recogniser.name}"] = jnp.mean(told * each)
             loss = loss + weight * jnp.mean(told * each)
     parts["contrastive_loss"] = jnp.mean(told * contrast)
-    loss = loss + train.contrastive_loss * parts["contrastive_loss"]
-    return loss, parts | {"loss": loss}
+    return loss + train.contrastive_loss * parts["contrastive_loss"], parts
 
 
 def v_error(
@@ -281,10 +297,6 @@ def identity_losses(
 
 def _split(vectors: Float[Array, "*b d"], sizes: tuple[int, ...]) -> list[Float[Array, "*b _"]]:
     return jnp.split(vectors, np.cumsum(sizes)[:-1].tolist(), axis=-1)
-
-
-def _second_half(x: Array) -> Array:
-    return x[x.shape[0] // 2 :]
 
 
 def step_inputs(

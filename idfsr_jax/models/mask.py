@@ -71,7 +71,7 @@ def face_mask(
 
 
 def low_frequency_tone(
-    y_up: Float[Array, "b s s c"], mask: Float[Array, "b s s 1"], *, share: float = 1 / 3
+    y_up: Float[Array, "b s s c"], mask: Float[Array, "b s s 1"], *, share: float | Float[Array, " b"] = 1 / 3
 ) -> Float[Array, "b s s c"]:
     """The light and tone of the face, so coarse that its features are gone.
 
@@ -82,7 +82,7 @@ def low_frequency_tone(
     Args:
       y_up: the enlarged LR crop.
       mask: the face, 0 to 1. Where it is empty, the tone is 0.
-      share: width of the mean, as a share of the diameter of the face.
+      share: width of the mean, as a share of the diameter of the face; one for all, or one for each picture.
 
     Returns:
       The tone on the face, continued smoothly around it.

@@ -123,7 +123,8 @@ def _log_seen(seen: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 def _positions(height: int, width: int) -> Float[Array, "n 12"]:
     """Sines and cosines of each place's two coordinates, at three octaves."""
-    y, x = jnp.meshgrid((jnp.arange(height) + 0.5) / height, (jnp.arange(width) + 0.5) / width, indexing="ij")
+    rows, columns = (jnp.arange(n, dtype=jnp.float32) for n in (height, width))
+    y, x = jnp.meshgrid((rows + 0.5) / height, (columns + 0.5) / width, indexing="ij")
     angles = jnp.pi * jnp.stack([y, x, 2.0 * y, 2.0 * x, 4.0 * y, 4.0 * x], axis=-1).reshape(-1, 6)
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 

@@ -1,0 +1,205 @@
+"""Fitting one person: every weight frozen, only the ID embedding moves (IDFSR's second stage)."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Float32, Int, UInt8
+
+from idfsr_jax.config import Config
+from idfsr_jax.diffusion.schedule import q_sample, x0_from_v
+from idfsr_jax.method.id_embedding import unit_parts
+from idfsr_jax.method.landmarks import MEAN_SHAPE, person_shape
+from idfsr_jax.method.loss import Frozen, course_states, denoiser_of, draw_examples, picture_loss
+from idfsr_jax.networks.recognisers import dimensions
+from idfsr_jax.training.randomness import step_key
+
+
+class IDEmbedding(NamedTuple):
+    """What is fitted of a person, a few kilobytes.
+
+    Attributes:
+      identity: e, the recognisers' unit vectors one after the other; a little off unit length once fitted.
+      token_offsets: what is added to the tokens that the denoiser makes of e; 0 before fitting.
+    """
+
+    identity: Float[Array, "*p d"]
+    token_offsets: Float[Array, "*p n e"]
+
+
+@flax.struct.dataclass
+class Album:
+    """A person's photographs as a fit sees them, filled up to a length that several people share.
+
+    Attributes:
+      images: canonical crops, RGB.
+      landmarks: their 68 points, unit coordinates.
+      frames: `face.align.photograph_frame` of each.
+      units: unit vectors of each by all recognisers.
+      others: the mean of the other photographs' unit vectors; of the only one its own.
+      shapes: `person_shape` of the other photographs.
+      order: the other photographs, nearest in pose and expression first.
+      present: which of `order` there are.
+      count: how many photographs there are.
+    """
+
+    images: UInt8[np.ndarray | Array, "*p k s s 3"]
+    landmarks: Float32[np.ndarray | Array, "*p k 68 2"]
+    frames: Float32[np.ndarray | Array, "*p k 2 3"]
+    units: Float32[np.ndarray | Array, "*p k d"]
+    others: Float32[np.ndarray | Array, "*p k d"]
+    shapes: Float32[np.ndarray | Array, "*p k 68 2"]
+    order: Int[np.ndarray | Array, "*p k r"]
+    present: Float32[np.ndarray | Array, "*p k r"]
+    count: Int[np.ndarray | Array, "*p"]
+
+
+def make_album(
+    images: UInt8[np.ndarray, "k s s 3"],
+    landmarks: Float[np.ndarray, "k 68 2"],
+    frames: Float[np.ndarray, "k 2 3"],
+    units: Float[np.ndarray, "k d"],
+    sizes: tuple[int, ...],
+    references: int,
+    length: int = 1,
+) -> Album:
+    """An album of one person.
+
+    Args:
+      images: canonical crops.
+      landmarks: unit coordinates.
+      frames: of the crops.
+      units: unit vectors by all recognisers.
+      sizes: length of each recogniser's part.
+      references: places for references.
+      length: photographs that it is filled up to, at the least.
+    """
+    from idfsr_jax.data.pairs import normalised_shapes
+
+    count = len(images)
+    pose = normalised_shapes(landmarks)
+    distance = np.square(pose[:, None] - pose[None]).sum(axis=2) + np.diag(np.full(count, np.inf))
+    order = np.argsort(distance, axis=1, kind="stable")[:, : min(count - 1, references)]
+    present = np.zeros((count, references), np.float32)
+    present[:, : order.shape[1]] = 1.0
+    order = np.pad(order, ((0, 0), (0, references - order.shape[1])))
+    rest = [np.delete(np.arange(count), i) if count > 1 else np.array([i]) for i in range(count)]
+    others = np.stack([unit_parts(units[each].mean(axis=0), sizes) for each in rest])
+    shapes = np.stack([person_shape(landmarks[each]) if count > 1 else MEAN_SHAPE for each in rest])
+    per_photograph = (images, landmarks, frames, units, others, shapes, order.astype(np.int32), present)
+    fill = np.arange(max(length, count)) % count
+    return Album(*(np.ascontiguousarray(each[fill]) for each in per_photograph), count=np.int32(count))
+
+
+def make_fit_optimizer(config: Config) -> optax.GradientTransformation:
+    """Adam on the ID embedding, nothing on the weights.
+
+    `optax.partition` and not `optax.masked`, which would pass the raw gradient of the weights through.
+    """
+    schedule = optax.cosine_decay_schedule(config.fit.learning_rate, max(config.fit.steps, 1), alpha=0.1)
+    return optax.partition(
+        {"fit": optax.adam(schedule), "frozen": optax.set_to_zero()}, {"id_embedding": "fit", "denoiser": "frozen"}
+    )
+
+
+def fit_loss(
+    embedding: IDEmbedding, denoiser: Any, album: Album, frozen: Frozen, config: Config, key: Array
+) -> Float[Array, ""]:
+    """The loss of training, on photographs of the person, each guided by the others; on the sampler's course.
+
+    Args:
+      embedding: what is fitted.
+      denoiser: parameters.
+      album: the photographs.
+      frozen: networks that judge.
+      config: the model's; `config.fit` says how to fit.
+      key: of this step.
+    """
+    target_key, example_key, course_key = jax.random.split(key, 3)
+    b = config.fit.batch
+    # Every photograph in turn, from one that is drawn.
+    target = (jax.random.randint(target_key, (), 0, album.count) + jnp.arange(b)) % album.count
+    chosen = album.order[target]
+    batch = {
+        "target": album.images[target],
+        "target_landmarks": album.landmarks[target],
+        "target_frame": album.frames[target],
+        "references": album.images[chosen],
+        "reference_landmarks": album.landmarks[chosen],
+        "reference_frames": album.frames[chosen],
+        "present": album.present[target],
+        "identity": jnp.broadcast_to(jax.lax.stop_gradient(embedding.identity), (b, embedding.identity.shape[0])),
+        "truth": album.units[target],
+        "others": album.others[target],
+        "several": jnp.full((b,), (album.count > 1).astype(jnp.float32)),
+        "shape": album.shapes[target],
+        "known": jnp.full((b,), (album.count > 1).astype(jnp.float32)),
+        # Of no training person: nobody is told from strangers here.
+        "person": jnp.zeros((b,), jnp.int32),
+    }
+    examples = draw_examples(batch, frozen, config, example_key)
+    sizes = dimensions(frozen.recognisers)
+
+    def with_embedding(embedding: IDEmbedding) -> Any:
+        identity = jnp.broadcast_to(embedding.identity, (b, embedding.identity.shape[0]))
+        offsets = jnp.broadcast_to(embedding.token_offsets, (b, *embedding.token_offsets.shape))
+        return examples.condition.replace(  # type: ignore[attr-defined]
+            identity=identity, token_offsets=offsets, identity_present=jnp.ones(b)
+        )
+
+    seen = examples.replace(condition=with_embedding(jax.lax.stop_gradient(embedding)))  # type: ignore[attr-defined]
+    noise, log_snr = jax.lax.stop_gradient(course_states(denoiser, seen, sizes, config, course_key))
+    x_t = q_sample(examples.x0, noise, log_snr)
+    v = denoiser_of(config, sizes).apply({"params": denoiser}, x_t, log_snr, with_embedding(embedding))
+    loss, _ = picture_loss(x0_from_v(x_t, v, log_snr), examples, log_snr, frozen, config)  # type: ignore[arg-type]
+    return loss
+
+
+def within(embedding: IDEmbedding, start: IDEmbedding, bound: float) -> IDEmbedding:
+    """Pulls an embedding back to at most `bound` from its start, each part for itself, in Euclidean distance.
+
+    MyStyle (Nitzan et al. 2022) bounds its own so, against over-fitting.
+    """
+
+    def pulled(here: Array, there: Array) -> Array:
+        away = here - there
+        return there + away * jnp.minimum(1.0, bound / jnp.maximum(jnp.linalg.norm(away), 1e-12))
+
+    return jax.tree.map(pulled, embedding, start)
+
+
+@partial(jax.jit, static_argnames="config")
+def fit(
+    start: IDEmbedding, album: Album, denoiser: Any, frozen: Frozen, config: Config
+) -> tuple[IDEmbedding, Float[Array, " steps"]]:
+    """Fits the ID embedding of one person, in one compiled loop; `vmap` over `start` and `album` fits several.
+
+    Args:
+      start: the mean of the photographs' unit vectors, and no offsets.
+      album: 1 to 20 photographs.
+      denoiser: its parameters; not changed, and no gradient of them is computed.
+      frozen: networks that judge; not changed.
+      config: static; `config.fit` says how to fit.
+
+    Returns:
+      What was fitted, and the loss of every step.
+    """
+    optimizer = make_fit_optimizer(config)
+    variables = {"id_embedding": start, "denoiser": denoiser}
+    nothing = jax.tree.map(jnp.zeros_like, denoiser)  # never computed: the partition reads none of it
+
+    def step(carry: tuple[IDEmbedding, Any], index: Int[Array, ""]) -> tuple[tuple[IDEmbedding, Any], Array]:
+        embedding, opt_state = carry
+        key = step_key(config.fit.seed, "fit", index)
+        loss, gradient = jax.value_and_grad(fit_loss)(embedding, denoiser, album, frozen, config, key)
+        with jax.numpy_dtype_promotion("standard"):  # strict forbids Optax to raise floats to an int32 count
+            updates, opt_state = optimizer.update({"id_embedding": gradient, "denoiser": nothing}, opt_state, variables)
+        moved = optax.apply_updates(embedding, updates["id_embedding"])
+        return (within(moved, start, config.fit.max_distance), opt_state), loss  # type: ignore[arg-type]
+
+    (embedding, _), losses = jax.lax.scan(step, (start, optimizer.init(variables)), jnp.arange(config.fit.steps))
+    return embedding, losses

@@ -1,0 +1,141 @@
+"""The denoiser: it goes on from a network that was told less, and does with or without references."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from idfsr_jax.config import ModelConfig
+from idfsr_jax.errors import BadConfig
+from idfsr_jax.method.condition import References, make_condition, tone_share
+from idfsr_jax.method.denoiser import Denoiser, empty_condition, init_denoiser
+from idfsr_jax.method.growth import grown
+from idfsr_jax.method.landmarks import MEAN_SHAPE
+from idfsr_jax.models.condition import Condition as Before
+from idfsr_jax.models.denoiser import Denoiser as DenoiserBefore
+
+SIZE, SIZES, K = 64, (5, 7), 3
+MODEL = ModelConfig(
+    patch=4, channels=(16, 32), blocks=(1, 1), head_width=16, embedding=16, identity_dim=5, identity_tokens=2,
+    mask="tone", prior_detail_std=0.08, attention_at=8,
+)  # fmt: skip
+FACE = (MEAN_SHAPE * 0.35 + np.array([0.5, 0.42])).astype(np.float32)
+
+
+def random_like(tree, seed):
+    leaves, structure = jax.tree.flatten(tree)
+    keys = jax.random.split(jax.random.key(seed), len(leaves))
+    return jax.tree.unflatten(structure, [0.1 * jax.random.normal(k, x.shape) for k, x in zip(keys, leaves)])
+
+
+@pytest.fixture(scope="module")
+def params():
+    return random_like(init_denoiser(jax.random.key(0), SIZE, K, MODEL, SIZES), 1)
+
+
+def condition_of(present=(1.0, 1.0, 0.0), reveal=0.5, batch=2, seed=2):
+    keys = jax.random.split(jax.random.key(seed), 4)
+    points = jnp.broadcast_to(jnp.asarray(FACE), (batch, K, 68, 2))
+    references = References(
+        jax.random.uniform(keys[0], (batch, K, SIZE, SIZE, 3), minval=-1.0),
+        points + 0.01 * jax.random.normal(keys[1], points.shape),
+        jnp.broadcast_to(jnp.eye(3)[:2], (batch, K, 2, 3)),
+        jnp.broadcast_to(jnp.array(present), (batch, K)),
+    )
+    identity = jax.random.normal(keys[2], (batch, sum(SIZES)))
+    offsets = jnp.zeros((batch, MODEL.identity_tokens, MODEL.embedding))
+    y_up = jax.random.uniform(keys[3], (batch, SIZE, SIZE, 3), minval=-1.0)
+    landmarks = jnp.broadcast_to(jnp.asarray(FACE), (batch, 68, 2))
+    scale, shown = jnp.full((batch,), 8.0), jnp.full((batch,), reveal)
+    return make_condition(y_up, landmarks, references, identity, offsets, scale, shown, patch=MODEL.patch)
+
+
+def predict(params, condition, seed=3):
+    x_t = jax.random.normal(jax.random.key(seed), condition.hidden.shape)
+    return np.asarray(Denoiser(MODEL, SIZES).apply({"params": params}, x_t, jnp.array([0.3, -2.0]), condition))
+
+
+def test_a_grown_network_answers_as_before():
+    condition = condition_of()
+    old = DenoiserBefore(MODEL)
+    seen = Before(
+        condition.hidden, condition.mask, condition.references[:, 0], condition.valid[:, 0], condition.identity[:, :5],
+        jnp.ones(2), condition.scale, condition.guess,
+    )  # fmt: skip
+    x_t, level = jax.random.normal(jax.random.key(3), condition.hidden.shape), jnp.array([0.3, -2.0])
+    before = random_like(old.init(jax.random.key(0), x_t, level, seen)["params"], 4)
+    after = grown(before, init_denoiser(jax.random.key(5), SIZE, K, MODEL, SIZES))
+    np.testing.assert_allclose(predict(after, condition), old.apply({"params": before}, x_t, level, seen), atol=1e-4)
+
+
+def test_what_does_not_fit_does_not_grow(params):
+    wider = dataclasses.replace(MODEL, channels=(24, 32))
+    with pytest.raises(BadConfig, match=r"does not grow"):
+        grown(params, init_denoiser(jax.random.key(5), SIZE, K, wider, SIZES))
+
+
+def test_an_absent_reference_changes_nothing(params):
+    condition = condition_of((1.0, 1.0, 0.0))
+    other = condition_of((1.0, 1.0, 0.0))
+    noisy = other.references.at[:, 2].set(0.0)
+    np.testing.assert_allclose(predict(params, condition), predict(params, other.replace(references=noisy)), atol=1e-5)
+
+
+def test_all_but_the_nearest_may_come_in_any_order(params):
+    condition = condition_of((1.0, 1.0, 1.0))
+    order = jnp.array([0, 2, 1])
+    turned = condition.replace(references=condition.references[:, order], valid=condition.valid[:, order])
+    np.testing.assert_allclose(predict(params, condition), predict(params, turned), atol=1e-4)
+
+
+def test_every_reference_counts(params):
+    one, two = condition_of((1.0, 0.0, 0.0)), condition_of((1.0, 1.0, 0.0))
+    assert np.abs(predict(params, one) - predict(params, two)).max() > 1e-3
+
+
+def test_features_may_be_computed_once(params):
+    condition = condition_of()
+    network = Denoiser(MODEL, SIZES)
+    features = network.apply({"params": params}, condition, method="encode")
+    x_t = jax.random.normal(jax.random.key(3), condition.hidden.shape)
+    once = network.apply({"params": params}, x_t, jnp.array([0.3, -2.0]), condition, features)
+    np.testing.assert_allclose(predict(params, condition), once, atol=1e-5)
+
+
+def test_offsets_of_the_tokens_and_the_embedding_matter(params):
+    condition = condition_of((0.0, 0.0, 0.0))
+    moved = condition.replace(token_offsets=condition.token_offsets + 1.0)
+    other = condition.replace(identity=condition.identity[::-1])
+    for changed in (moved, other):
+        assert np.abs(predict(params, condition) - predict(params, changed)).max() > 1e-3
+
+
+def test_without_references_the_guess_is_what_the_picture_shows():
+    condition = condition_of((0.0, 0.0, 0.0))
+    np.testing.assert_allclose(condition.guess, condition.hidden, atol=1e-6)
+
+
+def test_nothing_is_revealed_at_zero_and_more_with_more():
+    hidden = [np.asarray(condition_of(reveal=reveal).hidden) for reveal in (0.0, 0.1, 1.0)]
+    mask = np.asarray(condition_of().mask)[..., 0] > 0.999
+    np.testing.assert_allclose(hidden[0][mask], 0.0, atol=1e-6)
+    assert hidden[1][mask].std() < hidden[2][mask].std()
+    share, shown = tone_share(jnp.array([0.0, 0.1, 1.0]), jnp.full((3,), 8.0), 128)
+    np.testing.assert_allclose(share, [1 / 3, 1 / 3, 2.2 * 8 / 128], rtol=1e-5)
+    np.testing.assert_allclose(shown[:, 0, 0, 0], [0.0, 1.0, 1.0])
+
+
+def test_an_untrained_network_gives_back_the_guess():
+    params = init_denoiser(jax.random.key(0), SIZE, K, MODEL, SIZES)
+    condition = condition_of()
+    level = jnp.full((2,), -9.0)
+    x_t = jnp.sqrt(jax.nn.sigmoid(9.0)) * jax.random.normal(jax.random.key(3), condition.hidden.shape)
+    v = Denoiser(MODEL, SIZES).apply({"params": params}, x_t, level, condition)
+    alpha, sigma = jnp.sqrt(jax.nn.sigmoid(-9.0)), jnp.sqrt(jax.nn.sigmoid(9.0))
+    np.testing.assert_allclose(alpha * x_t - sigma * v, condition.guess, atol=0.01)
+
+
+def test_shapes_of_an_empty_condition():
+    condition = empty_condition(2, SIZE, K, MODEL, SIZES)
+    assert [x.shape for x in jax.tree.leaves(condition)] == [x.shape for x in jax.tree.leaves(condition_of())]
