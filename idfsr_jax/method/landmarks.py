@@ -127,8 +127,8 @@ class ShapeHead(nn.Module):
         told = [hidden, jnp.stack([width, known, width * known], axis=-1)]
         # Each brought to the order of one.
         told += [10.0 * (moved - first), 2.0 * (first - first.mean(axis=1, keepdims=True)), 5.0 * (shape - MEAN_SHAPE)]
-        told = jnp.concatenate([each.reshape(each.shape[0], -1) for each in told], axis=-1)
-        answer = nn.Dense(256, name="hidden")(told)
+        features = jnp.concatenate([each.reshape(each.shape[0], -1) for each in told], axis=-1)
+        answer = nn.Dense(256, name="hidden")(features)
         answer = nn.Dense(3 * 68, kernel_init=nn.initializers.zeros, name="points")(nn.silu(answer))
         trust, offsets = answer[:, :68, None], 0.1 * answer[:, 68:].reshape(-1, 68, 2)
         return first + trust * (moved - first) + offsets
