@@ -218,13 +218,8 @@ def test_training_lowers_the_loss_and_repeats_itself(faces, hasty_compiler):
     with hasty_compiler():
         for _ in range(2):
             losses: list[float] = []
-            trained = train_landmark_net(
-                draw_batches(faces, TINY.batch, 0),
-                TINY,
-                0,
-                start,
-                lambda step, average, loss, to=losses: to.append(loss),
-            )
+            batches = draw_batches(faces, TINY.batch, 0)
+            trained = train_landmark_net(batches, TINY, 0, start, lambda _, average, loss, to=losses: to.append(loss))
             runs.append((trained, losses))
     (trained, losses), again = runs
     assert len(losses) == TINY.steps
