@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32
+from jaxtyping import Array, Float, Float32, Int, PRNGKeyArray
 
 from idfsr_jax.config import LandmarkConfig
 from idfsr_jax.models.blocks import GroupNorm, ResidualBlock, space_to_depth
@@ -66,7 +66,8 @@ def aligned_shapes(landmarks: Float[np.ndarray, "k 68 2"]) -> Float32[np.ndarray
 def person_shape(landmarks: Float[np.ndarray, "k 68 2"]) -> Float32[np.ndarray, "68 2"]:
     """The proportions of a person: mean of the `aligned_shapes` of their photographs.
 
-    Turned heads and smiles are averaged, not undone. This is what identity files keep.
+    Turned heads and smiles are averaged, not undone: `ShapeHead` undoes what is linear in the rigid points, and of that
+    the mean is enough. This is what identity files keep.
 
     Args:
       landmarks: of k >= 1 photographs, each in coordinates of its own.
@@ -98,7 +99,9 @@ def move_shape(shape: Float[Array, "b 68 2"], landmarks: Float[Array, "b 68 2"])
 class ShapeHead(nn.Module):
     """Corrects a first estimate by the shape of the person.
 
-    The shape, moved onto the estimate P by a similarity of the rigid points, gives S; the answer is
+    A turned head moves eyes, mouth and jaw with the rigid points, by much the same law in everybody. So the shape a is
+    first turned as the estimate P is: with r(.) the rigid points after alignment, it becomes a + (r(P) - r(a)) B. Moved
+    onto P by a similarity of the rigid points, this gives S; the answer is
 
         P + g (S - P) + d,
 
@@ -116,13 +119,16 @@ class ShapeHead(nn.Module):
     ) -> Float[Array, "b 68 2"]:
         """Landmarks in unit coordinates; `hidden` is what the trunk saw, the rest as for `LandmarkNet`."""
         shape = jnp.where(known[:, None, None] > 0, shape, MEAN_SHAPE)
-        moved = move_shape(shape, first)
+        turned = move_shape(first, jnp.broadcast_to(jnp.asarray(MEAN_SHAPE), first.shape)) - shape
+        pose = self.param("pose", nn.initializers.zeros, (2 * len(RIGID), 136))
+        posed = shape + (turned[:, jnp.asarray(RIGID)].reshape(-1, 2 * len(RIGID)) @ pose).reshape(-1, 68, 2)
+        moved = move_shape(posed, first)
         width = 0.25 * (log2_n - 4.0)
         told = [hidden, jnp.stack([width, known, width * known], axis=-1)]
         # Each brought to the order of one.
         told += [10.0 * (moved - first), 2.0 * (first - first.mean(axis=1, keepdims=True)), 5.0 * (shape - MEAN_SHAPE)]
-        told = jnp.concatenate([each.reshape(each.shape[0], -1) for each in told], axis=-1)
-        answer = nn.Dense(256, name="hidden")(told)
+        features = jnp.concatenate([each.reshape(each.shape[0], -1) for each in told], axis=-1)
+        answer = nn.Dense(256, name="hidden")(features)
         answer = nn.Dense(3 * 68, kernel_init=nn.initializers.zeros, name="points")(nn.silu(answer))
         trust, offsets = answer[:, :68, None], 0.1 * answer[:, 68:].reshape(-1, 68, 2)
         return first + trust * (moved - first) + offsets
@@ -195,22 +201,50 @@ def estimate_landmarks(
     return LandmarkNet(config).apply({"params": params}, seen, jnp.log2(n), shape, known)  # type: ignore[return-value]
 
 
-def init_landmark_net(key: Array, config: LandmarkConfig) -> dict:
+def init_landmark_net(key: PRNGKeyArray, config: LandmarkConfig) -> dict:
     """Random parameters of LandmarkNet."""
     size = config.size
     inputs = (jnp.zeros((1, size, size, 3)), jnp.zeros(1), jnp.zeros((1, 68, 2)), jnp.zeros(1))
     return LandmarkNet(config).init(key, *inputs)["params"]
 
 
-def grown_landmark_net(before: Any, key: Array, config: LandmarkConfig) -> dict:
-    """Parameters that answer as those of a network without the second head did, the second head's being random.
+def pose_kernel(
+    landmarks: Float[np.ndarray, "k 68 2"], person: Int[np.ndarray, " k"], ridge: float = 1e-3
+) -> Float32[np.ndarray, "26 136"]:
+    """How all points follow the rigid ones when a head turns: `pose` of `ShapeHead`, by least squares.
+
+    Only differences between photographs of the same person count, so that a long nose is not taken for a nod.
+
+    Args:
+      landmarks: of photographs of many people, each in coordinates of its own.
+      person: number of the person that each shows.
+      ridge: added to the diagonal of the normal equations.
+    """
+    shapes = aligned_shapes(landmarks).astype(np.float64)
+    _, inverse, count = np.unique(person, return_inverse=True, return_counts=True)
+    means = np.zeros((len(count), 68, 2))
+    np.add.at(means, inverse, shapes)
+    # A person with hundreds of photographs counts ten times as much as one with a few, not a hundred times.
+    weight = (count[inverse] ** -0.25)[:, None, None]
+    within = weight * (shapes - (means / count[:, None, None])[inverse])
+    rigid, points = within[:, list(RIGID)].reshape(len(within), -1), within.reshape(len(within), -1)
+    normal = rigid.T @ rigid + ridge * np.eye(rigid.shape[1])
+    return np.linalg.solve(normal, rigid.T @ points).astype(np.float32)
+
+
+def grown_landmark_net(
+    before: Any, key: PRNGKeyArray, config: LandmarkConfig, pose: Float[Any, "26 136"] | None = None
+) -> dict:
+    """Parameters that answer as those of a network without `ShapeHead` did.
 
     Args:
       before: of `idfsr_jax.models.landmark_net.LandmarkNet` of the same configuration.
-      key: of what is new.
+      key: of what is new and random.
       config: the net's.
+      pose: where `ShapeHead` begins, of `pose_kernel`; None is zero.
     """
-    return init_landmark_net(key, config) | dict(before)
+    grown = init_landmark_net(key, config) | dict(before)
+    return grown if pose is None else grown | {"shape": grown["shape"] | {"pose": pose}}
 
 
 def eye_distance(landmarks: Float[Array, "b 68 2"]) -> Float[Array, " b"]:

@@ -81,7 +81,8 @@ def draw_batches(faces: ShapeFaces, batch: int, seed: int, first: int = 0) -> It
             others = members[inverse[record]]
             others = others[others != record]
             if len(others) and rng.random() >= UNKNOWN_SHARE:
-                chosen = rng.choice(others, min(len(others), rng.integers(1, MOST_PHOTOGRAPHS + 1)), replace=False)
+                wanted = int(rng.integers(1, MOST_PHOTOGRAPHS + 1))
+                chosen = rng.choice(others, min(len(others), wanted), replace=False)
                 shape[row], known[row] = shapes[chosen].mean(axis=0), 1.0
         yield {"images": faces.images[records], "landmarks": faces.landmarks[records], "shape": shape, "known": known}
         step += 1

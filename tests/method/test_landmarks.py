@@ -1,7 +1,5 @@
 """LandmarkNet with the person's shape: what a shape keeps, where the net begins, and that it learns."""
 
-from dataclasses import replace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +22,7 @@ from idfsr_jax.method.landmarks import (
     move_shape,
     person_shape,
     point_errors,
+    pose_kernel,
 )
 from idfsr_jax.models import landmark_net as without_shape
 from idfsr_jax.training.landmarks_shape import ShapeFaces, draw_batches, landmark_loss, train_landmark_net
@@ -137,6 +136,41 @@ def test_the_trust_is_in_the_persons_shape():
     np.testing.assert_allclose(answer, move_shape(shape, first), atol=1e-6)
 
 
+def test_the_pose_kernel_finds_the_law_that_turned_heads_follow():
+    """People differ, in their rigid points too, and that must not disturb the law; there are two ways to turn."""
+    rng = np.random.default_rng(0)
+    person = np.repeat(np.arange(12), 10)
+    own = 0.03 * rng.standard_normal((12, 68, 2))
+    turned = np.einsum("kt,tpc->kpc", 0.02 * rng.standard_normal((120, 2)), rng.standard_normal((2, 68, 2)))
+    faces = MEAN_SHAPE + own[person] + turned
+    found = pose_kernel(faces, person, ridge=1e-4)
+    shapes = aligned_shapes(faces).astype(np.float64)
+    difference = shapes[1::10] - shapes[0::10]
+    predicted = (difference[:, list(RIGID)].reshape(12, 26) @ found).reshape(12, 68, 2)
+    left_over = np.square(predicted - difference).sum() / np.square(difference).sum()
+    assert left_over < 0.01
+
+
+def test_a_turned_shape_is_the_persons_turned_by_the_law():
+    """With full trust, and a law that moves the mouth with the nose, the mouth follows the estimate's nose."""
+    y_up, n, shape, known = _arguments(2)
+    nose, mouth = 2 * RIGID.index(30), 2 * 57
+    params = init_landmark_net(jax.random.key(0), TINY)
+    params["points"]["bias"] = ((_faces(9, 1)[0] - 0.5) / 0.1).reshape(-1)
+    params["shape"]["points"]["bias"] = jnp.zeros(204).at[:68].set(1.0)
+    rigid = estimate_landmarks(params, y_up, n, shape, known, TINY)
+    first = LandmarkNet(TINY).apply(
+        {"params": params | {"shape": jax.tree.map(jnp.zeros_like, params["shape"])}}, y_up, jnp.log2(n), shape, known
+    )
+    params["shape"]["pose"] = jnp.zeros((26, 136)).at[nose, mouth].set(0.5)
+    answer = estimate_landmarks(params, y_up, n, shape, known, TINY)
+    turn = aligned_shapes(np.asarray(first))[:, 30, 0] - np.asarray(shape)[:, 30, 0]
+    posed = np.asarray(shape).copy()
+    posed[:, 57, 0] += 0.5 * turn
+    np.testing.assert_allclose(answer, move_shape(jnp.asarray(posed), first), atol=1e-6)
+    assert np.abs(answer - rigid).max() > 1e-4
+
+
 @pytest.fixture
 def faces() -> ShapeFaces:
     """Two people of three photographs, one of one: a bright face on dark, its landmarks where it is."""
@@ -168,25 +202,28 @@ def test_a_batch_follows_from_seed_and_step_and_shapes_are_of_others(faces):
         assert min(np.abs(shape - each).max() for each in candidates) < 1e-6
 
 
-def test_the_loss_is_zero_for_the_truth_and_counts_the_mouth_more_than_the_jaw():
+def test_the_loss_is_zero_for_the_truth_and_counts_mouth_and_eyes_more_than_the_jaw():
     truth = jnp.asarray(_faces(6, 1))
     assert float(landmark_loss(truth, truth)) < 0.01
     off = [landmark_loss(truth.at[:, i].add(0.05), truth) for i in (MOUTH[0], EYES[1], 5)]
-    assert off[0] > off[1] > off[2] > landmark_loss(truth, truth)
+    assert min(off[:2]) > off[2] > landmark_loss(truth, truth)
+    distance, jaw = point_errors(truth.at[:, 5].add(0.05), truth)[0, 5], off[2] - landmark_loss(truth, truth)
+    np.testing.assert_allclose(jaw, distance / 88, rtol=0.03)  # 48 points of weight 1, 20 of the mouth of weight 2
 
 
-def test_training_lowers_the_loss_and_repeats_itself(faces):
-    losses: list[float] = []
+def test_training_lowers_the_loss_and_repeats_itself(faces, hasty_compiler):
     start = init_landmark_net(jax.random.key(2), TINY)
     kept = jax.tree.map(np.array, start)
-    trained = train_landmark_net(
-        draw_batches(faces, TINY.batch, 0), TINY, 0, start, lambda step, average, loss: losses.append(float(loss))
-    )
+    runs = []
+    with hasty_compiler():
+        for _ in range(2):
+            losses: list[float] = []
+            batches = draw_batches(faces, TINY.batch, 0)
+            trained = train_landmark_net(batches, TINY, 0, start, lambda _, average, loss, to=losses: to.append(loss))
+            runs.append((trained, losses))
+    (trained, losses), again = runs
     assert len(losses) == TINY.steps
     assert np.mean(losses[-10:]) < 0.6 * np.mean(losses[:5])
     jax.tree.map(np.testing.assert_array_equal, start, kept)  # the start is not donated
     assert jax.tree.structure(trained) == jax.tree.structure(start)
-    short = replace(TINY, steps=2)
-    one, two = (train_landmark_net(draw_batches(faces, 8, 0), short, 0) for _ in range(2))
-    jax.tree.map(np.testing.assert_array_equal, one, two)
-    assert LandmarkNet(TINY).apply({"params": one}, *_arguments(1)).shape == (1, 68, 2)
+    jax.tree.map(np.testing.assert_array_equal, (trained, losses), again)
