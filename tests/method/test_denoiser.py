@@ -26,7 +26,7 @@ FACE = (MEAN_SHAPE * 0.35 + np.array([0.5, 0.42])).astype(np.float32)
 def random_like(tree, seed):
     leaves, structure = jax.tree.flatten(tree)
     keys = jax.random.split(jax.random.key(seed), len(leaves))
-    return jax.tree.unflatten(structure, [0.1 * jax.random.normal(k, x.shape) for k, x in zip(keys, leaves)])
+    return jax.tree.unflatten(structure, [0.25 * jax.random.normal(k, x.shape) for k, x in zip(keys, leaves)])
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_an_untrained_network_gives_back_the_guess():
     x_t = jnp.sqrt(jax.nn.sigmoid(9.0)) * jax.random.normal(jax.random.key(3), condition.hidden.shape)
     v = Denoiser(MODEL, SIZES).apply({"params": params}, x_t, level, condition)
     alpha, sigma = jnp.sqrt(jax.nn.sigmoid(-9.0)), jnp.sqrt(jax.nn.sigmoid(9.0))
-    np.testing.assert_allclose(alpha * x_t - sigma * v, condition.guess, atol=0.01)
+    np.testing.assert_allclose(alpha * x_t - sigma * v, condition.guess, atol=0.03)
 
 
 def test_shapes_of_an_empty_condition():
