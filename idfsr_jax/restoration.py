@@ -14,6 +14,7 @@ from idfsr_jax.face.blend import blend_face, paste_mask
 from idfsr_jax.likeness import is_far, is_unlike
 from idfsr_jax.models.condition import Condition
 from idfsr_jax.picture import LowResolutionFace
+from idfsr_jax.naming import beside
 from idfsr_jax.pictures import label_panels, to_uint8
 from idfsr_jax.provenance import mark
 from idfsr_jax.recognition import seen_side
@@ -177,7 +178,7 @@ class Restoration:
           InputError: the ending is not .png or .jpg, or the place cannot be written to.
         """
         path = Path(path)
-        paths = [path] + [path.with_stem(f"{path.stem}-{n}") for n in range(2, len(self.images) + 1)]
+        paths = [path] + [beside(path, f"-{n}") for n in range(2, len(self.images) + 1)]
         for index, each in enumerate(paths):
             self._write(each, self.picture(index, enlarge=enlarge, background=background), label, metadata)
         return paths
@@ -204,7 +205,7 @@ class Restoration:
           InputError: as `save`.
         """
         path = Path(path)
-        paths = [path.with_stem(f"{path.stem}-{part}") for part in ("mean", "spread")]
+        paths = [beside(path, f"-{part}") for part in ("mean", "spread")]
         self._write(paths[0], self.mean(enlarge=enlarge, background=background), label, metadata)
         self._write(paths[1], self.spread(), label, metadata)
         return paths

@@ -22,6 +22,8 @@ CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 PARTS = [
     "errors",
     "files",
+    "kinds",
+    "naming",
     "pictures",
     "config",
     "config_checks",

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from idfsr_jax.arguments import photographs_of, require_writable, required
-from idfsr_jax.commands.options import Encoder, OptionalPath, Required, RequiredSeveral, complain, say
+from idfsr_jax.commands.options import Encoder, OptionalPath, Required, RequiredSeveral, complain, note_skipped, say
 from idfsr_jax.compile_cache import use_compile_cache
 from idfsr_jax.errors import InputError
 
@@ -31,7 +31,8 @@ def fit(
       weights: Folder of a trained model; the one that ships with the package if not given.
       encoder: Where the face recogniser lies that an ArcFace model was trained with, if not where it lay then.
     """
-    pictures = photographs_of(photos, "photographs of the person")
+    skipped: list[str] = []
+    pictures = photographs_of(photos, "photographs of the person", skipped.append)
     out = required(out, "--out", "the identity file to write, for example me.safetensors")
     if out.is_dir() or out.suffix != ".safetensors":
         raise InputError(f"{out}: give --out a file name that ends in .safetensors.")
@@ -43,6 +44,7 @@ def fit(
 
     use_compile_cache()
     restorer = Restorer.load(weights, encoder)
+    note_skipped(skipped)
     gathered = restorer.gather(pictures, keep_all=keep_all)
     for line in gathered.lines():
         say(line)

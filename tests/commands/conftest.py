@@ -150,7 +150,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("empty").mkdir()
     for name in ("me/b.jpg", "me/a.png", "tiny.png", "bad.png"):
         Image.fromarray(GREY).save(name)
-    Path("me/notes.txt").write_text("no picture")
     Path("me.safetensors").write_text("identity")
     return tmp_path
 
