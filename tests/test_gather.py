@@ -16,7 +16,7 @@ LANDMARKS = np.zeros((68, 2), np.float32)
 
 def crop_of(name: str) -> FaceCrop:
     """A crop whose first pixel says who it is; blurred ones are flat."""
-    rng = np.random.default_rng(len(name))
+    rng = np.random.default_rng(list(name.encode()))
     image = rng.integers(0, 256, (96, 96, 3)).astype(np.uint8)
     if "blurred" in name:
         image = np.array(Image.fromarray(image[::12, ::12]).resize((96, 96), Image.Resampling.BICUBIC))
@@ -117,3 +117,36 @@ def test_references_unlike_the_identity_are_left_out(tmp_path):
     )
     crops, notes = choose_references(gathered, stranger)
     assert len(crops) == 2 and "none of the photographs is like the identity" in notes[-1]
+
+
+def test_one_photograph_in_several_files_counts_once(tmp_path):
+    """What a file holds says what is on it; blanks make another file of the same."""
+    held = {"anna": "a", "abel": "a ", "another": "a2", "alma": "a  ", "z-copy": "a"}
+    for name, text in held.items():
+        (tmp_path / name).write_text(text)
+    paths = [tmp_path / name for name in held]
+    gathered = gather_photographs(paths, identities_of, read=lambda path: crop_of(path.read_text().strip()))
+    assert [each.path.name for each in gathered.used] == ["anna", "another"]
+    assert gathered.used[0].origin.copies == ("z-copy", "abel", "alma")
+    said = dict(gathered.set_aside)
+    assert said[paths[1]] == said[paths[3]] == "the same photograph as anna, which counts once"
+    assert said[paths[4]] == "the same file as anna"
+
+
+def test_of_one_photograph_the_sharpest_file_is_kept(tmp_path):
+    """Mirrored and reduced to a quarter of its detail, in a file that comes first."""
+    sharp = Image.fromarray(crop_of("a").image).resize((96, 96))
+
+    def read_two(path: Path) -> FaceCrop:
+        image = sharp if path.stem == "b" else sharp.resize((64, 64), Image.Resampling.LANCZOS).resize((96, 96))
+        pixels = np.array(image)
+        return FaceCrop(pixels if path.stem == "b" else pixels[:, ::-1].copy(), LANDMARKS, np.diag([96.0, 96.0, 1.0]))
+
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_text(name)
+    same = np.eye(128, dtype=np.float32)[:1]
+    gathered = gather_photographs(
+        [tmp_path / "a.jpg", tmp_path / "b.jpg"], lambda crops: same.repeat(len(crops), 0), read=read_two
+    )
+    assert [each.path.name for each in gathered.used] == ["b.jpg"]
+    assert gathered.set_aside[0][1] == "the same photograph as b.jpg, mirrored, which counts once"

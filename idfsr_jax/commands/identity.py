@@ -65,6 +65,8 @@ def identity(
 ) -> int:
     """Says what an identity file holds: where it came from, how good it is, and what it belongs to.
 
+    `idfsr identity FILE` does the same.
+
     Args:
       action: What to do with it; `show` is all there is.
       file: The file that `idfsr fit` wrote.
@@ -84,6 +86,8 @@ def identity(
     for origin in person.origins:
         likeness = "" if math.isnan(origin.likeness) else f", like the others {origin.likeness:.2f}"
         say(f"  {origin.name}  (SHA-256 {origin.sha256}..., counts {origin.weight:.2f}{likeness})")
+        if origin.copies:
+            say(f"    counted once, though given {len(origin.copies) + 1} times: {', '.join(origin.copies)}")
     if not person.origins:
         say("  their names are not recorded")
     judged = ("they agree" if agreed >= AGREEING else "they disagree") if known else "not recorded, typical assumed"

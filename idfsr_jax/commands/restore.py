@@ -61,6 +61,7 @@ def restore(
     variants: int = 1,
     consistency: OptionalFloat = None,
     label: bool = False,
+    keep_place: bool = False,
     sheet: OptionalPath = None,
     weights: OptionalPath = None,
     encoder: Encoder = None,
@@ -89,6 +90,8 @@ def restore(
       consistency: From 0 (the paper) to 1 (the result, reduced again, is the input but for clipping); as the model
         was made for if not given.
       label: Print a small visible mark into every picture with a synthesised face.
+      keep_place: Keep where a photograph was taken (GPS) in its result; dates, maker, artist, copyright and dots an inch
+        are kept in any case.
       sheet: Also write a comparison sheet here; for several inputs a folder.
       weights: Folder of a trained model; the one that ships with the package if not given.
       encoder: Where the face recogniser lies that an ArcFace model was trained with, if not where it lay then.
@@ -146,7 +149,7 @@ def restore(
         note(sentence)
     options = {"scale": scale, "steps": steps, "seed": seed, "variants": variants, "consistency": consistency}
     sums = sums_of([identity, *references, _model_file(weights)]) if is_album else None
-    request = Request({**where, **options}, enlarge, label, sums)
+    request = Request({**where, **options}, enlarge, label, sums, keep_place)
     jobs = [Job(*each) for each in zip(pictures, outputs, sheets, strict=True)]
     # Where the disk fills, there still is room for the summary.
     with reserved(out, summary_size(len(jobs) + len(passed))) if is_album else contextlib.nullcontext():

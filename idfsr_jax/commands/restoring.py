@@ -42,12 +42,14 @@ class Request:
       enlarge: of the photograph.
       label: whether to print a visible mark.
       sums: SHA-256 of all else that decides (model, identity, photographs); None where nothing is to be skipped.
+      place: whether to keep where photographs were taken.
     """
 
     options: dict[str, Any]
     enlarge: float | None
     label: bool
     sums: list[str] | None
+    place: bool = False
 
     @property
     def finding(self) -> dict[str, Any]:
@@ -66,9 +68,8 @@ class Request:
 
     def digest(self, source: Path) -> str:
         """Names all that decides what becomes of an input."""
-        return album.request_digest(
-            source, {**self.options, "enlarge": self.enlarge, "label": self.label, "sums": self.sums}
-        )
+        wanted = {"enlarge": self.enlarge, "label": self.label, "place": self.place, "sums": self.sums}
+        return album.request_digest(source, {**self.options, **wanted})
 
 
 @dataclass(frozen=True)
@@ -196,14 +197,14 @@ def _write(restorer: Any, each: Waiting, ready: Any, request: Request) -> Outcom
     """Writes a restoration, `ready` or else sampled now."""
     (restoration,) = [ready] if ready is not None else restorer.sample([each.found], **request.sampling)
     job = each.job
-    options = {"enlarge": request.enlarge, "label": request.label, "metadata": each.metadata}
+    options = {"enlarge": request.enlarge, "label": request.label, "metadata": each.metadata, "place": request.place}
     if request.options["variants"] > 1:
         restoration.save_spread(job.result, **options)
     if job.sheet is not None:
         restoration.save_sheet(job.sheet, label=request.label, metadata=each.metadata)
     restoration.save(job.result, **options)
     say(f"{job.source} -> {job.result}")
-    notes = tuple(restoration.notes())
+    notes = (*restoration.notes(), *restoration.losses(job.result))
     for sentence in notes:
         note(f"{job.source}: {sentence}")
     return Outcome(job.source, "restored", job.result, notes=notes)

@@ -28,10 +28,12 @@ class FakeRestoration:
     metadata: ClassVar[dict[str, str]] = {"made-by": "test"}
     said: ClassVar[tuple[str, ...]] = ()
 
-    def save(self, path: Path, *, enlarge: float | None, label: bool, metadata: dict[str, str]) -> None:
+    def save(self, path: Path, *, enlarge: float | None, label: bool, metadata: dict[str, str], place: bool) -> None:
         write_image(path, self.images[0], {**self.metadata, **metadata, "enlarge": str(enlarge), "label": str(label)})
 
-    def save_spread(self, path: Path, *, enlarge: float | None, label: bool, metadata: dict[str, str]) -> None:
+    def save_spread(
+        self, path: Path, *, enlarge: float | None, label: bool, metadata: dict[str, str], place: bool
+    ) -> None:
         for part in ("mean", "spread"):
             write_image(path.with_stem(f"{path.stem}-{part}"), self.images[0], {**self.metadata, **metadata})
         for number in range(2, len(self.images) + 1):
@@ -42,6 +44,9 @@ class FakeRestoration:
 
     def notes(self) -> list[str]:
         return list(self.said)
+
+    def losses(self, path: Path) -> list[str]:
+        return []
 
 
 class FakeGathering(list):

@@ -34,6 +34,9 @@ class Restored:
     def notes(self) -> list[str]:
         return [f"{self.name} is doubtful."]
 
+    def losses(self, path: Path) -> list[str]:
+        return []
+
 
 @dataclass
 class Restorer:
