@@ -111,9 +111,9 @@ def is_done(written: Sequence[Path], request: str) -> bool:
 
 
 def write_summary(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """Writes what came of an album as JSON: lists `restored`, `skipped` and `failed`, whole or not at all.
+    r"""Writes what came of an album as JSON: lists `restored`, `skipped` and `failed`, whole or not at all.
 
-    A name that is no text has its bytes escaped (`caf\\xe9.png`), and its bytes stand in `input_bytes`, as a URL has
+    A name that is no text has its bytes escaped (`caf\xe9.png`), and its bytes stand in `input_bytes`, as a URL has
     them (`caf%E9.png`).
     """
     content: dict[str, list[dict[str, Any]]] = {"restored": [], "skipped": [], "failed": []}

@@ -103,9 +103,7 @@ def photographs_of(
     return [photo for path in given for photo in pictures_of(path, "photograph", tell)]
 
 
-def pictures_of(
-    path: Path, what: str = "picture", tell: Callable[[str], object] = lambda sentence: None
-) -> list[Path]:
+def pictures_of(path: Path, what: str = "picture", tell: Callable[[str], object] = lambda sentence: None) -> list[Path]:
     """A file as it is; of a folder its pictures in the order of their names, by what is in them.
 
     Args:

@@ -87,7 +87,9 @@ def _dispatch(arguments: list[str]) -> int:
         "app": commands.app,
     }
     if arguments and not arguments[0].startswith("-") and arguments[0] not in named:
-        raise InputError(f"{arguments[0]}: is no command; {_perhaps(arguments[0], named)}`idfsr --help` lists them all.")
+        raise InputError(
+            f"{arguments[0]}: is no command; {_perhaps(arguments[0], named)}`idfsr --help` lists them all."
+        )
     if arguments[:1] == ["identity"] and len(arguments) == 2 and arguments[1] not in ("show", "-h", "--help"):
         arguments = ["identity", "show", arguments[1]]
     # The config file sets the defaults that the options after it override, so it is read before the options are.

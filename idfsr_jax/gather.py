@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from idfsr_jax.errors import InputError
 from idfsr_jax.face import FaceCrop, crop_face, crop_side
-from idfsr_jax.face.same import same_photograph
+from idfsr_jax.face.same import Same, same_photograph
 from idfsr_jax.face.sharpness import detail_side, sharpness_weight
 from idfsr_jax.identity import Identity, Origin
 from idfsr_jax.likeness import (
@@ -121,9 +121,10 @@ def gather_photographs(
 ) -> Gathering:
     """Reads photographs of a person and keeps those that can be used and show the same person.
 
-    Files without a usable face are noted and do not stop the rest. Copies of a file count once, and so does a photograph
-    that was saved again, resized, cropped, recoloured or mirrored, of which the sharpest remains. The largest group of
-    photographs that are like each other is the person; the others are set aside. Of more than 20 the sharpest remain.
+    Files without a usable face are noted and do not stop the rest. Copies of a file count once, and so does a
+    photograph that was saved again, resized, cropped, recoloured or mirrored, of which the sharpest remains. The
+    largest group of photographs that are like each other is the person; the others are set aside. Of more than 20 the
+    sharpest remain.
 
     Args:
       paths: files.
@@ -209,7 +210,7 @@ def _read_all(
 
 def _each_once(photographs: Sequence[Photograph], set_aside: list[tuple[Path, str]]) -> list[Photograph]:
     """Of those that come from one photograph the sharpest, in the place of the first; notes the others."""
-    groups: list[list[tuple[Photograph, str]]] = []
+    groups: list[list[tuple[Photograph, Same]]] = []
     for each in photographs:
         for group in groups:
             first = group[0][0]

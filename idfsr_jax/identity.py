@@ -124,7 +124,9 @@ class Identity:
         try:
             rows = json.loads(metadata.get("origins", "[]"))
             origins = tuple(
-                Origin(str(row[0]), str(row[1]), float(row[2]), float(row[3]), tuple(map(str, row[4])) if row[4:] else ())
+                Origin(
+                    str(row[0]), str(row[1]), float(row[2]), float(row[3]), tuple(map(str, row[4])) if row[4:] else ()
+                )
                 for row in rows
             )
             agreement = float(metadata.get("agreement", "nan"))

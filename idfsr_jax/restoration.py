@@ -13,8 +13,8 @@ from idfsr_jax.face import crop_side, write_image
 from idfsr_jax.face.blend import blend_face, paste_mask
 from idfsr_jax.likeness import is_far, is_unlike
 from idfsr_jax.models.condition import Condition
-from idfsr_jax.picture import LowResolutionFace
 from idfsr_jax.naming import beside
+from idfsr_jax.picture import LowResolutionFace
 from idfsr_jax.pictures import label_panels, to_uint8
 from idfsr_jax.provenance import mark
 from idfsr_jax.recognition import seen_side

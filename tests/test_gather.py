@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from idfsr_jax.errors import InputError, NoFace
 from idfsr_jax.face import FaceCrop
@@ -63,7 +63,7 @@ def test_what_has_no_face_and_who_is_somebody_else_are_named(tmp_path):
 def test_blurred_photographs_count_less(tmp_path):
     sharp, blurred = gather(tmp_path, "anna1.jpg", "anna-blurred.jpg").used
     assert blurred.origin.weight < 0.3 < sharp.origin.weight <= 1.0
-    assert blurred.detail < 20 < sharp.detail
+    assert blurred.detail < 25 < sharp.detail
 
 
 def test_a_copy_counts_once(tmp_path):
@@ -133,17 +133,16 @@ def test_one_photograph_in_several_files_counts_once(tmp_path):
     assert said[paths[4]] == "the same file as anna"
 
 
-def test_of_one_photograph_the_sharpest_file_is_kept(tmp_path):
-    """Mirrored and reduced to a quarter of its detail, in a file that comes first."""
-    sharp = Image.fromarray(crop_of("a").image).resize((96, 96))
-
-    def read_two(path: Path) -> FaceCrop:
-        image = sharp if path.stem == "b" else sharp.resize((64, 64), Image.Resampling.LANCZOS).resize((96, 96))
-        pixels = np.array(image)
-        return FaceCrop(pixels if path.stem == "b" else pixels[:, ::-1].copy(), LANDMARKS, np.diag([96.0, 96.0, 1.0]))
-
+def test_of_one_photograph_the_sharpest_file_is_kept(tmp_path, astronaut):
+    """Mirrored and with half of its detail, in a file that comes first."""
+    sharp = Image.fromarray(astronaut[20:180, 144:304])
+    soft = ImageOps.mirror(sharp.resize((40, 40), Image.Resampling.LANCZOS).resize(sharp.size))
     for name in ("a.jpg", "b.jpg"):
         (tmp_path / name).write_text(name)
+
+    def read_two(path: Path) -> FaceCrop:
+        return FaceCrop(np.array(sharp if path.stem == "b" else soft), LANDMARKS, np.diag([160.0, 160.0, 1.0]))
+
     same = np.eye(128, dtype=np.float32)[:1]
     gathered = gather_photographs(
         [tmp_path / "a.jpg", tmp_path / "b.jpg"], lambda crops: same.repeat(len(crops), 0), read=read_two

@@ -169,7 +169,7 @@ def test_copies_are_kept_and_older_files_keep_their_digest(tmp_path):
     vector = np.eye(8, dtype=np.float32)[0]
     plain = Origin("a.jpg", "0" * 16, 1.0, 0.5)
     old = Identity(vector, vector, np.zeros(2, np.float32), 1, "e", "m", (plain,), 0.7)
-    new = Identity(vector, vector, np.zeros(2, np.float32), 1, "e", "m", (replace(plain, copies=("b.jpg", "c.jpg")),), 0.7)
+    new = replace(old, origins=(replace(plain, copies=("b.jpg", "c.jpg")),))
     assert old.digest != new.digest
     # Of the format before there were copies.
     assert json.loads(old._origins_json()) == [["a.jpg", "0" * 16, "1.0", "0.5"]]

@@ -148,7 +148,7 @@ def test_nothing_unpickles_or_needs_another_framework(path: Path):
 
 
 def test_optional_packages_are_imported_inside_functions_only():
-    optional = {"diffusers", "fastapi", "gradio", "jax2onnx", "onnx", "onnxruntime", "torch", "uvicorn"}
+    optional = {"diffusers", "fastapi", "gradio", "jax2onnx", "onnx", "onnxruntime", "pillow_heif", "torch", "uvicorn"}
     # Two files are the page, and are themselves imported inside functions only.
     for path in SOURCES:
         if path.parent.name == "app" and path.name in ("desk.py", "page.py"):

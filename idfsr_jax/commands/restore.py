@@ -90,8 +90,8 @@ def restore(
       consistency: From 0 (the paper) to 1 (the result, reduced again, is the input but for clipping); as the model
         was made for if not given.
       label: Print a small visible mark into every picture with a synthesised face.
-      keep_place: Keep where a photograph was taken (GPS) in its result; dates, maker, artist, copyright and dots an inch
-        are kept in any case.
+      keep_place: Keep where a photograph was taken (GPS) in its result; dates, maker, artist, copyright and dots an
+        inch are kept in any case.
       sheet: Also write a comparison sheet here; for several inputs a folder.
       weights: Folder of a trained model; the one that ships with the package if not given.
       encoder: Where the face recogniser lies that an ArcFace model was trained with, if not where it lay then.

@@ -180,9 +180,7 @@ def _find(restorer: Any, person: Any, references: Sequence[Any], job: Job, reque
         raise InputError(f"{str(error).removesuffix('.')} (they are numbered in {place}).") from error
 
 
-def _finish(
-    restorer: Any, waiting: Sequence[Waiting], request: Request, outcomes: dict[Job, Outcome]
-) -> None:
+def _finish(restorer: Any, waiting: Sequence[Waiting], request: Request, outcomes: dict[Job, Outcome]) -> None:
     """Samples faces together, writes what comes of them one by one, and says so in `outcomes`."""
     ready: Sequence[Any] = [None] * len(waiting)
     if len(waiting) > 1:

@@ -18,8 +18,8 @@ class Photograph:
     """One file of the folder."""
 
     name: str
-    """Path below the folder, with forward slashes; what reports and records call the photograph. Bytes that are no UTF-8
-    are escaped."""
+    """Path below the folder, with forward slashes; what reports and records call the photograph. Bytes that are no
+    UTF-8 are escaped."""
     path: Path
     identity: str
     split: str

@@ -3,6 +3,7 @@
 import io
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int, UInt8, UInt16
@@ -23,7 +24,7 @@ def grey_of_deep(path: Path, image: Image.Image) -> tuple[Image.Image, str]:
     """A grey picture of 16 bits as one of 8, mode L.
 
     Returns:
-      The picture, and in what range its values were taken to lie, a sentence without a full stop; empty if in all of it.
+      The picture, and in what range its values were taken to lie, a sentence without a full stop; empty if in all.
 
     Raises:
       UnreadableImage: the values are not of 16 bits.
@@ -80,7 +81,7 @@ def holds_deep_colours(tiles: list) -> bool:
     return bool(tiles) and all(_other_order(tile.args) != tile.args for tile in tiles)
 
 
-def _other_order(args: tuple | str) -> tuple | str:
+def _other_order(args: Any) -> Any:
     """A decoder's arguments with the lower byte of each value in the place of the upper one."""
     mode = args if isinstance(args, str) else args[0] if args else ""
     name, _, order = str(mode).partition(";16")

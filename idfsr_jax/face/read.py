@@ -79,7 +79,7 @@ def read_picture(path: str | Path, *, max_pixels: int = 100_000_000) -> Picture:
         require_read(path, head)
     except InputError as error:
         raise UnreadableImage(str(error)) from None
-    formats = FORMATS
+    formats: tuple[str, ...] = FORMATS
     if kind_of(head) == HEIC and can_read_heic():
         formats = _with_heic()
     # Pillow warns of large pictures, odd EXIF and damaged TIFF; what matters of these is checked or raised below.
@@ -125,9 +125,7 @@ def _decode(
                 levels, said = colours_of_deep(image, source, formats)
                 notes += [said] if said else []
             if levels.mode == "F":
-                raise UnreadableImage(
-                    f"{path}: has floating-point pixels of unknown range; save it with 8 or 16 bits."
-                )
+                raise UnreadableImage(f"{path}: has floating-point pixels of unknown range; save it with 8 or 16 bits.")
             pixels, alpha, said = _pixels(_upright(levels, image), profile)
             notes += [said] if said else []
             return Picture(pixels, alpha, dpi, *exif, tuple(f"{note}." for note in notes))

@@ -215,7 +215,9 @@ def test_every_thing_in_a_folder_is_named_but_what_systems_leave_there(
         "a\u202egnp.png",
     ],
 )
-def test_every_legal_name_works_in_an_album(folder: Path, calls: list[Any], capsys: pytest.CaptureFixture[str], name: str):
+def test_every_legal_name_works_in_an_album(
+    folder: Path, calls: list[Any], capsys: pytest.CaptureFixture[str], name: str
+):
     (folder / "album").mkdir()
     shutil.copy("tiny.png", folder / "album" / name)
     shutil.copy("bad.png", folder / "album" / "bad.png")

@@ -58,7 +58,14 @@ def test_the_report_can_be_printed_and_read(prepared):
     report, out = prepared
     text = io.StringIO()
     report.print(Console(file=text, width=140))
-    for expected in ("lost: all photographs refused", "Dot", "6 of 13 photographs kept", "refused: no face", "Dot/wall.png", "photographs a second"):
+    for expected in (
+        "lost: all photographs refused",
+        "Dot",
+        "6 of 13 photographs kept",
+        "refused: no face",
+        "Dot/wall.png",
+        "photographs a second",
+    ):
         assert expected in text.getvalue()
     assert json.loads((out / "report.json").read_text())["kept"] == 6
 

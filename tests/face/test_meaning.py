@@ -226,7 +226,8 @@ def test_opacity_goes_through(tmp_path, astronaut):
     assert read_picture(tmp_path / "opaque.png").alpha is None
 
 
-@pytest.mark.parametrize(("source", "result"), [("a.jpg", "b.png"), ("a.jpg", "b.jpg"), ("a.png", "b.jpg"), ("a.tif", "b.png")])
+@pytest.mark.parametrize("result", ["b.png", "b.jpg"])
+@pytest.mark.parametrize("source", ["a.jpg", "a.png", "a.tif"])
 def test_dates_and_dots_are_kept_and_the_place_is_not(tmp_path, source, result):
     exif = Image.Exif()
     exif[0x0132], exif[0x010F], exif[0x0112] = "2019:05:04 10:00:00", "a maker", 6
@@ -321,7 +322,8 @@ def test_what_says_how_pixels_are_stored_must_be_right(tmp_path, full_png, kind,
 def test_an_interlaced_png_is_mended_too(tmp_path):
     """Adam7 of a flat picture: all seven passes hold the same colour."""
     rows = b""
-    for x0, y0, dx, dy in [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]:
+    passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+    for x0, y0, dx, dy in passes:
         rows += (b"\0" + bytes([90, 60, 30]) * len(range(x0, 16, dx))) * len(range(y0, 16, dy))
 
     def chunk(name: bytes, body: bytes, wrong: int = 0) -> bytes:
