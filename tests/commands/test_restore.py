@@ -210,7 +210,7 @@ def test_every_thing_in_a_folder_is_named_but_what_systems_leave_there(
         "n" * 255,
         "\u00fc" * 125 + ".webp",
         "\u4eba" * 83 + ".jpeg",
-        "[red]a[/b] :heart:.png",
+        "[red]a[bold] :heart:.png",
         "line\nbreak \x1b[31m.png",
         "a\u202egnp.png",
     ],

@@ -272,5 +272,5 @@ def test_people_and_photographs_whose_names_are_no_text(photographs, tmp_path):
     assert report.kept == 2
     index = load_index(tmp_path / "out", "train")
     assert index.people == ("Ren\\xe9 [b]",) and "Ren\\xe9 [b]/\\xff.jpg" in index.photos
-    with pytest.raises(InputError, match="--val-people 0.1"):
+    with pytest.raises(InputError, match=r"--val-people 0\.1"):
         load_index(tmp_path / "out", "val")
