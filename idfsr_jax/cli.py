@@ -11,7 +11,8 @@ from typing import Annotated
 
 import tyro
 
-from idfsr_jax import __version__, commands
+import idfsr_jax
+from idfsr_jax import commands
 from idfsr_jax.config import Config, with_home
 from idfsr_jax.config_checks import read_config
 from idfsr_jax.errors import InputError
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _dispatch(arguments: list[str]) -> int:
     if arguments[:1] in (["--version"], ["-V"]):
-        print(f"idfsr {__version__}")
+        print(f"idfsr {idfsr_jax.__version__}")
         return 0
     named: dict[str, Callable[..., int]] = {
         "prepare": commands.prepare,

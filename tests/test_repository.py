@@ -166,7 +166,9 @@ def test_optional_packages_are_imported_inside_functions_only():
 @functools.cache
 def _providers() -> dict[str, list[str]]:
     # The wheel of dlib-bin does not list `dlib` among the modules that it brings.
-    return {"dlib": ["dlib-bin"], **importlib.metadata.packages_distributions()}
+    # What reads HEIC need not be installed here.
+    known = {"dlib": ["dlib-bin"], "pillow_heif": ["pillow-heif"]}
+    return {**known, **importlib.metadata.packages_distributions()}
 
 
 def _normal(distribution: str) -> str:
