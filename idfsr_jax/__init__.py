@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from idfsr_jax.restorer import Restorer
 
 __all__ = ["Identity", "Restorer", "load"]
+__version__ = "0.1.0"
 
 
 def load(weights: Any = None) -> "Restorer":

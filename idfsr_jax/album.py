@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote_from_bytes
 
-from idfsr_jax.arguments import PHOTO_ENDINGS, distinct_names, pictures_of
+from idfsr_jax.arguments import distinct_names, pictures_of
 from idfsr_jax.errors import InputError
 from idfsr_jax.files import write_atomically
+from idfsr_jax.kinds import is_system, reason_against
+from idfsr_jax.naming import printable
 
 REQUEST = "idfsr:request"
 """Key of the metadata under which a picture holds the `request_digest` that it was made for."""
@@ -24,7 +27,7 @@ class Outcome:
 
     Attributes:
       source: the input.
-      state: whether it was restored now, was there already, or could not be restored.
+      state: whether it was restored now, passed over (it is there already, or is no picture), or could not be restored.
       result: the picture written; None where there is none.
       why: a sentence, for what was skipped or failed.
       notes: what is doubtful about a result, a sentence each.
@@ -37,27 +40,33 @@ class Outcome:
     notes: tuple[str, ...] = ()
 
 
-def album_of(given: Sequence[Path], out: Path) -> list[tuple[Path, Path]]:
-    """The pictures to restore, each with the place of its result.
+def album_of(given: Sequence[Path], out: Path) -> tuple[list[tuple[Path, Path]], list[Outcome]]:
+    """The pictures to restore, each with the place of its result; and what is passed over.
 
-    Of a folder all pictures are taken, those of its subfolders too, and keep their place. What lies in the output
-    folder was written, and is no input.
+    Of a folder all pictures are taken, those of its subfolders too, and keep their place; pictures are told by what is
+    in them. What lies in the output folder was written, and is no input.
 
     Args:
       given: files and folders.
       out: the folder for the results.
 
+    Returns:
+      (input, result) of each picture, and an outcome, `skipped`, for each thing that is none.
+
     Raises:
       InputError: something does not exist or cannot be listed, or a folder holds no picture.
     """
     found: list[tuple[Path, Path]] = []
+    passed: list[Outcome] = []
     for path in given:
         if path.is_dir():
-            found += [(each, each.relative_to(path)) for each in _pictures_below(path, out)]
+            pictures, aside = _pictures_below(path, out)
+            found += [(each, each.relative_to(path)) for each in pictures]
+            passed += aside
         else:
             found += [(each, Path(each.name)) for each in pictures_of(path)]
     names = distinct_names([name for _, name in found])
-    return [(source, out / name) for (source, _), name in zip(found, names, strict=True)]
+    return [(source, out / name) for (source, _), name in zip(found, names, strict=True)], passed
 
 
 def request_digest(source: Path, options: Mapping[str, Any]) -> str:
@@ -102,20 +111,33 @@ def is_done(written: Sequence[Path], request: str) -> bool:
 
 
 def write_summary(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """Writes what came of an album as JSON: lists `restored`, `skipped` and `failed`, whole or not at all."""
+    r"""Writes what came of an album as JSON: lists `restored`, `skipped` and `failed`, whole or not at all.
+
+    A name that is no text has its bytes escaped (`caf\xe9.png`), and its bytes stand in `input_bytes`, as a URL has
+    them (`caf%E9.png`).
+    """
     content: dict[str, list[dict[str, Any]]] = {"restored": [], "skipped": [], "failed": []}
     for each in outcomes:
-        entry: dict[str, Any] = {"input": str(each.source)}
+        entry: dict[str, Any] = _named("input", each.source)
         if each.result is not None:
-            entry["output"] = str(each.result)
+            entry |= _named("output", each.result)
         if each.why:
-            entry["why"] = each.why
+            entry["why"] = printable(each.why)
         if each.notes:
-            entry["notes"] = list(each.notes)
+            entry["notes"] = [printable(note) for note in each.notes]
         content[each.state].append(entry)
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    # Names that are no text (bytes that the file system allows) keep their surrogates.
-    write_atomically(path, lambda file: file.write(text.encode("utf-8", "surrogateescape")))
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def summary_size(pictures: int) -> int:
+    """Bytes that a summary of so many pictures needs, generously."""
+    return 65_536 + 2_048 * pictures
+
+
+def _named(key: str, path: Path) -> dict[str, str]:
+    shown = printable(str(path))
+    return {key: shown} if shown == str(path) else {key: shown, f"{key}_bytes": quote_from_bytes(os.fsencode(path))}
 
 
 def summary_rows(outcomes: Sequence[Outcome]) -> list[tuple[str, str, str]]:
@@ -129,20 +151,38 @@ def summary_rows(outcomes: Sequence[Outcome]) -> list[tuple[str, str, str]]:
     return [(str(count), state, why) for (state, why), count in sorted(counts.items(), key=lambda item: item[0])]
 
 
-def _pictures_below(folder: Path, out: Path) -> list[Path]:
+def _pictures_below(folder: Path, out: Path) -> tuple[list[Path], list[Outcome]]:
+    """The pictures of a folder and its subfolders, and what is passed over; in the order of their names."""
     place = os.path.realpath(out)
-    try:
-        entries = sorted(folder.rglob("*"))
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be listed ({error.strerror}); choose another folder.") from error
-    pictures = [
-        entry
-        for entry in entries
-        if entry.suffix.lower() in PHOTO_ENDINGS
-        and not any(part.startswith(".") for part in entry.relative_to(folder).parts)
-        and os.path.commonpath([place, os.path.realpath(entry)]) != place
-        and entry.is_file()
-    ]
+    pictures: list[Path] = []
+    passed: list[Outcome] = []
+
+    def skip(path: Path, reason: str) -> None:
+        passed.append(Outcome(path, "skipped", why=f"{path}: {reason}."))
+
+    def unlisted(error: OSError) -> None:
+        where = Path(error.filename)
+        if where == folder:
+            raise InputError(f"{folder}: cannot be listed ({error.strerror}); choose another folder.") from error
+        skip(where, f"cannot be listed ({error.strerror})")
+
+    for root, folders, files in os.walk(folder, onerror=unlisted):
+        here = Path(root)
+        linked = [name for name in folders if (here / name).is_symlink()]
+        folders[:] = [
+            name
+            for name in folders
+            if not is_system(name) and name not in linked and os.path.realpath(here / name) != place
+        ]
+        for path in (here / name for name in [*files, *linked] if not is_system(name)):
+            if os.path.commonpath([place, os.path.realpath(path)]) == place:
+                continue
+            reason = reason_against(path)
+            if reason is None:
+                pictures.append(path)
+            else:
+                skip(path, reason)
     if not pictures:
-        raise InputError(f"{folder}: holds no pictures; give a folder that does.")
-    return pictures
+        why = f" ({passed[0].why.rstrip('.')})" if passed else ""
+        raise InputError(f"{folder}: holds no pictures{why}; give a folder that does.")
+    return sorted(pictures), sorted(passed, key=lambda outcome: outcome.source)

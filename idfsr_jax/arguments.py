@@ -7,10 +7,12 @@ nothing is written: a command that is refused leaves no trace.
 import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from idfsr_jax.errors import InputError
+from idfsr_jax.kinds import is_system, reason_against
+from idfsr_jax.naming import beside, fitted
 
 Box = tuple[int, int, int, int]
 Eyes = tuple[float, float, float, float]
@@ -20,9 +22,6 @@ MAX_SEED = 2**32 - 1
 MAX_VARIANTS = 64
 """All variants of a picture are sampled together, so they share the memory."""
 
-PHOTO_ENDINGS = frozenset(
-    {".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-)
 _WRITTEN_ENDINGS = frozenset({".jpeg", ".jpg", ".png"})
 
 
@@ -86,46 +85,83 @@ def parse_eyes(text: str) -> Eyes:
     return x1, y1, x2, y2
 
 
-def photographs_of(given: Sequence[Path], what: str) -> list[Path]:
+def photographs_of(
+    given: Sequence[Path], what: str, tell: Callable[[str], object] = lambda sentence: None
+) -> list[Path]:
     """The files among what `--photos` was given, and those in its folders.
 
     Args:
       given: files and folders.
       what: what to give, for the complaint.
+      tell: called with a sentence for each file of a folder that is passed over.
 
     Raises:
       InputError: nothing was given, or something that does not exist, or a folder without a picture.
     """
     if not given:
         raise InputError(f"--photos is missing; give {what}.")
-    return [photo for path in given for photo in pictures_of(path, "photograph")]
+    return [photo for path in given for photo in pictures_of(path, "photograph", tell)]
 
 
-def pictures_of(path: Path, what: str = "picture") -> list[Path]:
-    """A file as it is; of a folder its pictures in the order of their names, by their endings.
+def pictures_of(path: Path, what: str = "picture", tell: Callable[[str], object] = lambda sentence: None) -> list[Path]:
+    """A file as it is; of a folder its pictures in the order of their names, by what is in them.
 
     Args:
       path: a file or folder.
       what: what to call it in a complaint.
+      tell: called with a sentence for each file of the folder that is passed over, a system's own left out.
 
     Raises:
       InputError: it does not exist or cannot be looked at, or is a folder without a picture.
     """
     if not _exists(path):
-        raise InputError(f"{path}: no such {what} or folder.")
+        raise InputError(f"{path}: no such {what} or folder{_about_link(path)}.")
     if not path.is_dir():
         return [path]
-    try:
-        entries = sorted(path.iterdir())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be listed ({error.strerror}); choose another folder.") from error
-    pictures = [entry for entry in entries if entry.suffix.lower() in PHOTO_ENDINGS and entry.is_file()]
-    pictures = [entry for entry in pictures if not entry.name.startswith(".")]
+    pictures, passed = look_through(path)
+    for entry, reason in passed:
+        tell(f"{entry}: {reason}.")
     if not pictures:
-        people = any(entry.is_dir() for entry in entries)
-        hint = "only folders; give the folder of one person" if people else "no photographs; give one that does"
+        hint = _where_they_are(path) or "no photographs; give one that does"
         raise InputError(f"{path}: holds {hint}.")
     return pictures
+
+
+def look_through(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """The pictures in a folder itself, and what is passed over with the reason; both in the order of their names.
+
+    Raises:
+      InputError: it cannot be listed.
+    """
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be listed ({error.strerror}); choose another folder.") from error
+    pictures: list[Path] = []
+    passed: list[tuple[Path, str]] = []
+    for entry in entries:
+        if is_system(entry.name) or entry.is_dir():
+            continue
+        reason = reason_against(entry)
+        if reason is None:
+            pictures.append(entry)
+        else:
+            passed.append((entry, reason))
+    return pictures, passed
+
+
+def _where_they_are(folder: Path) -> str:
+    """Where the pictures lie of a folder that holds none itself; empty where it has no folders either."""
+    folders = [entry for entry in sorted(folder.iterdir()) if not is_system(entry.name) and entry.is_dir()]
+    if not folders:
+        return ""
+    with_pictures = [entry for entry in folders if os.access(entry, os.R_OK | os.X_OK) and look_through(entry)[0]]
+    which = f", {with_pictures[0]}" if len(with_pictures) == 1 else ""
+    return f"only folders; give the folder of one person{which}"
+
+
+def _about_link(path: Path) -> str:
+    return f" (a link to {os.readlink(path)}, which is not there)" if path.is_symlink() else ""
 
 
 def output_paths(inputs: Sequence[Path], out: Path) -> list[Path]:
@@ -147,15 +183,15 @@ def output_paths(inputs: Sequence[Path], out: Path) -> list[Path]:
 
 
 def distinct_names(names: Sequence[Path]) -> list[Path]:
-    """The names of the results of inputs of these names: PNG, and no two the same."""
-    results: list[Path] = []
+    """The names of the results of inputs of these names: PNG, no two the same, none longer than a name can be."""
+    results: dict[Path, None] = {}
     for name in names:
-        result, number = name.with_suffix(".png"), 1
+        result, number = name.with_name(fitted(name.stem, ".png")), 1
         while result in results:
             number += 1
-            result = name.with_name(f"{name.stem}.{number}.png")
-        results.append(result)
-    return results
+            result = name.with_name(fitted(name.stem, f".{number}.png"))
+        results[result] = None
+    return list(results)
 
 
 def require_folder(out: Path) -> None:
@@ -173,7 +209,7 @@ def variant_paths(paths: Sequence[Path], variants: int) -> list[Path]:
     if variants < 2:
         return []
     parts = [*range(2, variants + 1), "mean", "spread"]
-    return [path.with_stem(f"{path.stem}-{part}") for path in paths for part in parts]
+    return [beside(path, f"-{part}") for path in paths for part in parts]
 
 
 def require_distinct(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:

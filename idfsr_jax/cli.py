@@ -1,18 +1,22 @@
 """The command `idfsr`: reads the command line, runs a command, and turns mistakes into a sentence and an exit code."""
 
+import difflib
 import errno
+import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+import idfsr_jax
 from idfsr_jax import commands
-from idfsr_jax.config import Config
+from idfsr_jax.config import Config, with_home
 from idfsr_jax.config_checks import read_config
 from idfsr_jax.errors import InputError
+from idfsr_jax.naming import at_home
 
 _DESCRIPTION = "Personalised face super-resolution. `idfsr COMMAND --help` says more about each command."
 # What the machine, and not this program, is to blame for.
@@ -50,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
       has been saved.
     """
     try:
-        return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+        # A shell leaves a `~` within quotes, and after `=`, as it is.
+        return _dispatch([at_home(word) for word in (sys.argv[1:] if arguments is None else arguments)])
     except InputError as error:
         commands.complain(error)
         return 2
@@ -66,18 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    # The config file sets the defaults that the options after it override, so it is read before the options are.
-    if len(arguments) > 2 and arguments[0] in ("train", "evaluate", "plan") and not arguments[1].startswith("-"):
-        name, path, *options = arguments
-        config, program = read_config(Path(path)), f"idfsr {name} {path}"
-        if name == "train":
-            training = tyro.cli(_Training, default=_Training(config), args=options, prog=program)
-            return commands.run_training(training.config, training.distributed)
-        if name == "plan":
-            planning = tyro.cli(_Planning, default=_Planning(config), args=options, prog=program)
-            return commands.run_plan(planning.config, planning.options)
-        evaluated = tyro.cli(Config, default=config, args=options, prog=program)
-        return commands.run_evaluation(evaluated, commands.changes_for_evaluation(options, evaluated))
+    if arguments[:1] in (["--version"], ["-V"]):
+        print(f"idfsr {idfsr_jax.__version__}")
+        return 0
     named: dict[str, Callable[..., int]] = {
         "prepare": commands.prepare,
         "pack": commands.pack,
@@ -91,7 +87,50 @@ def _dispatch(arguments: list[str]) -> int:
         "export": commands.export,
         "app": commands.app,
     }
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in named:
+        raise InputError(
+            f"{arguments[0]}: is no command; {_perhaps(arguments[0], named)}`idfsr --help` lists them all."
+        )
+    if arguments[:1] == ["identity"] and len(arguments) == 2 and arguments[1] not in ("show", "-h", "--help"):
+        arguments = ["identity", "show", arguments[1]]
+    # The config file sets the defaults that the options after it override, so it is read before the options are.
+    if len(arguments) > 2 and arguments[0] in ("train", "evaluate", "plan") and not arguments[1].startswith("-"):
+        name, path, *options = arguments
+        config, program = with_home(read_config(Path(path))), f"idfsr {name} {path}"
+        if name == "train":
+            training: _Training = tyro.cli(_Training, default=_Training(config), args=options, prog=program)
+            return commands.run_training(with_home(training.config), training.distributed)
+        if name == "plan":
+            planning = tyro.cli(_Planning, default=_Planning(config), args=options, prog=program)
+            return commands.run_plan(with_home(planning.config), planning.options)
+        evaluated = with_home(tyro.cli(Config, default=config, args=options, prog=program))
+        return commands.run_evaluation(evaluated, commands.changes_for_evaluation(options, evaluated))
+    _require_known_options(arguments, named)
     return tyro.extras.subcommand_cli_from_dict(named, prog="idfsr", description=_DESCRIPTION, args=arguments)
+
+
+def _require_known_options(arguments: Sequence[str], named: Mapping[str, Callable[..., int]]) -> None:
+    """Checks the names of a command's options, so that a mistyped one is named in a sentence, with what was meant.
+
+    Raises:
+      InputError: one is none of the command's.
+    """
+    if not arguments or arguments[0] not in named or arguments[0] in ("train", "evaluate", "plan"):
+        return
+    known = {"-h", "--help"}
+    for name, parameter in inspect.signature(named[arguments[0]]).parameters.items():
+        option = name.replace("_", "-")
+        known |= {f"--{option}", f"--no-{option}"} if isinstance(parameter.default, bool) else {f"--{option}"}
+    for word in arguments[1:]:
+        option = word.partition("=")[0].replace("_", "-")
+        if word.startswith("--") and len(word) > 2 and option not in known:
+            which = f"{_perhaps(option, known)}`idfsr {arguments[0]} --help` lists them all"
+            raise InputError(f"{option}: is no option of {arguments[0]}; {which}.")
+
+
+def _perhaps(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, sorted(known), 1, 0.55)
+    return f"did you mean {near[0]}? " if near else ""
 
 
 if __name__ == "__main__":

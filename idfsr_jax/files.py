@@ -3,8 +3,9 @@
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,19 +16,50 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     Args:
       path: the file; its folder is created.
       write: called with the open temporary file.
+
+    Raises:
+      OSError: it cannot be written; the error names `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    # Not made of the file's own name, which may be as long as a name can be.
+    temporary = path.with_name(f".{uuid.uuid4().hex}.partial")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("xb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp makes it private, which a data set shared by a group need not be.
         os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error  # Not the temporary name.
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def reserved(folder: Path, size: int) -> Iterator[None]:
+    """Keeps room on a folder's disk while something else is written, for what must be written after it.
+
+    The room is free again when the context ends, however it does.
+
+    Args:
+      folder: it is created.
+      size: bytes.
+
+    Raises:
+      OSError: there is not that much room.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    place = folder / f".{uuid.uuid4().hex}.reserved"
+    try:
+        with place.open("xb") as file:
+            file.write(os.urandom(size))  # Zeros might be kept in no room at all.
+            file.flush()
+            os.fsync(file.fileno())
+        yield
+    finally:
+        place.unlink(missing_ok=True)
 
 
 def try_lock(file: IO[bytes]) -> bool | None:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from idfsr_jax.errors import InputError
 from idfsr_jax.face import FaceCrop, crop_face, crop_side
+from idfsr_jax.face.same import Same, same_photograph
 from idfsr_jax.face.sharpness import detail_side, sharpness_weight
 from idfsr_jax.identity import Identity, Origin
 from idfsr_jax.likeness import (
@@ -23,6 +24,8 @@ from idfsr_jax.likeness import (
 )
 
 MAX_PHOTOGRAPHS = 20
+_PERHAPS_SAME = 0.75
+"""Least cosine of two identities at which it is looked whether they come from one photograph."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ class Gathering:
             f"  {photograph.path.name:{width}}  detail {photograph.detail:3.0f} px, "
             + f"counts {photograph.origin.weight:.2f}"
             + ("" if np.isnan(photograph.origin.likeness) else f", like the others {photograph.origin.likeness:.2f}")
+            + "".join(f"; {sentence.rstrip('.')}" for sentence in photograph.crop.notes)
             for photograph in self.used
         ]
         lines = [f"used, {len(self.used)}:", *lines]
@@ -117,8 +121,10 @@ def gather_photographs(
 ) -> Gathering:
     """Reads photographs of a person and keeps those that can be used and show the same person.
 
-    Files without a usable face are noted and do not stop the rest. Copies of a file count once. The largest group of
-    photographs that are like each other is the person; the others are set aside. Of more than 20 the sharpest remain.
+    Files without a usable face are noted and do not stop the rest. Copies of a file count once, and so does a
+    photograph that was saved again, resized, cropped, recoloured or mirrored, of which the sharpest remains. The
+    largest group of photographs that are like each other is the person; the others are set aside. Of more than 20 the
+    sharpest remain.
 
     Args:
       paths: files.
@@ -130,6 +136,7 @@ def gather_photographs(
       InputError: none can be used, or two people are shown equally often.
     """
     photographs, unusable, set_aside = _read_all(paths, identities_of, read)
+    photographs = _each_once(photographs, set_aside)
     if not photographs:
         if len(unusable) == 1:
             raise InputError(unusable[0])
@@ -176,6 +183,7 @@ def _read_all(
     found: dict[str, tuple[Path, FaceCrop]] = {}
     unusable: list[str] = []
     copies: list[tuple[Path, str]] = []
+    copied: dict[str, list[str]] = {}
     for path in paths:
         try:
             crop = read(path)
@@ -186,6 +194,7 @@ def _read_all(
             digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
         if digest in found:
             copies.append((path, f"the same file as {found[digest][0].name}"))
+            copied.setdefault(digest, []).append(path.name)
         else:
             found[digest] = path, crop
     crops = [crop for _, crop in found.values()]
@@ -193,9 +202,36 @@ def _read_all(
     photographs = []
     for (digest, (path, crop)), identity in zip(found.items(), identities, strict=True):
         detail = detail_side(crop.image, crop_side(crop.transform))
-        origin = Origin(path.name, digest, sharpness_weight(detail), float("nan"))
+        names = tuple(copied.get(digest, ()))
+        origin = Origin(path.name, digest, sharpness_weight(detail), float("nan"), names)
         photographs.append(Photograph(path, crop, identity, detail, origin))
     return photographs, unusable, copies
+
+
+def _each_once(photographs: Sequence[Photograph], set_aside: list[tuple[Path, str]]) -> list[Photograph]:
+    """Of those that come from one photograph the sharpest, in the place of the first; notes the others."""
+    groups: list[list[tuple[Photograph, Same]]] = []
+    for each in photographs:
+        for group in groups:
+            first = group[0][0]
+            if float(each.identity @ first.identity) < _PERHAPS_SAME:
+                continue
+            how = same_photograph(first.crop.image, each.crop.image)
+            if how:
+                group.append((each, how))
+                break
+        else:
+            groups.append([(each, "same")])
+    kept = []
+    for group in groups:
+        best, turned = max(group, key=lambda member: round(member[0].detail))
+        others = [(each, how) for each, how in group if each is not best]
+        for each, how in others:
+            words = ", mirrored" if how != turned else ""
+            set_aside.append((each.path, f"the same photograph as {best.path.name}{words}, which counts once"))
+        names = (*best.origin.copies, *(name for each, _ in others for name in (each.path.name, *each.origin.copies)))
+        kept.append(replace(best, origin=replace(best.origin, copies=names)))
+    return kept
 
 
 def _the_person(

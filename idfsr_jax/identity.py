@@ -27,12 +27,14 @@ class Origin:
       sha256: of the file, its first 16 digits.
       weight: how much it counted, at most 1; blurred ones count less.
       likeness: cosine to the mean of the others, NaN where there were none.
+      copies: names of further files of the same photograph (saved again, resized, mirrored), which did not count.
     """
 
     name: str
     sha256: str
     weight: float
     likeness: float
+    copies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,9 @@ class Identity:
         return _digest(json.dumps(facts), self.embedding, self.start, self.losses)
 
     def _origins_json(self) -> str:
-        return json.dumps([[each.name, each.sha256, repr(each.weight), repr(each.likeness)] for each in self.origins])
+        rows = [[each.name, each.sha256, repr(each.weight), repr(each.likeness)] for each in self.origins]
+        # Likewise.
+        return json.dumps([row + ([list(each.copies)] if each.copies else []) for row, each in zip(rows, self.origins)])
 
     def save(self, path: str | Path) -> None:
         """Writes the identity as safetensors, whole or not at all.
@@ -77,7 +81,7 @@ class Identity:
         Raises:
           InputError: the folder cannot be written to.
         """
-        path = Path(path)
+        path = Path(path).expanduser()
         arrays = {"embedding": self.embedding, "start": self.start, "losses": self.losses}
         arrays = {name: np.ascontiguousarray(value, np.float32) for name, value in arrays.items()}
         metadata = {
@@ -102,7 +106,7 @@ class Identity:
         Raises:
           BadWeights: the file is missing, damaged, or no identity file.
         """
-        path = Path(path)
+        path = Path(path).expanduser()
         try:
             arrays = load_safetensors(path.read_bytes())
             with safe_open(str(path), framework="np") as file:
@@ -119,7 +123,12 @@ class Identity:
         photographs = metadata.get("photographs", "")
         try:
             rows = json.loads(metadata.get("origins", "[]"))
-            origins = tuple(Origin(str(row[0]), str(row[1]), float(row[2]), float(row[3])) for row in rows)
+            origins = tuple(
+                Origin(
+                    str(row[0]), str(row[1]), float(row[2]), float(row[3]), tuple(map(str, row[4])) if row[4:] else ()
+                )
+                for row in rows
+            )
             agreement = float(metadata.get("agreement", "nan"))
         except (ValueError, TypeError, LookupError, RecursionError) as error:
             raise BadWeights(f"{path}: is damaged; fit it again.") from error

@@ -11,7 +11,7 @@ from PIL import Image
 
 from idfsr_jax.config import Config
 from idfsr_jax.errors import InputError
-from idfsr_jax.face import Box, crop_side, cut_crop, read_image
+from idfsr_jax.face import Box, Picture, crop_side, cut_crop, read_picture
 from idfsr_jax.places import Choice, Eyes, Place, places_of, the_only_one
 
 CROP_SIDES = (4, 64)
@@ -30,6 +30,7 @@ class LowResolutionFace:
       photo: the whole photograph, or None where a crop was given.
       transform: from unit coordinates of the crop to continuous pixels of the photograph.
       choice: of this face among all that were found in the photograph.
+      origin: what else the file held; None where pixels were given.
     """
 
     y: UInt8[np.ndarray, "n n 3"]
@@ -37,6 +38,7 @@ class LowResolutionFace:
     photo: UInt8[np.ndarray, "h w 3"] | None = None
     transform: Float64[np.ndarray, "3 3"] | None = None
     choice: Choice | None = None
+    origin: Picture | None = None
 
 
 def find_low_resolution_face(
@@ -68,14 +70,16 @@ def find_low_resolution_face(
         model does not know.
     """
     name = picture if isinstance(picture, (str, Path)) else "the picture"
-    image = read_image(picture) if isinstance(picture, (str, Path)) else picture
+    origin = read_picture(picture) if isinstance(picture, (str, Path)) else None
+    image = picture if origin is None else origin.pixels
+    assert isinstance(image, np.ndarray)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise InputError(f"{name}: has shape {image.shape} and type {image.dtype}; give uint8 RGB, [height, width, 3].")
     height, width = image.shape[:2]
     if box is None and eyes is None and max(height, width) <= CROP_SIDES[1]:
         _require_square(height, width, name)
         side = low_resolution_side(height, config, scale, name)
-        return LowResolutionFace(_resize(image, side), native=image)
+        return LowResolutionFace(_resize(image, side), native=image, origin=origin)
     places = places_of(image, name, config, landmark_net, box=box, eyes=eyes)
     choice = choose(image, places, name)
     place = places[choice.chosen]
@@ -87,6 +91,7 @@ def find_low_resolution_face(
         photo=image,
         transform=place.transform,
         choice=choice,
+        origin=origin,
     )
 
 

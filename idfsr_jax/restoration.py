@@ -13,6 +13,7 @@ from idfsr_jax.face import crop_side, write_image
 from idfsr_jax.face.blend import blend_face, paste_mask
 from idfsr_jax.likeness import is_far, is_unlike
 from idfsr_jax.models.condition import Condition
+from idfsr_jax.naming import beside
 from idfsr_jax.picture import LowResolutionFace
 from idfsr_jax.pictures import label_panels, to_uint8
 from idfsr_jax.provenance import mark
@@ -151,9 +152,20 @@ class Restoration:
         return float(np.sqrt(np.sum(weight * square) / max(np.sum(weight), 1e-9)))
 
     def notes(self) -> list[str]:
-        """What whoever sees the result should know: which face was taken, and `doubts`; a sentence each."""
+        """What whoever sees the result should know: the file's damage, which face was taken, and `doubts`."""
         choice = "" if self.face.choice is None else self.face.choice.sentence()
-        return [*([choice] if choice else []), *self.doubts()]
+        return [*self.file_notes(), *([choice] if choice else []), *self.doubts()]
+
+    def file_notes(self) -> list[str]:
+        """What of the input's file is damaged, was assumed or left out, a sentence each."""
+        return [] if self.face.origin is None else list(self.face.origin.notes)
+
+    def losses(self, path: str | Path) -> list[str]:
+        """What a result of this name cannot keep of the input's file, a sentence each."""
+        origin = self.face.origin
+        if origin is None or origin.alpha is None or Path(path).suffix.lower() == ".png":
+            return []
+        return ["its transparency was laid over white, as a JPEG has none; a .png keeps it."]
 
     def save(
         self,
@@ -163,6 +175,7 @@ class Restoration:
         background: Enlarger = lanczos,
         label: bool = False,
         metadata: Mapping[str, str] | None = None,
+        place: bool = False,
     ) -> list[Path]:
         """Writes the picture, and further samples as name-2, name-3, ...; each says that its face is synthesised.
 
@@ -172,14 +185,16 @@ class Restoration:
           background: see `picture`.
           label: also prints a small visible mark into each.
           metadata: more to say in each.
+          place: whether to keep where the photograph was taken (GPS). Dates, maker, artist, copyright and dots an inch
+            are kept in any case, and in a PNG transparency; all else that the file said is dropped.
 
         Raises:
           InputError: the ending is not .png or .jpg, or the place cannot be written to.
         """
         path = Path(path)
-        paths = [path] + [path.with_stem(f"{path.stem}-{n}") for n in range(2, len(self.images) + 1)]
+        paths = [path] + [beside(path, f"-{n}") for n in range(2, len(self.images) + 1)]
         for index, each in enumerate(paths):
-            self._write(each, self.picture(index, enlarge=enlarge, background=background), label, metadata)
+            self._write(each, self.picture(index, enlarge=enlarge, background=background), label, metadata, place)
         return paths
 
     def save_spread(
@@ -190,6 +205,7 @@ class Restoration:
         background: Enlarger = lanczos,
         label: bool = False,
         metadata: Mapping[str, str] | None = None,
+        place: bool = False,
     ) -> list[Path]:
         """Writes the mean of all samples beside `path` as name-mean, and their spread as name-spread.
 
@@ -199,13 +215,14 @@ class Restoration:
           background: see `picture`.
           label: see `save`.
           metadata: see `save`.
+          place: see `save`.
 
         Raises:
           InputError: as `save`.
         """
         path = Path(path)
-        paths = [path.with_stem(f"{path.stem}-{part}") for part in ("mean", "spread")]
-        self._write(paths[0], self.mean(enlarge=enlarge, background=background), label, metadata)
+        paths = [beside(path, f"-{part}") for part in ("mean", "spread")]
+        self._write(paths[0], self.mean(enlarge=enlarge, background=background), label, metadata, place)
         self._write(paths[1], self.spread(), label, metadata)
         return paths
 
@@ -214,9 +231,17 @@ class Restoration:
         self._write(Path(path), self.sheet(), label, metadata)
 
     def _write(
-        self, path: Path, image: UInt8[np.ndarray, "h w 3"], label: bool, metadata: Mapping[str, str] | None
+        self,
+        path: Path,
+        image: UInt8[np.ndarray, "h w 3"],
+        label: bool,
+        metadata: Mapping[str, str] | None,
+        place: bool | None = None,
     ) -> None:
-        write_image(path, mark(image) if label else image, {**self.metadata, **(metadata or {})})
+        """Writes a picture; one that stands for the photograph, `place` given, keeps what that one's file said."""
+        said = {**self.metadata, **(metadata or {})}
+        origin = None if place is None else self.face.origin
+        write_image(path, mark(image) if label else image, said, origin=origin, place=bool(place))
 
     def sheet(self) -> UInt8[np.ndarray, "h w 3"]:
         """A labelled comparison of all that went into the picture and came out of it."""

@@ -55,7 +55,7 @@ class Restorer(LoadedModel):
         Raises:
           InputError: none can be used, or two people are shown equally often.
         """
-        return gather_photographs([Path(photo) for photo in photos], self.identities, keep_all=keep_all)
+        return gather_photographs([Path(photo).expanduser() for photo in photos], self.identities, keep_all=keep_all)
 
     def references(self, photos: Sequence[str | Path], identity: Identity) -> tuple[list[FaceCrop], list[str]]:
         """The photographs of a folder that can stand beside a restoration, and a sentence for each that cannot.

@@ -139,7 +139,7 @@ def load_model(folder: Path | None = None) -> Model:
     Raises:
       BadWeights: the folder holds no model, or a damaged one.
     """
-    folder = shipped_model() if folder is None else Path(folder)
+    folder = shipped_model() if folder is None else Path(folder).expanduser()
     description = read_description(folder)
     try:
         sums, steps = dict(description["sha256"]), int(description["steps"])
@@ -195,4 +195,4 @@ def _require_sums(folder: Path, names: Iterable[str], sums: Mapping[str, str]) -
 
 def shipped_model() -> Path:
     """The model folder inside the package, or the one that the variable IDFSR_MODEL names."""
-    return Path(os.environ.get("IDFSR_MODEL") or Path(__file__).parent / "assets" / "lfw128")
+    return Path(os.environ.get("IDFSR_MODEL") or Path(__file__).parent / "assets" / "lfw128").expanduser()

@@ -22,7 +22,7 @@ def test_a_folder_keeps_its_order_and_what_was_written_is_no_input(tmp_path):
     album, out = tmp_path / "album", tmp_path / "album/out"
     place(album, "b.png", "a.jpg", "deep/a.png", ".hidden/c.png", "out/a.png")
     (album / "notes.txt").write_text("no picture")
-    pairs = [(source.relative_to(album), result.relative_to(out)) for source, result in album_of([album], out)]
+    pairs = [(source.relative_to(album), result.relative_to(out)) for source, result in album_of([album], out)[0]]
     assert [(str(source), str(result)) for source, result in pairs] == [
         ("a.jpg", "a.png"),
         ("b.png", "b.png"),
@@ -32,7 +32,7 @@ def test_a_folder_keeps_its_order_and_what_was_written_is_no_input(tmp_path):
 
 def test_two_folders_and_a_file_do_not_overwrite_each_other(tmp_path):
     place(tmp_path, "x/a.png", "y/a.png", "a.png")
-    pairs = album_of([tmp_path / "x", tmp_path / "y", tmp_path / "a.png"], tmp_path / "out")
+    pairs, _ = album_of([tmp_path / "x", tmp_path / "y", tmp_path / "a.png"], tmp_path / "out")
     assert [result.name for _, result in pairs] == ["a.png", "a.2.png", "a.3.png"]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import idfsr_jax
 from idfsr_jax import cli
 from idfsr_jax.config import Config
 
@@ -28,7 +29,7 @@ def test_help_needs_no_jax():
     assert all(name in done.stdout for name in ("prepare", "train", "fit", "restore", "evaluate"))
 
 
-@pytest.mark.parametrize("arguments", [[], ["bogus"], ["fit", "--bogus"], ["restore", "a.png", "--steps", "many"]])
+@pytest.mark.parametrize("arguments", [[], ["restore", "a.png", "--steps", "many"]])
 def test_arguments_that_cannot_be_parsed_exit_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as stop:
         cli.main(arguments)
@@ -79,3 +80,55 @@ def test_plan_prints_and_writes_what_was_planned(tmp_path, monkeypatch, capsys):
     assert "lfw64 on 256 x V5E" in printed and "train.batch is 16" in printed and "--train.batch 256" in printed
     assert facts["batch"] == 256 and facts["fsdp"] == 2 and facts["fits"] and facts["peak"] == 197e12
     assert facts["images_per_second"] == pytest.approx(256 * 0.3 * 197e12 * 256 / 1e13)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["restor"], "restor: is no command; did you mean restore? "),
+        (["Fit"], "Fit: is no command; did you mean fit? "),
+        (["bogus"], "bogus: is no command; `idfsr --help` lists them all."),
+        (["fit", "--photo", "x"], "--photo: is no option of fit; did you mean --photos? "),
+        (["fit", "--keepall"], "did you mean --keep-all? "),
+        (["restore", "a.png", "--indentity=x"], "did you mean --identity? "),
+        (["prepare", "--qqqqqq"], "--qqqqqq: is no option of prepare; `idfsr prepare --help` lists them all."),
+    ],
+)
+def test_what_was_mistyped_is_named_and_what_was_meant(arguments, said, capsys):
+    assert cli.main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith("idfsr: ") and said in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def test_the_version(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"idfsr {idfsr_jax.__version__}\n"
+
+
+def test_identity_needs_no_verb(monkeypatch, tmp_path):
+    seen = []
+    parser = lambda named, args, **options: seen.append(args) or 0  # noqa: E731
+    monkeypatch.setattr(cli.tyro.extras, "subcommand_cli_from_dict", parser)
+    assert cli.main(["identity", "me.safetensors"]) == 0
+    assert cli.main(["identity", "show", "me.safetensors"]) == 0
+    assert seen == [["identity", "show", "me.safetensors"]] * 2
+
+
+def test_home_is_expanded_in_options_and_configs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from idfsr_jax.config import Config, DataConfig, EvaluateConfig\n"
+        "config = Config(name='t', data=DataConfig(dataset='~/data'), evaluate=EvaluateConfig(ablations=('a=~/b',)))\n"
+    )
+    seen: list[Config] = []
+    module = types.ModuleType("idfsr_jax.training.run")
+    module.train = lambda config: seen.append(config) or 0  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "idfsr_jax.training.run", module)
+    assert cli.main(["train", "~/mine.py", "--train.out=~/run", "--train.start-from", "~/model"]) == 0
+    (config,) = seen
+    assert (config.data.dataset, config.train.out) == (f"{tmp_path}/data", f"{tmp_path}/run")
+    assert config.train.start_from == f"{tmp_path}/model" and config.evaluate.ablations == (f"a={tmp_path}/b",)
+    assert cli.main(["fit", "--photos", "~/nobody", "--out=~/x.safetensors"]) == 2
+    assert f"{tmp_path}/nobody: no such" in capsys.readouterr().err

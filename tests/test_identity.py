@@ -163,3 +163,16 @@ def test_a_place_that_cannot_be_written_to_is_named(identity, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match="cannot be written"):
         identity.save(tmp_path / "file" / "me.safetensors")
+
+
+def test_copies_are_kept_and_older_files_keep_their_digest(tmp_path):
+    vector = np.eye(8, dtype=np.float32)[0]
+    plain = Origin("a.jpg", "0" * 16, 1.0, 0.5)
+    old = Identity(vector, vector, np.zeros(2, np.float32), 1, "e", "m", (plain,), 0.7)
+    new = replace(old, origins=(replace(plain, copies=("b.jpg", "c.jpg")),))
+    assert old.digest != new.digest
+    # Of the format before there were copies.
+    assert json.loads(old._origins_json()) == [["a.jpg", "0" * 16, "1.0", "0.5"]]
+    for identity in (old, new):
+        identity.save(tmp_path / "a.safetensors")
+        assert Identity.load(tmp_path / "a.safetensors").origins == identity.origins

@@ -22,6 +22,8 @@ CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 PARTS = [
     "errors",
     "files",
+    "kinds",
+    "naming",
     "pictures",
     "config",
     "config_checks",
@@ -148,7 +150,7 @@ def test_nothing_unpickles_or_needs_another_framework(path: Path):
 
 
 def test_optional_packages_are_imported_inside_functions_only():
-    optional = {"diffusers", "fastapi", "gradio", "jax2onnx", "onnx", "onnxruntime", "torch", "uvicorn"}
+    optional = {"diffusers", "fastapi", "gradio", "jax2onnx", "onnx", "onnxruntime", "pillow_heif", "torch", "uvicorn"}
     # Two files are the page, and are themselves imported inside functions only.
     for path in SOURCES:
         if path.parent.name == "app" and path.name in ("desk.py", "page.py"):
@@ -166,7 +168,9 @@ def test_optional_packages_are_imported_inside_functions_only():
 @functools.cache
 def _providers() -> dict[str, list[str]]:
     # The wheel of dlib-bin does not list `dlib` among the modules that it brings.
-    return {"dlib": ["dlib-bin"], **importlib.metadata.packages_distributions()}
+    # What reads HEIC need not be installed here.
+    known = {"dlib": ["dlib-bin"], "pillow_heif": ["pillow-heif"]}
+    return {**known, **importlib.metadata.packages_distributions()}
 
 
 def _normal(distribution: str) -> str:

@@ -154,7 +154,7 @@ def write_result(restoration: Restoration, folder: Path, name: str, wishes: Wish
         spread = folder / "spread.png"
         image = restoration.spread()
         write_image(spread, mark(image) if wishes.label else image, restoration.metadata)
-    notes = tuple(on_the_page(note) for note in restoration.doubts())
+    notes = tuple(on_the_page(note) for note in (*restoration.file_notes(), *restoration.doubts()))
     return Result(folder / "before.png", tuple(views), tuple(pictures), spread, notes, _other_faces(restoration))
 
 

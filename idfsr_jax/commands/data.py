@@ -17,6 +17,7 @@ def prepare(
     workers: OptionalInt = None,
     rule: Literal["only", "central"] = "central",
     encoder: str = "dlib",
+    val_people: float = 0.0,
 ) -> int:
     """Makes a data set of a folder of identities, and reports which photographs were refused and why.
 
@@ -33,6 +34,8 @@ def prepare(
       rule: Which face counts where several are found: the central one, or none of them.
       encoder: The face recogniser whose descriptors are stored: dlib, or arcface:PATH (see docs/encoders.md). Models
         are trained with the same one.
+      val_people: Without --splits, share of the people that make the split val, 0.1 for a tenth; who they are follows
+        from the names.
     """
     photos = required(photos, "--photos", "the folder that holds one folder for each person")
     out = required(out, "--out", "the folder to write the data set to")
@@ -49,7 +52,7 @@ def prepare(
     require_writable(out)
     from idfsr_jax.data.prepare import prepare as prepare_photographs
 
-    source = {"splits": splits, "lists": lists, "identities": identities}
+    source = {"splits": splits, "lists": lists, "identities": identities, "val_people": val_people}
     prepare_photographs(photos, out, **source, workers=workers, rule=rule, encoder=encoder).print()  # type: ignore[arg-type]
     return 0
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from idfsr_jax.arguments import MAX_STEPS, photographs_of, require_between, require_writable, required
-from idfsr_jax.commands.options import Encoder, OptionalInt, OptionalPath, OptionalSeveral, Required, complain, say
+from idfsr_jax.commands.options import Encoder, OptionalInt, OptionalPath, OptionalSeveral, Required, note_skipped, say
 from idfsr_jax.errors import InputError
 
 
@@ -45,7 +45,9 @@ def export(
         raise InputError("--identity and --photos belong together; give both, or neither.")
     if identity is not None and not identity.is_file():
         raise InputError(f"{identity}: no such identity file; `idfsr fit --photos DIR --out {identity}` makes one.")
-    pictures: list[Path] = photographs_of(photos, "photographs of the person") if photos else []
+    skipped: list[str] = []
+    pictures: list[Path] = photographs_of(photos, "photographs of the person", skipped.append) if photos else []
+    note_skipped(skipped)
     require_writable(out)
     from idfsr_jax.export.folder import write_export, write_person
     from idfsr_jax.restorer import Restorer

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from idfsr_jax.arguments import photographs_of, require_writable, required
-from idfsr_jax.commands.options import Encoder, OptionalPath, Required, RequiredSeveral, complain, say
+from idfsr_jax.commands.options import Encoder, OptionalPath, Required, RequiredSeveral, complain, note_skipped, say
 from idfsr_jax.compile_cache import use_compile_cache
 from idfsr_jax.errors import InputError
 
@@ -31,7 +31,8 @@ def fit(
       weights: Folder of a trained model; the one that ships with the package if not given.
       encoder: Where the face recogniser lies that an ArcFace model was trained with, if not where it lay then.
     """
-    pictures = photographs_of(photos, "photographs of the person")
+    skipped: list[str] = []
+    pictures = photographs_of(photos, "photographs of the person", skipped.append)
     out = required(out, "--out", "the identity file to write, for example me.safetensors")
     if out.is_dir() or out.suffix != ".safetensors":
         raise InputError(f"{out}: give --out a file name that ends in .safetensors.")
@@ -43,6 +44,7 @@ def fit(
 
     use_compile_cache()
     restorer = Restorer.load(weights, encoder)
+    note_skipped(skipped)
     gathered = restorer.gather(pictures, keep_all=keep_all)
     for line in gathered.lines():
         say(line)
@@ -63,6 +65,8 @@ def identity(
 ) -> int:
     """Says what an identity file holds: where it came from, how good it is, and what it belongs to.
 
+    `idfsr identity FILE` does the same.
+
     Args:
       action: What to do with it; `show` is all there is.
       file: The file that `idfsr fit` wrote.
@@ -82,6 +86,8 @@ def identity(
     for origin in person.origins:
         likeness = "" if math.isnan(origin.likeness) else f", like the others {origin.likeness:.2f}"
         say(f"  {origin.name}  (SHA-256 {origin.sha256}..., counts {origin.weight:.2f}{likeness})")
+        if origin.copies:
+            say(f"    counted once, though given {len(origin.copies) + 1} times: {', '.join(origin.copies)}")
     if not person.origins:
         say("  their names are not recorded")
     judged = ("they agree" if agreed >= AGREEING else "they disagree") if known else "not recorded, typical assumed"

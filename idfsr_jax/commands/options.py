@@ -1,12 +1,14 @@
 """What the commands share: kinds of options, and how they speak."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from idfsr_jax.errors import InputError
+from idfsr_jax.naming import printable
 
 # A missing one is ours to complain about, in a sentence that says what to do.
 Required = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(required)")]
@@ -18,13 +20,34 @@ OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_h
 Distributed = Annotated[str, tyro.conf.arg(metavar="WHERE", help_behavior_hint="")]
 OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")]
 
+_NAMED = 5
+"""Files that are named one by one of all that are skipped for the same reason."""
+
 
 def complain(error: InputError | str) -> None:
-    """Says on standard error what is wrong."""
-    print(f"idfsr: {error}", file=sys.stderr)
+    """Says on standard error what is wrong; what of a file's name is no letter is spelled out."""
+    print(f"idfsr: {printable(str(error))}", file=sys.stderr)
+
+
+def note(sentence: str) -> None:
+    """Says on standard error what is to be known, and is no mistake."""
+    complain(f"note: {sentence}")
+
+
+def note_skipped(sentences: Sequence[str]) -> None:
+    """Says what was passed over in folders: of each reason the first few."""
+    reasons: dict[str, list[str]] = {}
+    for sentence in sentences:
+        name, _, reason = sentence.partition(": ")
+        reasons.setdefault(reason, []).append(name)
+    for reason, names in reasons.items():
+        for name in names[:_NAMED]:
+            complain(f"skipped: {name}: {reason}")
+        if len(names) > _NAMED:
+            complain(f"skipped: {len(names) - _NAMED} more, each of which {reason}")
 
 
 def say(text: str) -> None:
-    """Prints; a file name that standard output has no letters for is spelled out, as standard error does."""
+    """Prints; what of a file's name is no letter, or none that standard output has, is spelled out."""
     encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding))
+    print(printable(text).encode(encoding, "backslashreplace").decode(encoding))

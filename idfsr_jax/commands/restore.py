@@ -1,12 +1,13 @@
 """The command `restore`: small faces of a person, in crops, photographs or whole albums."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from idfsr_jax.album import Outcome, album_of, summary_rows, sums_of, write_summary
+from idfsr_jax.album import Outcome, album_of, summary_rows, summary_size, sums_of, write_summary
 from idfsr_jax.arguments import (
     MAX_SEED,
     MAX_STEPS,
@@ -31,10 +32,14 @@ from idfsr_jax.commands.options import (
     Required,
     RequiredSeveral,
     complain,
+    note,
+    note_skipped,
     say,
 )
 from idfsr_jax.compile_cache import use_compile_cache
 from idfsr_jax.errors import InputError
+from idfsr_jax.files import reserved
+from idfsr_jax.naming import printable
 
 _MAX_ENLARGE = 32.0
 
@@ -56,6 +61,7 @@ def restore(
     variants: int = 1,
     consistency: OptionalFloat = None,
     label: bool = False,
+    keep_place: bool = False,
     sheet: OptionalPath = None,
     weights: OptionalPath = None,
     encoder: Encoder = None,
@@ -84,6 +90,8 @@ def restore(
       consistency: From 0 (the paper) to 1 (the result, reduced again, is the input but for clipping); as the model
         was made for if not given.
       label: Print a small visible mark into every picture with a synthesised face.
+      keep_place: Keep where a photograph was taken (GPS) in its result; dates, maker, artist, copyright and dots an
+        inch are kept in any case.
       sheet: Also write a comparison sheet here; for several inputs a folder.
       weights: Folder of a trained model; the one that ships with the package if not given.
       encoder: Where the face recogniser lies that an ArcFace model was trained with, if not where it lay then.
@@ -95,7 +103,8 @@ def restore(
         raise InputError("--identity is missing; `idfsr fit --photos DIR --out me.safetensors` makes one.")
     if not identity.is_file():
         raise InputError(f"{identity}: no such identity file; `idfsr fit --photos DIR --out {identity}` makes one.")
-    references = photographs_of(photos, "photographs of the person, for the style reference")
+    skipped: list[str] = []
+    references = photographs_of(photos, "photographs of the person, for the style reference", skipped.append)
     out = required(out, "--out", "the picture to write, or for several inputs a folder")
     require_between(1, MAX_STEPS, steps=steps)
     require_between(1, MAX_VARIANTS, variants=variants)
@@ -108,9 +117,11 @@ def restore(
         raise InputError(f"--enlarge {enlarge}: give a number above 0, {_MAX_ENLARGE:g} at the most.")
     where = _where(box, eyes, face)
     is_album = any(given.is_dir() for given in inputs)
+    passed: list[Outcome] = []
     if is_album:
         require_folder(out)
-        pairs = album_of(inputs, out)
+        pairs, passed = album_of(inputs, out)
+        skipped += [each.why for each in passed]
         pictures, outputs = [source for source, _ in pairs], [result for _, result in pairs]
     else:
         outputs = output_paths(pictures, out)
@@ -133,15 +144,19 @@ def restore(
     restorer, person = Restorer.load(weights, encoder), Identity.load(identity)
     restorer.check_identity(person, identity)
     crops, notes = restorer.references(references, person)
-    for note in notes:
-        complain(f"note: {note}")
+    note_skipped(skipped)
+    for sentence in notes:
+        note(sentence)
     options = {"scale": scale, "steps": steps, "seed": seed, "variants": variants, "consistency": consistency}
     sums = sums_of([identity, *references, _model_file(weights)]) if is_album else None
-    request = Request({**where, **options}, enlarge, label, sums)
+    request = Request({**where, **options}, enlarge, label, sums, keep_place)
     jobs = [Job(*each) for each in zip(pictures, outputs, sheets, strict=True)]
-    outcomes = restore_all(restorer, person, crops, jobs, request)
+    # Where the disk fills, there still is room for the summary.
+    with reserved(out, summary_size(len(jobs) + len(passed))) if is_album else contextlib.nullcontext():
+        outcomes = restore_all(restorer, person, crops, jobs, request)
     failed = sum(outcome.state == "failed" for outcome in outcomes)
     if is_album:
+        outcomes += passed
         write_summary(summary[0], outcomes)
         _print_table(outcomes)
         say(f"{summary[0]}: what came of every picture")
@@ -184,8 +199,9 @@ def _model_file(weights: Path | None) -> Path:
 def _print_table(outcomes: Sequence[Outcome]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("pictures", "came out", "why")
     for row in summary_rows(outcomes):
-        table.add_row(*row)
-    Console(markup=False).print(table)
+        table.add_row(*(Text(printable(cell)) for cell in row))  # As text: names may hold brackets and colons.
+    Console().print(table)

@@ -1,6 +1,7 @@
 """The work of `idfsr restore`: faces found, sampled together, written one by one; and what came of every picture."""
 
 import contextlib
+import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,9 +11,10 @@ from typing import Any, TypeVar
 from idfsr_jax import album
 from idfsr_jax.album import Outcome
 from idfsr_jax.arguments import variant_paths
-from idfsr_jax.commands.options import complain, say
+from idfsr_jax.commands.options import complain, note, say
 from idfsr_jax.errors import InputError
 from idfsr_jax.face import write_image
+from idfsr_jax.naming import beside
 from idfsr_jax.overview import overview
 from idfsr_jax.places import UndecidedFaces
 
@@ -22,6 +24,8 @@ OVERVIEW = {
 }
 
 _SAMPLING = ("steps", "seed", "variants", "consistency")
+_NO_ROOM = frozenset({errno.EDQUOT, errno.ENOSPC, errno.EROFS})
+"""What befalls every further picture as well."""
 _MOST_WAITING = 16
 _MOST_PIXELS = 100_000_000
 """Of the photographs that wait, three bytes each; or of one that has more."""
@@ -38,12 +42,14 @@ class Request:
       enlarge: of the photograph.
       label: whether to print a visible mark.
       sums: SHA-256 of all else that decides (model, identity, photographs); None where nothing is to be skipped.
+      place: whether to keep where photographs were taken.
     """
 
     options: dict[str, Any]
     enlarge: float | None
     label: bool
     sums: list[str] | None
+    place: bool = False
 
     @property
     def finding(self) -> dict[str, Any]:
@@ -62,9 +68,8 @@ class Request:
 
     def digest(self, source: Path) -> str:
         """Names all that decides what becomes of an input."""
-        return album.request_digest(
-            source, {**self.options, "enlarge": self.enlarge, "label": self.label, "sums": self.sums}
-        )
+        wanted = {"enlarge": self.enlarge, "label": self.label, "place": self.place, "sums": self.sums}
+        return album.request_digest(source, {**self.options, **wanted})
 
 
 @dataclass(frozen=True)
@@ -100,12 +105,34 @@ def restore_all(
       request: what is asked for.
     """
     outcomes: dict[Job, Outcome] = {}
+    try:
+        _restore_each(restorer, person, references, jobs, request, outcomes)
+    except OSError as error:
+        if not request.is_album or error.errno not in _NO_ROOM:
+            raise
+        where = "" if error.filename is None else f"{error.filename}: "
+        complain(f"{where}{error.strerror}; make room and give the same command again, which goes on where it was.")
+        for job in jobs:
+            why = f"{job.source}: not done ({error.strerror}); make room and give the same command again."
+            outcomes.setdefault(job, Outcome(job.source, "failed", why=why))
+    return [outcomes[job] for job in jobs]
+
+
+def _restore_each(
+    restorer: Any,
+    person: Any,
+    references: Sequence[Any],
+    jobs: Sequence[Job],
+    request: Request,
+    outcomes: dict[Job, Outcome],
+) -> None:
+    """The work of `restore_all`; what came of each is put into `outcomes` as soon as it is known."""
     waiting: list[Waiting] = []
     for job in jobs:
         try:
             came = _attempted(partial(_find, restorer, person, references, job, request), job, request)
         except Exception:
-            _finish(restorer, waiting, request)  # Whoever waits is not to blame.
+            _finish(restorer, waiting, request, outcomes)  # Whoever waits is not to blame.
             raise
         if isinstance(came, Outcome):
             outcomes[job] = came
@@ -113,10 +140,9 @@ def restore_all(
         waiting.append(came)
         pixels = sum(each.found.pixels for each in waiting)
         if len(waiting) == _MOST_WAITING or pixels > _MOST_PIXELS:
-            outcomes |= _finish(restorer, waiting, request)
+            _finish(restorer, waiting, request, outcomes)
             waiting = []
-    outcomes |= _finish(restorer, waiting, request)
-    return [outcomes[job] for job in jobs]
+    _finish(restorer, waiting, request, outcomes)
 
 
 def _attempted(work: Callable[[], T], job: Job, request: Request) -> T | Outcome:
@@ -127,10 +153,13 @@ def _attempted(work: Callable[[], T], job: Job, request: Request) -> T | Outcome
         complain(error)
         return Outcome(job.source, "failed", why=str(error))
     except Exception as error:
-        # In an album of thousands one picture that meets a fault of ours shall not cost the night.
-        if not request.is_album or isinstance(error, OSError):
+        if not request.is_album or (isinstance(error, OSError) and error.errno in (None, *_NO_ROOM)):
             raise
-        why = f"{job.source}: unexpected {type(error).__name__}: {error}"
+        # In an album of thousands one picture that meets a fault of ours, or of a disk's, shall not cost the night.
+        if isinstance(error, OSError):
+            why = f"{job.source}: its result cannot be written ({error.strerror}); choose another place."
+        else:
+            why = f"{job.source}: unexpected {type(error).__name__}: {error}"
         complain(why)
         return Outcome(job.source, "failed", why=why)
 
@@ -146,34 +175,34 @@ def _find(restorer: Any, person: Any, references: Sequence[Any], job: Job, reque
     try:
         return Waiting(job, restorer.find(job.source, person, references, **request.finding), metadata)
     except UndecidedFaces as error:
-        place = job.result.with_name(f"{job.result.stem}-faces.png")
+        place = beside(job.result.with_suffix(".png"), "-faces")
         write_image(place, overview(error.image, error.choice), OVERVIEW)
         raise InputError(f"{str(error).removesuffix('.')} (they are numbered in {place}).") from error
 
 
-def _finish(restorer: Any, waiting: Sequence[Waiting], request: Request) -> dict[Job, Outcome]:
-    """Samples faces together and writes what comes of them one by one."""
+def _finish(restorer: Any, waiting: Sequence[Waiting], request: Request, outcomes: dict[Job, Outcome]) -> None:
+    """Samples faces together, writes what comes of them one by one, and says so in `outcomes`."""
     ready: Sequence[Any] = [None] * len(waiting)
     if len(waiting) > 1:
         # What fails here fails again below, where each is sampled alone and costs nobody else's picture.
         with contextlib.suppress(Exception):
             ready = restorer.sample([each.found for each in waiting], **request.sampling)
-    works = [partial(_write, restorer, each, own, request) for each, own in zip(waiting, ready, strict=True)]
-    return {each.job: _attempted(work, each.job, request) for each, work in zip(waiting, works, strict=True)}
+    for each, own in zip(waiting, ready, strict=True):
+        outcomes[each.job] = _attempted(partial(_write, restorer, each, own, request), each.job, request)
 
 
 def _write(restorer: Any, each: Waiting, ready: Any, request: Request) -> Outcome:
     """Writes a restoration, `ready` or else sampled now."""
     (restoration,) = [ready] if ready is not None else restorer.sample([each.found], **request.sampling)
     job = each.job
-    options = {"enlarge": request.enlarge, "label": request.label, "metadata": each.metadata}
+    options = {"enlarge": request.enlarge, "label": request.label, "metadata": each.metadata, "place": request.place}
     if request.options["variants"] > 1:
         restoration.save_spread(job.result, **options)
     if job.sheet is not None:
         restoration.save_sheet(job.sheet, label=request.label, metadata=each.metadata)
     restoration.save(job.result, **options)
     say(f"{job.source} -> {job.result}")
-    notes = tuple(restoration.notes())
-    for note in notes:
-        complain(f"note: {job.source}: {note}")
+    notes = (*restoration.notes(), *restoration.losses(job.result))
+    for sentence in notes:
+        note(f"{job.source}: {sentence}")
     return Outcome(job.source, "restored", job.result, notes=notes)

@@ -1,11 +1,11 @@
 """Configuration: one frozen dataclass per concern, joined in `Config`.
 
 A config file (`configs/*.py`) defines `config = Config(...)`; the command line overrides single fields
-(`--train.steps 100`). Nothing here imports anything of the package, so every part may read it.
+(`--train.steps 100`). Nothing here imports more of the package than names of files, so every part may read it.
 """
 
 from idfsr_jax.config.data import DataConfig, LandmarkConfig, ReferenceMixture
-from idfsr_jax.config.file import Config, from_dict, load_config, to_json
+from idfsr_jax.config.file import Config, from_dict, load_config, to_json, with_home
 from idfsr_jax.config.model import ARCFACE_PREFIX, AutoencoderConfig, ModelConfig
 from idfsr_jax.config.training import DeviceConfig, DiffusionConfig, TrainConfig
 from idfsr_jax.config.types import require_types, typed_fields
@@ -32,4 +32,5 @@ __all__ = [
     "require_types",
     "to_json",
     "typed_fields",
+    "with_home",
 ]

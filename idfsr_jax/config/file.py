@@ -12,6 +12,7 @@ from idfsr_jax.config.model import ModelConfig
 from idfsr_jax.config.training import DeviceConfig, DiffusionConfig, TrainConfig
 from idfsr_jax.config.use import EvaluateConfig, FitConfig, SampleConfig
 from idfsr_jax.errors import BadConfig
+from idfsr_jax.naming import at_home
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def load_config(path: str | Path) -> Config:
     Raises:
       BadConfig: the file is missing or defines no `config`.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise BadConfig(f"{path}: no such config file; the shipped ones are in configs/.")
     spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
@@ -47,6 +48,20 @@ def load_config(path: str | Path) -> Config:
     if not isinstance(config, Config):
         raise BadConfig(f"{path}: defines no `config = Config(...)`.")
     return config
+
+
+def with_home(config: Any) -> Any:
+    """A config with every `~` at the head of a path replaced by the home folder, see `naming.at_home`."""
+    changed: dict[str, Any] = {}
+    for each in dataclasses.fields(config):
+        value = getattr(config, each.name)
+        if dataclasses.is_dataclass(value):
+            changed[each.name] = with_home(value)
+        elif isinstance(value, str):
+            changed[each.name] = at_home(value)
+        elif isinstance(value, tuple):
+            changed[each.name] = tuple(at_home(part) if isinstance(part, str) else part for part in value)
+    return dataclasses.replace(config, **changed)
 
 
 def to_json(config: Any) -> str:

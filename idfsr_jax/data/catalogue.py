@@ -61,8 +61,9 @@ def unpack(name: str, folder: Path) -> tuple[Path, Path | None]:
 
 
 def _opened(name: str) -> Any:
-    root = Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets")
-    folder = Path(name) if Path(name).is_dir() else root / name
+    root = Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets").expanduser()
+    given = Path(name).expanduser()
+    folder = given if given.is_dir() else root / name
     # NAME/VERSION or NAME/CONFIG/VERSION; the newest version, by its numbers.
     described = [path.parent for depth in ("", "*/", "*/*/") for path in folder.glob(f"{depth}features.json")]
     if not described:

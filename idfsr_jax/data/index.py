@@ -52,13 +52,16 @@ def _open(dataset: str | Path, split: str) -> tuple[Any, Any]:
     # Imported on first use: a packed data set (`idfsr_jax.data.pack`) is trained on without it.
     import tensorflow_datasets as tfds
 
-    versions = sorted(Path(dataset).glob("identity_faces/*/dataset_info.json"))
+    versions = sorted(Path(dataset).expanduser().glob("identity_faces/*/dataset_info.json"))
     if not versions:
         raise InputError(f"{dataset}: holds no prepared data set; make one with `idfsr prepare --out {dataset}`.")
     builder = tfds.builder_from_directory(versions[-1].parent)
     if split not in builder.info.splits or builder.info.splits[split].num_examples == 0:
         there = ", ".join(sorted(builder.info.splits)) or "none"
-        raise InputError(f"{dataset}: has no split {split}; it has {there}.")
+        raise InputError(
+            f"{dataset}: has no split {split}; it has {there}. Prepare it again with --splits, or with --val-people "
+            "0.1 for a tenth of the people, or name another split."
+        )
     return builder, builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
 
 

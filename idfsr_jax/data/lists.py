@@ -5,17 +5,22 @@ import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from idfsr_jax.data.folder import SPLIT_NAMES, Listing, Photograph, photograph_at, read_splits
+from idfsr_jax.data.folder import SPLIT_NAMES, Listing, Photograph, people_of_val, photograph_at, read_splits
 from idfsr_jax.errors import InputError
+from idfsr_jax.kinds import is_system
+from idfsr_jax.naming import printable
 
 
-def list_by_identity_file(photos: Path, identities: Path, splits: Path | None = None) -> Listing:
+def list_by_identity_file(
+    photos: Path, identities: Path, splits: Path | None = None, val_people: float = 0.0
+) -> Listing:
     """Lists a folder of photographs by a text file of `FILE PERSON` lines, as CelebA's `identity_CelebA.txt` has them.
 
     Args:
       photos: folder of the photographs, which may lie in folders of their own in it.
       identities: the text file.
       splits: see `folder.list_photographs`; the people are named as in the file.
+      val_people: see there.
 
     Raises:
       InputError: a line of the file has no two words, or none of the files is there.
@@ -26,8 +31,10 @@ def list_by_identity_file(photos: Path, identities: Path, splits: Path | None = 
         if words and len(words) != 2:
             raise InputError(f"{identities}: line {number} is not a file's name and a person's; correct it.")
         named += [(words[0], words[1])] if words else []
-    split_of = read_splits(splits) if splits is not None else dict.fromkeys((person for _, person in named), "train")
     people = {person for _, person in named}
+    in_val = people_of_val(sorted(people), val_people)
+    everybody = {person: "val" if person in in_val else "train" for person in people}
+    split_of = read_splits(splits) if splits is not None else everybody
     members = [(file, person, split_of[person]) for file, person in named if person in split_of]
     if not members:
         raise InputError(f"{identities}: names nobody who is in the splits; correct it or the splits.")
@@ -106,13 +113,13 @@ def _found(photos: Path, members: Sequence[tuple[str, str, str]], source: Path) 
     """The photographs of (file, person, split), wherever below the folder they lie; by name, or by name but ending."""
     if not photos.is_dir():
         raise InputError(f"{photos}: no such folder; give the one of the photographs that {source} names.")
-    places = {path.name: path for path in sorted(photos.rglob("*")) if not path.name.startswith(".")}
+    places = {path.name: path for path in sorted(photos.rglob("*")) if not is_system(path.name)}
     stems = {path.stem: path for path in places.values() if not path.is_dir()}
     photographs = []
     for file, person, split in members:
         name = Path(file).name
         path = places.get(name) or stems.get(Path(name).stem) or photos / name
-        photographs.append(photograph_at(path, path.relative_to(photos).as_posix(), person, split))
+        photographs.append(photograph_at(path, printable(path.relative_to(photos).as_posix()), person, split))
     if not any(photograph.path.exists() for photograph in photographs):
         raise InputError(f"{photos}: holds none of the photographs that {source} names, {members[0][0]} for one.")
     return tuple(sorted(photographs, key=lambda photograph: photograph.name))

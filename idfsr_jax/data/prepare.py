@@ -54,6 +54,7 @@ def prepare(
     min_side: int = 48,
     rule: Literal["only", "central"] = "central",
     encoder: str = "dlib",
+    val_people: float = 0.0,
     progress: bool = True,
 ) -> Report:
     """Cuts out, measures and stores every face of a folder of identities (`Name/*.jpg`).
@@ -76,6 +77,7 @@ def prepare(
       rule: which face counts where several are found: the one in the middle, or none of them.
       encoder: "dlib", "mobilefacenet" or "arcface:PATH", or several of them joined by "+": whose descriptors to store;
         a model must be trained with the same.
+      val_people: without `splits` and `lists`, share of the people that make the split `val`.
       progress: whether to show a bar.
 
     Returns:
@@ -86,7 +88,11 @@ def prepare(
       BadWeights: the encoder is missing or damaged.
     """
     began = time.monotonic()
-    catalogued, out = str(photos).startswith(PREFIX), Path(out).absolute()
+    if not 0.0 <= val_people < 1.0:
+        raise InputError(f"--val-people {val_people:g}: give a share of the people, from 0 to less than 1.")
+    if val_people and (splits is not None or lists):
+        raise InputError("--val-people divides people who are in no split yet; leave out --splits and --lists, or it.")
+    catalogued, out = str(photos).startswith(PREFIX), Path(out).expanduser().absolute()
     if not 32 <= min_side <= max_side:
         raise InputError(f"min_side={min_side} and max_side={max_side}: give 32 <= min_side <= max_side.")
     if out.exists() and not out.is_dir():
@@ -96,10 +102,10 @@ def prepare(
     if catalogued:
         photos, own_splits = unpack(str(photos).removeprefix(PREFIX), out / _UNPACKED)
         splits = own_splits if splits is None else splits
-    photos = Path(photos).absolute()
+    photos = Path(photos).expanduser().absolute()
     if out.resolve().is_relative_to(photos.resolve()):
         raise InputError(f"{out}: lies in the folder of photographs, {photos}; give another folder to write to.")
-    listing = _listed(photos, splits, lists, identities)
+    listing = _listed(photos, splits, lists, identities, val_people)
     recognisers = load_recognisers(encoder)
     chips = tuple(chip_kind(recogniser) for recogniser in recognisers)
     settings = ExtractSettings(rule=rule, max_side=max_side, min_side=min_side, chips=chips)
@@ -143,6 +149,7 @@ def prepare(
         stray=listing.stray,
         people_left_out=len(listing.left_out),
         people_missing=listing.missing,
+        people_lost=tuple(sorted(set(identity_of.values()) - {identity_of[photo] for photo in faces})),
         seconds=round(time.monotonic() - began, 1),
         photographs_per_second=round(read / max(seconds, 1e-6), 2),
     )
@@ -152,16 +159,20 @@ def prepare(
 
 
 def _listed(
-    photos: Path, splits: str | Path | None, lists: Sequence[str | Path], identities: str | Path | None
+    photos: Path,
+    splits: str | Path | None,
+    lists: Sequence[str | Path],
+    identities: str | Path | None,
+    val_people: float,
 ) -> Listing:
-    chosen = Path(splits).absolute() if splits is not None else None
+    chosen = Path(splits).expanduser().absolute() if splits is not None else None
     if lists:
         if identities is not None or chosen is not None:
             raise InputError("--lists say who is shown and what the splits are; leave --identities and --splits out.")
-        return list_by_references(photos, [Path(table) for table in lists])
+        return list_by_references(photos, [Path(table).expanduser() for table in lists])
     if identities is not None:
-        return list_by_identity_file(photos, Path(identities), chosen)
-    return list_photographs(photos, chosen)
+        return list_by_identity_file(photos, Path(identities).expanduser(), chosen, val_people)
+    return list_photographs(photos, chosen, val_people)
 
 
 def _clear(out: Path) -> None:

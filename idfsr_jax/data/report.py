@@ -7,9 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from idfsr_jax.data.extract import Refusal
 from idfsr_jax.files import write_atomically
+from idfsr_jax.naming import printable
 
 _NAMES_SHOWN = 5
 
@@ -47,6 +49,8 @@ class Report:
     """Duration of the run that finished the data set."""
     photographs_per_second: float
     """Rate at which that run read photographs; those that an earlier, broken run had done are not counted."""
+    people_lost: tuple[str, ...] = ()
+    """People all of whose photographs were refused."""
 
     def by_reason(self) -> dict[str, list[str]]:
         """Names of the refused photographs under each reason, the most frequent reason first."""
@@ -69,6 +73,9 @@ class Report:
         for reason, photos in self.by_reason().items():
             people = len({photo.split("/")[0] for photo in photos})
             table.add_row(f"refused: {reason}", str(len(photos)), str(people), _some(photos))
+        if self.people_lost:
+            lost = str(len(self.people_lost))
+            table.add_row("lost: all photographs refused", "", lost, _some(self.people_lost))
         if self.stray:
             table.add_row("not in a person's folder", str(len(self.stray)), "", _some(self.stray))
         if self.people_left_out:
@@ -84,9 +91,10 @@ class Report:
         console.print(f"{self.seconds:.0f} s, {self.photographs_per_second:.1f} photographs a second.")
 
 
-def _some(names: list[str] | tuple[str, ...]) -> str:
+def _some(names: list[str] | tuple[str, ...]) -> Text:
+    """The first few names, as they are: what a terminal would take for markup too."""
     more = len(names) - _NAMES_SHOWN
-    return ", ".join(names[:_NAMES_SHOWN]) + (f", and {more} more" if more > 0 else "")
+    return Text(", ".join(map(printable, names[:_NAMES_SHOWN])) + (f", and {more} more" if more > 0 else ""))
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -102,7 +110,8 @@ def read_report(path: Path) -> Report | None:
         values = json.loads(path.read_bytes().decode("utf-8", "surrogateescape"))
         values["splits"] = {name: SplitCount(**count) for name, count in values["splits"].items()}
         values["refusals"] = tuple(Refusal(**refusal) for refusal in values["refusals"])
-        values["stray"], values["people_missing"] = tuple(values["stray"]), tuple(values["people_missing"])
+        for name in ("stray", "people_missing", "people_lost"):
+            values[name] = tuple(values.get(name, ()))
         return Report(**values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -13,12 +13,14 @@ from idfsr_jax.face.align import (
 )
 from idfsr_jax.face.detect import Box, Face, choose_face, face_in_box, find_faces
 from idfsr_jax.face.paste import paste_face
-from idfsr_jax.face.read import read_image, read_metadata, write_image
+from idfsr_jax.face.read import Picture, read_image, read_picture
+from idfsr_jax.face.write import read_metadata, write_image
 
 __all__ = [
     "Box",
     "Face",
     "FaceCrop",
+    "Picture",
     "align_face",
     "apply_transform",
     "choose_face",
@@ -32,6 +34,7 @@ __all__ = [
     "read_crops",
     "read_image",
     "read_metadata",
+    "read_picture",
     "resize_crop",
     "write_image",
 ]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,10 +12,12 @@ from PIL import Image
 
 from idfsr_jax.errors import InputError
 from idfsr_jax.face.detect import Box, Face, choose_face, face_in_box, find_faces
-from idfsr_jax.face.read import read_image
+from idfsr_jax.face.flaws import flaw_of
+from idfsr_jax.face.read import read_picture
 from idfsr_jax.face.window import reflected_window, sample_affine, to_bytes
 
 _MIN_SIDE = 32
+_FOREHEAD = 0.3  # Of the height from brows to chin.
 _MARGIN = 4  # Pixels around the quad that the interpolation may touch.
 
 
@@ -28,11 +30,13 @@ class FaceCrop:
       landmarks: 68 points (x, y) in unit coordinates: 0..1 across the crop, a pixel (column j, row i) of an S-pixel
         crop having its centre at ((j + 0.5) / S, (i + 0.5) / S).
       transform: affine matrix from unit coordinates (x, y, 1) to continuous photo pixels.
+      notes: what of the photograph's file is damaged, was assumed or left out, a sentence each.
     """
 
     image: UInt8[np.ndarray, "n n 3"]
     landmarks: Float32[np.ndarray, "68 2"]
     transform: Float64[np.ndarray, "3 3"]
+    notes: tuple[str, ...] = ()
 
 
 def ffhq_transform(landmarks: Float[np.ndarray, "68 2"]) -> Float64[np.ndarray, "3 3"]:
@@ -159,9 +163,10 @@ def crop_face(
       UnreadableImage: the file cannot be read.
       NoFace: no face was found.
       SeveralFaces: several were found under `rule="only"`.
-      InputError: the box lies outside the photo.
+      InputError: the box lies outside the photo, or the face is dithered, posterised or blank.
     """
-    image = read_image(path)
+    picture = read_picture(path)
+    image = picture.pixels
     if box is None:
         face = choose_face(find_faces(image), image, path, rule)
     else:
@@ -169,7 +174,19 @@ def crop_face(
             face = face_in_box(image, box)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-    return align_face(image, face, max_side=max_side)
+    flaw = flaw_of(_around(image, face))
+    if flaw:
+        raise InputError(f"{path}: its face is {flaw}, which shows nobody's skin; use a photograph of full tones.")
+    return replace(align_face(image, face, max_side=max_side), notes=picture.notes)
+
+
+def _around(image: UInt8[np.ndarray, "h w 3"], face: Face) -> UInt8[np.ndarray, "rows columns 3"]:
+    """The part of a photograph from the hair to the chin."""
+    (left, top), (right, bottom) = face.landmarks.min(0), face.landmarks.max(0)
+    top -= _FOREHEAD * (bottom - top)
+    height, width = image.shape[:2]
+    rows = slice(min(max(0, int(top)), height - 1), max(1, math.ceil(bottom)))
+    return image[rows, min(max(0, int(left)), width - 1) : max(1, math.ceil(right))]
 
 
 def read_crops(photos: Sequence[str | Path | FaceCrop]) -> list[FaceCrop]:

@@ -1,131 +1,149 @@
-"""Photographs in, pictures out: every file becomes 8-bit RGB the right way up, or one clear sentence of refusal."""
+"""Photographs in: every file becomes 8-bit sRGB the right way up, or one clear sentence of refusal."""
 
-import json
-import os
+import io
 import stat
-import uuid
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, ImageOps
 
 from idfsr_jax.errors import InputError, UnreadableImage
+from idfsr_jax.face.colour import profile_of, to_srgb
+from idfsr_jax.face.depth import GREY, colours_of_deep, grey_of_deep, holds_deep_colours
+from idfsr_jax.face.png import bare_png, mended_png
+from idfsr_jax.kinds import HEIC, can_read_heic, kind_of, require_read
 
 # An explicit list, because Pillow would otherwise also try formats that run other programs (EPS) or are no pictures.
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
-_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
-_JPEG_COMMENT_LIMIT = 65_533
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
+_GPS, _EXIF, _ORIENTATION = 0x8825, 0x8769, 0x0112
+_KEPT = {0x010E, 0x010F, 0x0110, 0x0132, 0x013B, 0x8298}
+"""Of EXIF: description, maker, model, date of change, artist, copyright."""
+_KEPT_OF_PICTURE = {0x829A, 0x829D, 0x8827, 0x9003, 0x9004, 0x9010, 0x9011, 0x9012, 0x9290, 0x9291, 0x9292, 0x920A}
+"""Of its part on the picture: exposure, aperture, sensitivity, dates with their zones and fractions, focal length."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What a file holds.
+
+    Attributes:
+      pixels: uint8 sRGB in 0..255, transparency laid over white.
+      alpha: opacity in 0..255; None where all is opaque.
+      dpi: dots an inch, across and down; None where the file does not say.
+      exif: tags of EXIF that a result may keep: dates, maker, artist, copyright.
+      picture_exif: the same of EXIF's part on the picture.
+      place: tags of EXIF's part on the place (GPS).
+      notes: what of the file is damaged, was assumed or left out, a sentence each.
+    """
+
+    pixels: UInt8[np.ndarray, "h w 3"]
+    alpha: UInt8[np.ndarray, "h w"] | None = None
+    dpi: tuple[float, float] | None = None
+    exif: Mapping[int, Any] = field(default_factory=dict)
+    picture_exif: Mapping[int, Any] = field(default_factory=dict)
+    place: Mapping[int, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def read_image(path: str | Path, *, max_pixels: int = 100_000_000) -> UInt8[np.ndarray, "h w 3"]:
-    """Decodes a picture file to uint8 RGB, as a viewer would show it.
+    """The pixels of `read_picture`, uint8 sRGB in 0..255.
 
-    EXIF orientation is applied; palettes, grey, 1-bit and CMYK are converted; transparency is laid over white; 16-bit
-    grey is scaled to 8 bits; of an animation the first frame is taken.
+    Raises:
+      UnreadableImage: see `read_picture`.
+    """
+    return read_picture(path, max_pixels=max_pixels).pixels
+
+
+def read_picture(path: str | Path, *, max_pixels: int = 100_000_000) -> Picture:
+    """Decodes a picture file, as a viewer that manages colours would show it.
+
+    EXIF orientation is applied; colours are converted to sRGB by the file's ICC profile, by EXIF's sign of Adobe RGB or
+    by a PNG's gamma and primaries; palettes, grey, 1-bit, CMYK and Lab are converted; transparency is laid over white;
+    of 16 bits the 8 upper ones are taken that are used; of an animation, or of several pages, the first is taken.
 
     Args:
-      path: a regular file.
+      path: a regular file; `~` is expanded.
       max_pixels: larger pictures are refused from their header alone, before any pixel is decoded.
-
-    Returns:
-      The pixels, uint8 in 0..255.
 
     Raises:
       UnreadableImage: the file is missing, empty, not a regular file, too large, damaged, or not a picture.
     """
-    path = Path(path)
-    _require_regular_file(path)
+    path = Path(path).expanduser()
+    head = head_of_regular_file(path)
+    try:
+        require_read(path, head)
+    except InputError as error:
+        raise UnreadableImage(str(error)) from None
+    formats: tuple[str, ...] = FORMATS
+    if kind_of(head) == HEIC and can_read_heic():
+        formats = _with_heic()
     # Pillow warns of large pictures, odd EXIF and damaged TIFF; what matters of these is checked or raised below.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        if kind_of(head) != "PNG":
+            return _decode(path, path, max_pixels, formats)
+        mended, damage = mended_png(path)
         try:
-            with Image.open(path, formats=_FORMATS) as image:
-                _require_size(path, image.width, image.height, max_pixels)
-                image.load()
-                return _to_rgb(path, _upright(image))
-        except InputError:
-            raise
-        except Image.DecompressionBombError:
-            raise UnreadableImage(
-                f"{path}: has more than the {max_pixels:,} pixels allowed; reduce it and try again."
-            ) from None
-        except Image.UnidentifiedImageError:
-            raise UnreadableImage(
-                f"{path}: is not a picture in a format that can be read; convert it to JPEG or PNG."
-            ) from None
-        # A damaged file makes Pillow's plugins raise nearly anything (OSError, SyntaxError, struct.error, IndexError).
-        except Exception as error:
-            reason = str(error).strip().rstrip(".") or type(error).__name__
-            raise UnreadableImage(f"{path}: is damaged or cut short ({reason}); use an intact copy.") from error
+            return _decode(path, mended or path, max_pixels, formats, damage)
+        except _Damaged as error:
+            first = error
+        # What stands beside the pixels may be damaged with its sum right.
+        for colour, what in ((True, "its pixels and their colours"), (False, "its pixels")):
+            said = [*damage, f"all but {what} was left out, as it is damaged"]
+            try:
+                return _decode(path, bare_png(path, colour=colour), max_pixels, formats, said)
+            except _Damaged:
+                continue
+        raise first
 
 
-def write_image(path: str | Path, image: UInt8[np.ndarray, "h w 3"], metadata: Mapping[str, str] | None = None) -> None:
-    """Writes a PNG or JPEG, by the path's ending, completely or not at all.
+class _Damaged(UnreadableImage):
+    """The decoder gave up."""
 
-    The metadata become PNG text chunks, or one JSON object in a JPEG comment; `read_metadata` reads both. Missing
-    folders are made.
 
-    Args:
-      path: ends in .png, .jpg or .jpeg.
-      image: uint8 RGB.
-      metadata: keys of 1 to 79 Latin-1 characters, values any text.
-
-    Raises:
-      InputError: another ending, or a folder stands at the path.
-    """
-    path = Path(path)
-    metadata = dict(metadata or {})
-    kind = path.suffix.lower()
-    if kind not in (".png", ".jpg", ".jpeg"):
-        raise InputError(f"{path}: pictures are written as .png or .jpg; choose a name with one of these endings.")
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; choose another name for the picture.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+def _decode(
+    path: Path, source: Path | io.BytesIO, max_pixels: int, formats: tuple[str, ...], damage: Sequence[str] = ()
+) -> Picture:
     try:
-        with open(temporary, "xb") as file:
-            if kind == ".png":
-                Image.fromarray(image).save(file, format="PNG", pnginfo=_png_text(metadata))
-            else:
-                comment = json.dumps(metadata, ensure_ascii=False, sort_keys=True).encode() if metadata else b""
-                if len(comment) > _JPEG_COMMENT_LIMIT:
-                    raise InputError(f"{path}: its metadata do not fit into a JPEG; write a .png instead.")
-                Image.fromarray(image).save(file, format="JPEG", quality=95, subsampling=0, comment=comment)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def read_metadata(path: str | Path) -> dict[str, str]:
-    """The metadata that `write_image` put into a file; empty if there are none.
-
-    Raises:
-      UnreadableImage: the file is not a picture.
-    """
-    path = Path(path)
-    _require_regular_file(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path, formats=_FORMATS) as image:
-                if isinstance(image, PngImagePlugin.PngImageFile):
-                    return {str(key): str(value) for key, value in image.text.items()}
-                comment = image.info.get("comment", b"")
+        with Image.open(source, formats=formats) as image:
+            _require_size(path, image.width, image.height, max_pixels)
+            deep = holds_deep_colours(getattr(image, "tile", []))
+            notes = [*damage, *_frames(image)]
+            profile, dpi, exif = profile_of(image), _dpi(image), _exif(image)
+            image.load()
+            levels: Image.Image = image
+            if image.mode in GREY:
+                levels, said = grey_of_deep(path, image)
+                notes += [said] if said else []
+                levels.info = dict(image.info)
+            elif deep:
+                levels, said = colours_of_deep(image, source, formats)
+                notes += [said] if said else []
+            if levels.mode == "F":
+                raise UnreadableImage(f"{path}: has floating-point pixels of unknown range; save it with 8 or 16 bits.")
+            pixels, alpha, said = _pixels(_upright(levels, image), profile)
+            notes += [said] if said else []
+            return Picture(pixels, alpha, dpi, *exif, tuple(f"{note}." for note in notes))
+    except InputError:
+        raise
+    except Image.DecompressionBombError:
+        raise UnreadableImage(
+            f"{path}: has more than the {max_pixels:,} pixels allowed; reduce it and try again."
+        ) from None
+    except Image.UnidentifiedImageError:
+        raise _Damaged(f"{path}: is not a picture in a format that can be read; convert it to JPEG or PNG.") from None
+    # A damaged file makes Pillow's plugins raise nearly anything (OSError, SyntaxError, struct.error, IndexError).
     except Exception as error:
-        raise UnreadableImage(f"{path}: is not a picture that can be read; give a PNG or JPEG.") from error
-    try:
-        values = json.loads(comment)
-    except ValueError:
-        return {}
-    return {str(key): str(value) for key, value in values.items()} if isinstance(values, dict) else {}
+        reason = str(error).strip().rstrip(".") or type(error).__name__
+        raise _Damaged(f"{path}: is damaged or cut short ({reason}); use an intact copy.") from error
 
 
-def _require_regular_file(path: Path) -> None:
+def head_of_regular_file(path: Path) -> bytes:
     try:
         status = path.stat()
     except (OSError, ValueError) as error:
@@ -138,6 +156,11 @@ def _require_regular_file(path: Path) -> None:
         raise UnreadableImage(f"{path}: is a pipe or device; save the picture to a file first.")
     if status.st_size == 0:
         raise UnreadableImage(f"{path}: is empty; use an intact copy.")
+    try:
+        with path.open("rb") as file:
+            return file.read(32)
+    except OSError as error:
+        raise UnreadableImage(f"{path}: cannot be read ({error.strerror}); use an intact copy.") from error
 
 
 def _require_size(path: Path, width: int, height: int, max_pixels: int) -> None:
@@ -147,32 +170,73 @@ def _require_size(path: Path, width: int, height: int, max_pixels: int) -> None:
         )
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _with_heic() -> tuple[str, ...]:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener(thumbnails=False)
+    return (*FORMATS, "HEIF")
+
+
+def _frames(image: Image.Image) -> list[str]:
+    """A sentence where a file holds more pictures than the one that is taken."""
     try:
-        return ImageOps.exif_transpose(image)
+        count = int(getattr(image, "n_frames", 1))
+    except Exception:  # Whatever is wrong with later frames, the first may be intact.
+        return []
+    if count < 2 or image.format in ("MPO", "JPEG"):  # A camera's second view, or a map of brightness.
+        return []
+    return [f"it holds {count} pictures, of which the first was taken"]
+
+
+def _upright(levels: Image.Image, image: Image.Image) -> Image.Image:
+    """`levels` turned as the EXIF orientation of `image` says."""
+    try:
+        if levels is image:
+            return ImageOps.exif_transpose(image)
+        exif = Image.Exif()
+        exif[_ORIENTATION] = image.getexif().get(_ORIENTATION, 1)
+        levels.info["exif"] = exif.tobytes()
+        return ImageOps.exif_transpose(levels)
     # Pixels are intact here; a nonsensical EXIF block is no reason to refuse the photograph.
     except Exception:
-        return image
+        return levels
 
 
-def _to_rgb(path: Path, image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
-    if image.mode in _SIXTEEN_BIT:
-        # Pillow's own conversion clips 16-bit grey at 255.
-        grey = np.asarray(image).astype(np.int64)
-        if np.min(grey) < 0 or np.max(grey) > 65_535:
-            raise UnreadableImage(f"{path}: has 32-bit pixels of unknown range; save it with 8 or 16 bits.")
-        return np.repeat(((grey + 128) // 257).astype(np.uint8)[..., None], 3, axis=2)
-    if image.mode == "F":
-        raise UnreadableImage(f"{path}: has floating-point pixels of unknown range; save it with 8 or 16 bits.")
+def _pixels(
+    image: Image.Image, profile: bytes | None
+) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"] | None, str]:
+    """sRGB over white, opacity, and what is wrong with the profile."""
+    opacity = None
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image)
-    # A copy, since the array that Pillow shares is read-only.
-    return np.array(image.convert("RGB"))
+        opacity = image.convert("RGBA").getchannel("A")
+        grey = image.mode in ("L", "LA", "La")
+        image = image.convert("RGBA").getchannel("R") if grey else image.convert("RGBA").convert("RGB")
+    image, wrong = to_srgb(image, profile)
+    if opacity is None or opacity.getextrema() == (255, 255):
+        # A copy, since the array that Pillow shares is read-only.
+        return np.array(image), None, wrong
+    image.putalpha(opacity)
+    over = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image)
+    return np.array(over.convert("RGB")), np.array(opacity), wrong
 
 
-def _png_text(metadata: dict[str, str]) -> PngImagePlugin.PngInfo:
-    info = PngImagePlugin.PngInfo()
-    for key, value in metadata.items():
-        info.add_itxt(key, value)
-    return info
+def _dpi(image: Image.Image) -> tuple[float, float] | None:
+    try:
+        across, down = (float(value) for value in image.info["dpi"])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
+    return (across, down) if 1.0 < across < 1e5 and 1.0 < down < 1e5 else None
+
+
+def _exif(image: Image.Image) -> tuple[dict[int, Any], dict[int, Any], dict[int, Any]]:
+    """What is kept of EXIF: of the whole, of the picture, of the place."""
+    try:
+        exif = image.getexif()
+        of_picture, place = exif.get_ifd(_EXIF), exif.get_ifd(_GPS)
+        return (
+            {tag: value for tag, value in exif.items() if tag in _KEPT},
+            {tag: value for tag, value in of_picture.items() if tag in _KEPT_OF_PICTURE},
+            dict(place),
+        )
+    except Exception:  # As above.
+        return {}, {}, {}

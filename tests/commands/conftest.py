@@ -15,6 +15,7 @@ from idfsr_jax import cli
 from idfsr_jax.config import Config
 from idfsr_jax.errors import InputError, NoFace
 from idfsr_jax.face import write_image
+from idfsr_jax.naming import beside
 from idfsr_jax.places import Choice, Place, UndecidedFaces
 
 GREY = np.full((8, 8, 3), 99, np.uint8)
@@ -28,20 +29,25 @@ class FakeRestoration:
     metadata: ClassVar[dict[str, str]] = {"made-by": "test"}
     said: ClassVar[tuple[str, ...]] = ()
 
-    def save(self, path: Path, *, enlarge: float | None, label: bool, metadata: dict[str, str]) -> None:
+    def save(self, path: Path, *, enlarge: float | None, label: bool, metadata: dict[str, str], place: bool) -> None:
         write_image(path, self.images[0], {**self.metadata, **metadata, "enlarge": str(enlarge), "label": str(label)})
 
-    def save_spread(self, path: Path, *, enlarge: float | None, label: bool, metadata: dict[str, str]) -> None:
+    def save_spread(
+        self, path: Path, *, enlarge: float | None, label: bool, metadata: dict[str, str], place: bool
+    ) -> None:
         for part in ("mean", "spread"):
-            write_image(path.with_stem(f"{path.stem}-{part}"), self.images[0], {**self.metadata, **metadata})
+            write_image(beside(path, f"-{part}"), self.images[0], {**self.metadata, **metadata})
         for number in range(2, len(self.images) + 1):
-            write_image(path.with_stem(f"{path.stem}-{number}"), self.images[0], {**self.metadata, **metadata})
+            write_image(beside(path, f"-{number}"), self.images[0], {**self.metadata, **metadata})
 
     def save_sheet(self, path: Path, *, label: bool, metadata: dict[str, str]) -> None:
         write_image(path, np.concatenate(self.images, axis=1), {**self.metadata, **metadata})
 
     def notes(self) -> list[str]:
         return list(self.said)
+
+    def losses(self, path: Path) -> list[str]:
+        return []
 
 
 class FakeGathering(list):
@@ -150,7 +156,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("empty").mkdir()
     for name in ("me/b.jpg", "me/a.png", "tiny.png", "bad.png"):
         Image.fromarray(GREY).save(name)
-    Path("me/notes.txt").write_text("no picture")
     Path("me.safetensors").write_text("identity")
     return tmp_path
 

@@ -1,16 +1,21 @@
 """`idfsr restore`: of one picture, of several, and of an album."""
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from idfsr_jax import cli
 from idfsr_jax.face import read_image, read_metadata
+from idfsr_jax.naming import printable
 
 GIVEN = ["--identity", "me.safetensors", "--photos", "me", "--out"]
 
@@ -136,7 +141,8 @@ def test_an_album_goes_on_where_it_was(album: Path, calls: list[Any], capsys: py
 
     assert restored() == ["a.png", "deep/a.png"]
     assert restored() == []
-    assert len(json.loads((album / "out/summary.json").read_text())["skipped"]) == 2
+    skipped = json.loads((album / "out/summary.json").read_text())["skipped"]
+    assert [entry["input"] for entry in skipped] == ["album/a.png", "album/deep/a.png", "album/notes.txt"]
     (album / "out/a.png").unlink()
     assert restored() == ["a.png"]
     Image.new("RGB", (8, 8), "white").save(album / "deep/a.png")
@@ -161,3 +167,101 @@ def test_notes_and_warnings_go_to_standard_error(
     assert capsys.readouterr().err == "idfsr: note: tiny.png: the small face is unlike the photographs.\n"
     assert cli.main(["fit", "--photos", "tiny.png", "--out", "x.safetensors"]) == 0
     assert "warning: only one photograph" in capsys.readouterr().err
+
+
+def test_every_thing_in_a_folder_is_named_but_what_systems_leave_there(
+    folder: Path, calls: list[Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("idfsr_jax.kinds.can_read_heic", lambda: False)
+    album = folder / "album"
+    (album / "__MACOSX").mkdir(parents=True)
+    (album / "@eaDir").mkdir()
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini", "notes.txt", "__MACOSX/._a.png", "@eaDir/a.png"):
+        (album / name).write_bytes(b"not a picture")
+    shutil.copy("tiny.png", album / "no ending")
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).convert("CMYK").save(album / "jpeg.png", "JPEG")
+    (album / "gone.jpg").symlink_to("nowhere.jpg")
+    (album / "loop.jpg").symlink_to("loop.jpg")
+    (album / "elsewhere").symlink_to(folder / "me")
+    (album / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    (album / "renamed.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    (album / "clip.mov").write_bytes(b"\0\0\0\x14ftypqt  \0\0\0\0qt  ")
+    (album / "raw.NEF").write_bytes(b"MM\0*" + bytes(40))
+    os.mkfifo(album / "pipe.png")
+    assert cli.main(["restore", "album", *GIVEN, "out"]) == 0
+    assert sorted(path.name for path in (folder / "out").glob("*.png")) == ["jpeg.png", "no ending.png"]
+    summary = json.loads((folder / "out/summary.json").read_text())
+    said = {Path(entry["input"]).name: entry["why"] for entry in summary["skipped"]}
+    assert said.keys() == {
+        *("clip.mov", "elsewhere", "gone.jpg", "loop.jpg", "notes.txt", "photo.heic", "pipe.png", "raw.NEF"),
+        "renamed.jpg",
+    }
+    assert "leads nowhere (nowhere.jpg)" in said["gone.jpg"] and "pillow-heif" in said["photo.heic"]
+    assert "pillow-heif" in said["renamed.jpg"] and "raw file" in said["raw.NEF"] and "video" in said["clip.mov"]
+    captured = capsys.readouterr()
+    assert all(f"skipped: album/{name}" in captured.err for name in said)
+    assert "DS_Store" not in captured.err + captured.out and "Thumbs" not in captured.err + captured.out
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "n" * 251 + ".png",
+        "n" * 255,
+        "\u00fc" * 125 + ".webp",
+        "\u4eba" * 83 + ".jpeg",
+        "[red]a[bold] :heart:.png",
+        "line\nbreak \x1b[31m.png",
+        "a\u202egnp.png",
+    ],
+)
+def test_every_legal_name_works_in_an_album(
+    folder: Path, calls: list[Any], capsys: pytest.CaptureFixture[str], name: str
+):
+    (folder / "album").mkdir()
+    shutil.copy("tiny.png", folder / "album" / name)
+    shutil.copy("bad.png", folder / "album" / "bad.png")
+    assert cli.main(["restore", "album", *GIVEN, "out", "--variants", "2"]) == 2
+    summary = json.loads((folder / "out/summary.json").read_text())
+    assert len(summary["restored"]) == 1 and len(summary["failed"]) == 1
+    written = sorted(path.name for path in (folder / "out").glob("*.png"))
+    assert len(written) == 4 and sum("-spread" in each for each in written) == 1
+    captured = capsys.readouterr()
+    assert "\x1b[31m" not in captured.out + captured.err and "\u202e" not in captured.out + captured.err
+    assert captured.out.startswith(f"album/{printable(name)} -> out/")
+
+
+def test_a_name_that_is_no_text_is_escaped_and_can_be_told(
+    folder: Path, calls: list[Any], capsys: pytest.CaptureFixture[str]
+):
+    (folder / "album").mkdir()
+    name = os.fsdecode(b"caf\xe9.png")
+    shutil.copy("tiny.png", folder / "album" / name)
+    assert cli.main(["restore", "album", *GIVEN, "out"]) == 0
+    text = (folder / "out/summary.json").read_bytes().decode("utf-8")
+    (entry,) = json.loads(text)["restored"]
+    assert entry["input"] == "album/caf\\xe9.png" and entry["output"] == "out/caf\\xe9.png"
+    assert Path(os.fsdecode(unquote_to_bytes(entry["input_bytes"]))).is_file()
+    assert "\\udc" not in text and "album/caf\\xe9.png -> out" in capsys.readouterr().out
+
+
+def test_the_summary_is_written_where_the_disk_is_full(
+    folder: Path, calls: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """A disk with room for the reserve and nothing else: only what is written after the reserve is given up fits."""
+    (folder / "album").mkdir()
+    for name in ("a.png", "b.png"):
+        shutil.copy("tiny.png", folder / "album" / name)
+    fsync = os.fsync
+
+    def full(descriptor: int) -> None:
+        if any((folder / "out").glob(".*.reserved")) and os.fstat(descriptor).st_size < 65_536:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert cli.main(["restore", "album", *GIVEN, "out"]) == 2
+    summary = json.loads((folder / "out/summary.json").read_text())
+    assert [len(summary[state]) for state in ("restored", "skipped", "failed")] == [0, 0, 2]
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["summary.json"]
+    assert "out/a.png: No space left on device; make room" in capsys.readouterr().err

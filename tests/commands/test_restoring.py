@@ -34,6 +34,9 @@ class Restored:
     def notes(self) -> list[str]:
         return [f"{self.name} is doubtful."]
 
+    def losses(self, path: Path) -> list[str]:
+        return []
+
 
 @dataclass
 class Restorer:
@@ -110,9 +113,13 @@ def test_a_fault_costs_its_own_picture_only(restore, tmp_path, capsys):
     assert (tmp_path / "b.out").exists() and not (tmp_path / "fault.out").exists()
 
 
-def test_a_full_disk_ends_an_album(restore):
+def test_a_full_disk_ends_an_album_and_every_picture_has_its_outcome(restore, capsys):
+    outcomes = restore(Restorer(), "a", "full disk", "b")
+    assert [outcome.state for outcome in outcomes] == ["restored", "failed", "failed"]
+    assert all("No space left on device" in outcome.why for outcome in outcomes[1:])
+    assert "make room and give the same command again" in capsys.readouterr().err
     with pytest.raises(OSError, match="No space left"):
-        restore(Restorer(), "a", "full disk", "b")
+        restore(Restorer(), "a", "full disk", "b", album=False)
 
 
 def test_what_is_there_already_is_not_sampled(restore, monkeypatch):

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import json
 import os
@@ -46,6 +47,7 @@ def test_one_bad_file_never_stops_the_rest(prepared):
     }
     assert all(refusal.photo in refusal.message for refusal in report.refusals)
     assert report.stray == ("Cid/deeper", "list.csv")
+    assert report.people_lost == ("Dot",)
     assert (report.photographs, report.kept) == (13, 6)
     assert (report.splits["train"].people, report.splits["train"].people_with_two) == (3, 2)
     assert load_index(out, "train").photos == tuple(KEPT)
@@ -56,7 +58,14 @@ def test_the_report_can_be_printed_and_read(prepared):
     report, out = prepared
     text = io.StringIO()
     report.print(Console(file=text, width=140))
-    for expected in ("6 of 13 photographs kept", "refused: no face", "Dot/wall.png", "photographs a second"):
+    for expected in (
+        "lost: all photographs refused",
+        "Dot",
+        "6 of 13 photographs kept",
+        "refused: no face",
+        "Dot/wall.png",
+        "photographs a second",
+    ):
         assert expected in text.getvalue()
     assert json.loads((out / "report.json").read_text())["kept"] == 6
 
@@ -241,3 +250,27 @@ def test_a_data_set_without_its_report_is_written_anew(prepared, photographs, tm
     report = prepare(photographs, out, workers=0, min_side=64, progress=False)
     assert report.kept == 6
     assert [path.name for path in (out / "identity_faces").iterdir()] == ["1.0.0"]
+
+
+def test_names_in_a_report_are_shown_as_they_are(prepared):
+    report, _ = prepared
+    refusals = tuple(dataclasses.replace(each, photo="[red]/[/b] :heart:.jpg") for each in report.refusals[:1])
+    text = io.StringIO()
+    dataclasses.replace(report, refusals=refusals, stray=("[bold]x",), people_lost=("[/i]",)).print(
+        Console(file=text, width=160)
+    )
+    for name in ("[red]/[/b] :heart:.jpg", "[bold]x", "[/i]"):
+        assert name in text.getvalue()
+
+
+def test_people_and_photographs_whose_names_are_no_text(photographs, tmp_path):
+    folder = tmp_path / "photos" / os.fsdecode(b"Ren\xe9 [b]")
+    folder.mkdir(parents=True)
+    for name in (b"\xff.jpg", b"b.jpg"):
+        shutil.copy(photographs / "Ann" / f"{1 + (name == b'b.jpg')}.jpg", folder / os.fsdecode(name))
+    report = prepare(tmp_path / "photos", tmp_path / "out", workers=0, min_side=64, progress=False)
+    assert report.kept == 2
+    index = load_index(tmp_path / "out", "train")
+    assert index.people == ("Ren\\xe9 [b]",) and "Ren\\xe9 [b]/\\xff.jpg" in index.photos
+    with pytest.raises(InputError, match=r"--val-people 0\.1"):
+        load_index(tmp_path / "out", "val")
