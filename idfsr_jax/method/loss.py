@@ -1,6 +1,6 @@
 """The training loss: what a batch is made into, and every term that is asked of the estimates.
 
-Half of a batch is noised photographs, whose v is to be predicted. The other half is states of the sampler's own few
+A part of each batch is noised photographs, whose v is to be predicted. The rest is states of the sampler's own few
 steps, whose estimates are judged as the pictures that they are to become: by pixels, by LPIPS, by who is seen.
 """
 
@@ -199,20 +199,20 @@ def training_loss(
 
     Args:
       params: of the denoiser.
-      examples: of `draw_examples`; the first half is noised, the second half on the sampler's course.
-      noise: the first half's own, and the second half's of `course_states`.
+      examples: of `draw_examples`; the first `noised_count` are noised, the rest are on the sampler's course.
+      noise: of the first their own, of the rest that of `course_states`.
       log_snr: likewise.
       frozen: networks that judge.
       config: weights of the terms.
     """
-    half = examples.x0.shape[0] // 2
+    count = noised_count(examples.x0.shape[0], config)
     x_t = q_sample(examples.x0, noise, log_snr)
     network = denoiser_of(config, dimensions(frozen.recognisers))
     v = network.apply({"params": params}, x_t, log_snr, examples.condition)
-    of_v = v_error(v[:half], examples, noise[:half], log_snr[:half], config.diffusion.min_snr_gamma)
-    estimate = x0_from_v(x_t[half:], v[half:], log_snr[half:])
-    judged = jax.tree.map(partial(_rows_from, half), examples)
-    loss, parts = picture_loss(estimate, judged, log_snr[half:], frozen, config)
+    of_v = v_error(v[:count], examples, noise[:count], log_snr[:count], config.diffusion.min_snr_gamma)
+    estimate = x0_from_v(x_t[count:], v[count:], log_snr[count:])
+    judged = jax.tree.map(partial(_rows_from, count), examples)
+    loss, parts = picture_loss(estimate, judged, log_snr[count:], frozen, config)
     return of_v + loss, parts | {"v_loss": of_v, "loss": of_v + loss}
 
 
@@ -302,17 +302,22 @@ def _split(vectors: Float[Array, "*b d"], sizes: tuple[int, ...]) -> list[Float[
 def step_inputs(
     params: Any, batch: Mapping[str, Array], frozen: Frozen, config: Config, keys: tuple[PRNGKeyArray, PRNGKeyArray]
 ) -> tuple[Examples, Float[Array, "b s s 3"], Float[Array, " b"]]:
-    """Examples, noise and log-SNR of `training_loss`: half at levels of the schedule, half on the sampler's course."""
+    """Examples, noise and log-SNR of `training_loss`: some at levels of the schedule, some on the sampler's course."""
     example_key, course_key = keys
     examples = draw_examples(batch, frozen, config, example_key)
     b, size = examples.x0.shape[:2]
-    half = b // 2
+    count = noised_count(b, config)
     time_key, turn_key = jax.random.split(course_key)
-    levels = draw_log_snr(time_key, half, size, config.diffusion)
-    on_course = jax.tree.map(partial(_rows_from, half), examples)
+    levels = draw_log_snr(time_key, count, size, config.diffusion)
+    on_course = jax.tree.map(partial(_rows_from, count), examples)
     noise, judged_at = course_states(params, on_course, dimensions(frozen.recognisers), config, turn_key)
-    noise = jnp.concatenate([examples.noise[:half], jax.lax.stop_gradient(noise)])
+    noise = jnp.concatenate([examples.noise[:count], jax.lax.stop_gradient(noise)])
     return examples, noise, jnp.concatenate([levels, judged_at])
+
+
+def noised_count(batch: int, config: Config) -> int:
+    """How many examples of a batch are noised photographs; the rest, `train.rollout_fraction`, are on the course."""
+    return batch - round(batch * config.train.rollout_fraction)
 
 
 def _rows_from(start: int, x: Array) -> Array:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from idfsr_jax.config import ModelConfig
 from idfsr_jax.errors import BadConfig
 from idfsr_jax.method.condition import References, make_condition, tone_share

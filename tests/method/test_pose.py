@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+
 from idfsr_jax.method.landmarks import MEAN_SHAPE
 from idfsr_jax.method.pose import CHANNELS, heat_maps
 

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from idfsr_jax.method.landmarks import MEAN_SHAPE
 from idfsr_jax.method.warp import MOUTH, backward_map, inside_frame, pixel_centres, warp_references
 

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from idfsr_jax.networks.convolution import Conv3x3, convolve_3x3
 
 
