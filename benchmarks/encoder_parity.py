@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from idfsr_jax.face import read_image
-from idfsr_jax.models.id_encoder import chip_descriptors, load_id_encoder
+from idfsr_jax.networks.id_encoder import chip_descriptors, load_id_encoder
 
 
 def main() -> int:

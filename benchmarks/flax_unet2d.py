@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from idfsr_jax.models.blocks import GroupNorm, upsample_nearest
+from idfsr_jax.networks.blocks import GroupNorm, upsample_nearest
 
 GROUPS, HEAD_WIDTH = 32, 32
 

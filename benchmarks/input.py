@@ -18,8 +18,8 @@ from benchmarks.table import publish
 from idfsr_jax.config_checks import check_config, read_config
 from idfsr_jax.data.pipeline import load_index, training_examples
 from idfsr_jax.errors import InputError
-from idfsr_jax.models.id_encoder import load_id_encoder
 from idfsr_jax.models.landmark_net import LandmarkNet
+from idfsr_jax.networks.id_encoder import load_id_encoder
 from idfsr_jax.training.loop import compiled_step
 from idfsr_jax.training.start import initial_state
 from idfsr_jax.training.step import Frozen

@@ -18,7 +18,7 @@ from idfsr_jax.data.index import FaceImages, Index, load_index
 from idfsr_jax.face import FaceCrop
 from idfsr_jax.identity import Identity
 from idfsr_jax.likeness import agreement, face_probabilities, group_by_person, is_told, mean_direction, reliability
-from idfsr_jax.models.id_encoder import DLIB_NAME
+from idfsr_jax.networks.id_encoder import DLIB_NAME
 from idfsr_jax.recognition import reduce_crop, small_identity
 from idfsr_jax.restorer import Restorer
 

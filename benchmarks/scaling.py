@@ -25,8 +25,8 @@ from idfsr_jax.config import Config
 from idfsr_jax.config_checks import check_config, read_config
 from idfsr_jax.errors import InputError
 from idfsr_jax.files import write_atomically
-from idfsr_jax.models.id_encoder import load_id_encoder
 from idfsr_jax.models.landmark_net import LandmarkNet
+from idfsr_jax.networks.id_encoder import load_id_encoder
 from idfsr_jax.training.distributed import start_processes
 from idfsr_jax.training.loop import compiled_step
 from idfsr_jax.training.mesh import abstract_state, born_sharded, global_batch, make_mesh, placed, replicated

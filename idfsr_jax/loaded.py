@@ -16,7 +16,7 @@ from idfsr_jax.devices import data_mesh, everywhere
 from idfsr_jax.errors import InputError
 from idfsr_jax.face import FaceCrop, resize_crop
 from idfsr_jax.identity import Identity
-from idfsr_jax.models.id_encoder import IdEncoder, encoder_of, require_encoder, unit_identity
+from idfsr_jax.networks.id_encoder import IdEncoder, encoder_of, require_encoder, unit_identity
 from idfsr_jax.pictures import to_float
 from idfsr_jax.recognition import likeness_at, photograph_descriptors
 from idfsr_jax.training.fit import Album

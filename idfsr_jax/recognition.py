@@ -13,8 +13,8 @@ from idfsr_jax.config import Config
 from idfsr_jax.data.degrade import bicubic_upsample
 from idfsr_jax.face import FaceCrop, resize_crop
 from idfsr_jax.likeness import mean_direction
-from idfsr_jax.models.id_encoder import descriptors_of, unit_identity
 from idfsr_jax.models.landmark_net import estimate_landmarks
+from idfsr_jax.networks.id_encoder import descriptors_of, unit_identity
 from idfsr_jax.pictures import to_float
 
 _ENCODER_SIDE = 256

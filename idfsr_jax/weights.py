@@ -17,8 +17,8 @@ from idfsr_jax.files import file_sha256, read_summed_json, write_summed_json
 from idfsr_jax.interop.diffusers_layout import FILES, read_parameters
 from idfsr_jax.interop.diffusers_unet import PIPELINE_FILES, UNET, write_unet
 from idfsr_jax.interop.diffusers_vae import write_autoencoder
-from idfsr_jax.models.id_encoder import DLIB_NAME
 from idfsr_jax.models.latent import Autoencoder, read_autoencoder_of
+from idfsr_jax.networks.id_encoder import DLIB_NAME
 from idfsr_jax.parameter_files import load_parts, load_tree, save_parts, save_tree
 
 _AUTOENCODER = "vae"

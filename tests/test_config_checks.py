@@ -169,7 +169,14 @@ def small_embeddings(tmp_path_factory):
 
     file = io.BytesIO()
     Image.new("RGB", (64, 64)).save(file, "JPEG")
-    face = FaceRecord("A/1.jpg", file.getvalue(), np.zeros((68, 2), np.float32), np.ones(128, np.float32), "0")
+    face = FaceRecord(
+        "A/1.jpg",
+        file.getvalue(),
+        np.zeros((68, 2), np.float32),
+        np.ones(128, np.float32),
+        np.eye(3, dtype=np.float32)[:2],
+        "0",
+    )
     folder = tmp_path_factory.mktemp("one")
     records = {split: lambda: iter([("A", face)]) for split in ("train", "val")}
     IdentityFaces(data_dir=folder, records=records, encoder="dlib-resnet-v1").download_and_prepare()

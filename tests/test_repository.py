@@ -30,6 +30,7 @@ PARTS = [
     "arguments",
     "compile_cache",
     "devices",
+    "runtime",
     "interop",
     "face",
     "album",

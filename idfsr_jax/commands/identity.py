@@ -76,7 +76,7 @@ def identity(
     from idfsr_jax.identity import Identity
     from idfsr_jax.interop.dlib_weights import DLIB_RESNET_SHA256
     from idfsr_jax.likeness import AGREEING, TYPICAL_AGREEMENT, reliability
-    from idfsr_jax.models.id_encoder import DLIB_NAME
+    from idfsr_jax.networks.id_encoder import DLIB_NAME
 
     person = Identity.load(file)
     known = not math.isnan(person.agreement)

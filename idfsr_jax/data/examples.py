@@ -13,9 +13,10 @@ from jaxtyping import Float, Float32, Int
 
 from idfsr_jax.data.augment import FLIP_68
 from idfsr_jax.data.faces import Faces
-from idfsr_jax.data.pairs import nearest_others, normalised_shapes
+from idfsr_jax.data.pairs import nearest_others
 from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.landmarks import MEAN_SHAPE, person_shape
+from idfsr_jax.method.references import normalised_shapes
 
 Example = dict[str, np.ndarray]
 
@@ -40,7 +41,7 @@ class People:
       faces: all photographs.
       units: unit vectors of each photograph by all recognisers, one after the other.
       sizes: length of each recogniser's part.
-      shapes: pose and expression of each photograph, `pairs.normalised_shapes`.
+      shapes: pose and expression of each photograph, `references.normalised_shapes`.
       references: places for references, k.
       flip: share of the examples that are mirrored.
     """

@@ -25,7 +25,7 @@ from idfsr_jax.errors import InputError
 from idfsr_jax.face import resize_crop
 from idfsr_jax.files import read_summed_json
 
-FORMAT = "idfsr-pack-1"
+FORMAT = "idfsr-pack-2"
 MANIFEST = "manifest.json"
 ENCODER = "encoder"
 """Name of the ID encoder's file, as those of splits are the splits' names."""
@@ -79,6 +79,7 @@ def load_split(folder: Path, split: str) -> PackedSplit:
         person=arrays["person"].astype(np.int64),
         photos=tuple(names["photos"]),
         landmarks=arrays["landmarks"].astype(np.float32),
+        frames=arrays["frames"],
         embeddings=arrays["embeddings"].astype(np.float32),
         encoder=manifest["encoder"],
     )
@@ -86,14 +87,14 @@ def load_split(folder: Path, split: str) -> PackedSplit:
 
 
 def load_encoder(folder: Path) -> Any:
-    """The ID encoder, an `idfsr_jax.models.id_encoder.IdEncoder`, float32.
+    """The ID encoder, an `idfsr_jax.networks.id_encoder.IdEncoder`, float32.
 
     Raises:
       InputError: there is no pack, or it is damaged.
     """
-    from idfsr_jax.models.dlib_resnet import DlibResNet
-    from idfsr_jax.models.id_encoder import IdEncoder
-    from idfsr_jax.models.iresnet import IResNet
+    from idfsr_jax.networks.dlib_resnet import DlibResNet
+    from idfsr_jax.networks.id_encoder import IdEncoder
+    from idfsr_jax.networks.iresnet import IResNet
 
     manifest = read_manifest(folder)
     params, fields = unpack_tree(_load(folder, ENCODER, manifest)), manifest.get("network")
@@ -104,7 +105,7 @@ def load_encoder(folder: Path) -> Any:
 
 
 def load_perceptual(folder: Path) -> Any:
-    """LPIPS's parameters, for `models.perceptual`, float32.
+    """LPIPS's parameters, for `networks.perceptual`, float32.
 
     Raises:
       InputError: there is no pack, it is of a time when packs had none, or it is damaged.

@@ -73,7 +73,7 @@ def pack(
       InputError: there is no such data set or split, or it was prepared with another encoder.
       BadWeights: the encoder's weights or LPIPS's are missing.
     """
-    from idfsr_jax.models.id_encoder import load_id_encoder, require_encoder
+    from idfsr_jax.networks.id_encoder import load_id_encoder, require_encoder
 
     indices = {split: load_index(dataset, split) for split in splits}
     recogniser = load_id_encoder(encoder)
@@ -131,6 +131,7 @@ def _split_arrays(index: Index, files: Sequence[bytes]) -> dict[str, np.ndarray]
         "names": np.frombuffer(names.encode(), np.uint8),
         "person": index.person.astype(np.int32),
         "landmarks": index.landmarks.astype(np.float16),
+        "frames": index.frames,
         "embeddings": index.embeddings.astype(np.float16),
         "images": np.frombuffer(b"".join(files), np.uint8),
         "ends": np.cumsum([len(file) for file in files]),
@@ -139,7 +140,7 @@ def _split_arrays(index: Index, files: Sequence[bytes]) -> dict[str, np.ndarray]
 
 def _network_fields(encoder: Any) -> dict[str, Any] | None:
     """What an IResNet is built of; None for dlib's network, of which there is one only."""
-    from idfsr_jax.models.iresnet import IResNet
+    from idfsr_jax.networks.iresnet import IResNet
 
     network = encoder.network
     if not isinstance(network, IResNet):
@@ -151,7 +152,7 @@ def _packed_encoder(encoder: Any, images: FaceImages, index: Index, side: int) -
     """The encoder as it is packed, and its least cosine with the encoder as it is."""
     import jax
 
-    from idfsr_jax.models.id_encoder import identity_of
+    from idfsr_jax.networks.id_encoder import identity_of
     from idfsr_jax.pictures import to_float
 
     packed = pack_tree(encoder.params)

@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from idfsr_jax.data.index import Index
-from idfsr_jax.data.pairs import SIMILAR_POSES, normalised_shapes
+from idfsr_jax.data.pairs import SIMILAR_POSES
+from idfsr_jax.method.references import normalised_shapes
 
 _ROWS_AT_ONCE = 512
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Int
 
 from idfsr_jax.config import ReferenceMixture
 from idfsr_jax.errors import BadConfig
+from idfsr_jax.method.references import nearest_first
 
 SIMILAR_POSES = 16
 """Of so many people's photographs nearest in pose one is drawn as `other`."""
@@ -19,20 +20,9 @@ ReferenceKind = Literal["same", "other", "own"]
 _KINDS: tuple[ReferenceKind, ...] = ("same", "other", "own")
 
 
-def normalised_shapes(landmarks: Float[np.ndarray, "n 68 2"]) -> Float32[np.ndarray, "n 136"]:
-    """Landmarks centred on their mean and divided by their root mean square distance from it.
-
-    Nothing is rotated: a crop is upright already, and what tilt is left is pose.
-    """
-    centred = landmarks - landmarks.mean(axis=1, keepdims=True)
-    size = np.sqrt(np.mean(np.sum(centred**2, axis=2), axis=1))
-    return (centred / np.maximum(size, 1e-6)[:, None, None]).reshape(len(landmarks), -1).astype(np.float32)
-
-
 def nearest_in_pose(landmarks: Float[np.ndarray, "68 2"], candidates: Float[np.ndarray, "k 68 2"]) -> int:
     """Which of the candidates' landmarks lie closest to the given ones, up to shift and scale."""
-    shapes = normalised_shapes(np.concatenate([landmarks[None], candidates]))
-    return int(np.argmin(np.sum((shapes[1:] - shapes[0]) ** 2, axis=1)))
+    return int(nearest_first(landmarks, candidates)[0])
 
 
 def nearest_others(

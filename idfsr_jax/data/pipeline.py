@@ -9,9 +9,10 @@ import numpy as np
 from idfsr_jax.config import DataConfig
 from idfsr_jax.data.augment import mirror, own_reference
 from idfsr_jax.data.index import FaceImages, Index, load_index
-from idfsr_jax.data.pairs import choose_embedded, choose_reference, normalised_shapes, reference_probabilities
+from idfsr_jax.data.pairs import choose_embedded, choose_reference, reference_probabilities
 from idfsr_jax.errors import BadConfig
 from idfsr_jax.face import resize_crop
+from idfsr_jax.method.references import normalised_shapes
 
 Example = dict[str, np.ndarray]
 

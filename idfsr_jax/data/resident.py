@@ -20,7 +20,7 @@ from idfsr_jax.data.pack import PackedSplit
 from idfsr_jax.data.pair_tables import pair_tables
 from idfsr_jax.data.pairs import MOST_EMBEDDED, reference_probabilities
 from idfsr_jax.errors import BadConfig
-from idfsr_jax.models.resample import sample_bilinear
+from idfsr_jax.networks.resample import sample_bilinear
 
 _SHARE_OF_MEMORY = 0.25
 """Of the device's memory the pictures may take so much; a training step needs the rest."""

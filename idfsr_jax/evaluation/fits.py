@@ -19,7 +19,7 @@ from idfsr_jax.evaluation.methods import start_identity
 from idfsr_jax.evaluation.parts import VERSION, part_path, read_part, write_part
 from idfsr_jax.evaluation.protocol import PersonPlan
 from idfsr_jax.evaluation.study import Study
-from idfsr_jax.models.id_encoder import unit_identity
+from idfsr_jax.networks.id_encoder import unit_identity
 from idfsr_jax.pictures import to_float
 from idfsr_jax.restorer import Restorer
 from idfsr_jax.training.fit import Album, choose_pairs, fit_step, make_fit_optimizer

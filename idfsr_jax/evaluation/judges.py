@@ -17,9 +17,9 @@ from idfsr_jax.errors import InputError
 from idfsr_jax.evaluation.onnx_network import open_network
 from idfsr_jax.face.chip import ARCFACE_POSITIONS
 from idfsr_jax.interop.arcface_weights import arcface_name
-from idfsr_jax.models.id_encoder import DLIB_NAME, IdEncoder, identity_of
-from idfsr_jax.models.resample import sample_bilinear
 from idfsr_jax.models.warp import similarity_transform
+from idfsr_jax.networks.id_encoder import DLIB_NAME, IdEncoder, identity_of
+from idfsr_jax.networks.resample import sample_bilinear
 
 Embed = Callable[[Float[np.ndarray, "b s s 3"], Float[np.ndarray, "b 68 2"]], Float[np.ndarray, "b d"]]
 

@@ -16,8 +16,8 @@ from idfsr_jax.data.pairs import nearest_in_pose
 from idfsr_jax.evaluation.protocol import Protocol
 from idfsr_jax.evaluation.study import Case, Study, low_resolution
 from idfsr_jax.models.condition import Condition, make_condition, paste, without_identity
-from idfsr_jax.models.id_encoder import unit_identity
 from idfsr_jax.models.landmark_net import estimate_landmarks
+from idfsr_jax.networks.id_encoder import unit_identity
 from idfsr_jax.pictures import to_float, to_uint8
 from idfsr_jax.restorer import Restorer
 from idfsr_jax.sampling import in_corner, restore_many

@@ -30,7 +30,7 @@ from idfsr_jax.evaluation.sets import distances_of_sets, inception
 from idfsr_jax.evaluation.statistics import real_pairs
 from idfsr_jax.evaluation.study import Case, cases_of, load_study
 from idfsr_jax.evaluation.units import Unit, measured_unit
-from idfsr_jax.models.id_encoder import require_encoder
+from idfsr_jax.networks.id_encoder import require_encoder
 from idfsr_jax.restorer import Restorer
 
 

@@ -18,11 +18,12 @@ from idfsr_jax.method.degrade import Degradation, degrade
 from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.landmarks import estimate_landmarks, person_shape
 from idfsr_jax.method.loss import Frozen
+from idfsr_jax.method.references import nearest_first
 from idfsr_jax.method.sample import sample_pictures
 from idfsr_jax.models.mask import face_mask
-from idfsr_jax.models.perceptual import perceptual_distance
+from idfsr_jax.networks.perceptual import perceptual_distance
 from idfsr_jax.pictures import to_float
-from idfsr_jax.training.randomness import step_key
+from idfsr_jax.runtime.randomness import step_key
 
 _BATCH = 16
 
@@ -87,10 +88,10 @@ def inputs_of(
     k = config.model.references
     most = k if references is None else references
     chosen = [
-        nearest_photographs(index.landmarks, case.photographs, np.asarray(points))[:most]
+        np.array(case.photographs)[nearest_first(np.asarray(points), index.landmarks[list(case.photographs)])][:most]
         for case, points in zip(cases, landmarks, strict=True)
     ]
-    records = np.stack([np.resize(each, k) if each else np.zeros(k, int) for each in chosen])
+    records = np.stack([np.resize(each, k) if len(each) else np.zeros(k, int) for each in chosen])
     present = np.stack([np.arange(k) < len(each) for each in chosen])
     if identity is None:
         means = np.stack([people.units[list(case.photographs)].mean(axis=0) for case in cases])
@@ -114,17 +115,6 @@ def inputs_of(
         patch=config.model.patch,
         mouth=config.model.mouth,
     )
-
-
-def nearest_photographs(
-    landmarks: Float[np.ndarray, "n 68 2"], records: Sequence[int], points: Float[np.ndarray, "68 2"]
-) -> list[int]:
-    """Records of photographs, those nearest in pose and expression to the given landmarks first."""
-    from idfsr_jax.data.pairs import normalised_shapes
-
-    shapes = normalised_shapes(np.concatenate([points[None], landmarks[list(records)]]))
-    order = np.argsort(np.sum((shapes[1:] - shapes[0]) ** 2, axis=1), kind="stable")
-    return [records[i] for i in order]
 
 
 def pictures_of(params: Any, condition: Any, config: Config, sizes: tuple[int, ...]) -> Float[np.ndarray, "b s s 3"]:

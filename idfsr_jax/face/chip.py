@@ -1,7 +1,7 @@
 """The chip that a face recogniser sees: where it lies, and how it is cut from a photograph on the host.
 
 A chip is a similarity-aligned square around eyes, nose and mouth. This file needs no JAX, so that worker processes can
-use it; `idfsr_jax.models.chips.face_chips` is its differentiable twin and shares `similarity_to_landmarks`.
+use it; `idfsr_jax.networks.chips.face_chips` is its differentiable twin and shares `similarity_to_landmarks`.
 """
 
 from dataclasses import dataclass, field

@@ -1,7 +1,7 @@
 """Weights of ArcFace's IResNets as a Flax parameter tree, from whichever file the user has.
 
 The readers of single formats name the layers; here they are folded, in float64, into what
-`idfsr_jax.models.iresnet.IResNet` holds.
+`idfsr_jax.networks.iresnet.IResNet` holds.
 """
 
 import functools

@@ -2,7 +2,7 @@
 
 The file is dlib's own format (`dlib/serialize.h`, `dlib/dnn/layers.h`): every layer writes its name, then its parameter
 tensor, then its settings, input side first. Only names, tensors and filter shapes are read here; the architecture is
-`idfsr_jax.models.id_encoder.DlibResNet`.
+`idfsr_jax.networks.id_encoder.DlibResNet`.
 """
 
 import hashlib

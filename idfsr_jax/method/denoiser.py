@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from idfsr_jax.config import ModelConfig
 from idfsr_jax.method.condition import Condition
 from idfsr_jax.method.pose import CHANNELS
-from idfsr_jax.models.blocks import block_means, upsample_nearest
+from idfsr_jax.networks.blocks import block_means, upsample_nearest
 from idfsr_jax.networks.reference_encoder import ReferenceEncoder, ReferenceFeatures
 from idfsr_jax.networks.unet import UNet
 

@@ -15,8 +15,9 @@ from idfsr_jax.diffusion.schedule import q_sample, x0_from_v
 from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.landmarks import MEAN_SHAPE, person_shape
 from idfsr_jax.method.loss import Frozen, course_states, denoiser_of, draw_examples, picture_loss
+from idfsr_jax.method.references import nearest_first
 from idfsr_jax.networks.recognisers import dimensions
-from idfsr_jax.training.randomness import step_key
+from idfsr_jax.runtime.randomness import step_key
 
 
 class IDEmbedding(NamedTuple):
@@ -78,12 +79,9 @@ def make_album(
       references: places for references.
       length: photographs that it is filled up to, at the least.
     """
-    from idfsr_jax.data.pairs import normalised_shapes
-
     count = len(images)
-    pose = normalised_shapes(landmarks)
-    distance = np.square(pose[:, None] - pose[None]).sum(axis=2) + np.diag(np.full(count, np.inf))
-    order = np.argsort(distance, axis=1, kind="stable")[:, : min(count - 1, references)]
+    ranked = [nearest_first(points, landmarks) for points in landmarks]
+    order = np.stack([each[each != i][:references] for i, each in enumerate(ranked)])
     present = np.zeros((count, references), np.float32)
     present[:, : order.shape[1]] = 1.0
     order = np.pad(order, ((0, 0), (0, references - order.shape[1])))

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int, PRNGKeyArray
 
 from idfsr_jax.config import LandmarkConfig
-from idfsr_jax.models.blocks import GroupNorm, ResidualBlock, space_to_depth
+from idfsr_jax.networks.blocks import GroupNorm, ResidualBlock, space_to_depth
 
 RIGID = (36, 39, 42, 45, *range(27, 36))
 """Points that no expression moves: corners of the eyes, and the nose."""

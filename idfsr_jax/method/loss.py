@@ -32,11 +32,11 @@ from idfsr_jax.method.denoiser import Denoiser
 from idfsr_jax.method.landmarks import estimate_landmarks
 from idfsr_jax.method.light import draw_light, relight
 from idfsr_jax.method.warp import inside_frame, pixel_centres
-from idfsr_jax.models.chips import face_chips, moved_landmarks
-from idfsr_jax.models.id_encoder import chip_descriptors
-from idfsr_jax.models.perceptual import STRIDE, perceptual_distance, shifted
-from idfsr_jax.models.resample import smoothed
+from idfsr_jax.networks.chips import face_chips, moved_landmarks
+from idfsr_jax.networks.id_encoder import chip_descriptors
+from idfsr_jax.networks.perceptual import STRIDE, perceptual_distance, shifted
 from idfsr_jax.networks.recognisers import Recognisers, dimensions, unit_parts
+from idfsr_jax.networks.resample import smoothed
 from idfsr_jax.pictures import to_float
 
 

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from idfsr_jax.models.resample import sample_bilinear
 from idfsr_jax.models.warp import grid_nodes, similarity_transform, thin_plate_spline
+from idfsr_jax.networks.resample import sample_bilinear
 
 MOUTH = np.arange(48, 68)
 """What moves in a face: the lips. Eyes' corners, nose and jaw stay the person's own, as bending them by landmarks that

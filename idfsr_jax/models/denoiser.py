@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from idfsr_jax.config import Config, ModelConfig
-from idfsr_jax.models.blocks import block_means, upsample_nearest
 from idfsr_jax.models.condition import Condition, paste
 from idfsr_jax.models.unet import UNet
 from idfsr_jax.models.unet_denoiser import UNetDenoiser
+from idfsr_jax.networks.blocks import block_means, upsample_nearest
 
 
 class Denoiser(nn.Module):

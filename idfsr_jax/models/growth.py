@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from idfsr_jax.config import Config
-from idfsr_jax.models.blocks import fourier_features
+from idfsr_jax.networks.blocks import fourier_features
 
 
 def has_grown(before: Config, now: Config) -> bool:

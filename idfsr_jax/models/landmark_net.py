@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from idfsr_jax.config import LandmarkConfig
-from idfsr_jax.models.blocks import GroupNorm, ResidualBlock, space_to_depth
+from idfsr_jax.networks.blocks import GroupNorm, ResidualBlock, space_to_depth
 
 
 class LandmarkNet(nn.Module):

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from idfsr_jax.models.blocks import GroupNorm
+from idfsr_jax.networks.blocks import GroupNorm
 
 
 class Transformer2D(nn.Module):

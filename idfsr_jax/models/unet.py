@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from idfsr_jax.config import ModelConfig
-from idfsr_jax.models.blocks import (
+from idfsr_jax.networks.blocks import (
     Attention,
     GroupNorm,
     ResidualBlock,

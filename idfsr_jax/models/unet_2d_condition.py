@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from idfsr_jax.config import UNetConfig
-from idfsr_jax.models.blocks import GroupNorm, upsample_nearest
 from idfsr_jax.models.transformer_2d import Transformer2D
+from idfsr_jax.networks.blocks import GroupNorm, upsample_nearest
 
 _PADDING = ((1, 1), (1, 1))
 

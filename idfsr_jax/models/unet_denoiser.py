@@ -6,9 +6,9 @@ from jaxtyping import Array, Float
 
 from idfsr_jax.config import DiffusionConfig, ModelConfig
 from idfsr_jax.diffusion.schedule import timestep_of, v_from_noise
-from idfsr_jax.models.blocks import fourier_features
 from idfsr_jax.models.condition import Condition
 from idfsr_jax.models.unet_2d_condition import UNet2DCondition
+from idfsr_jax.networks.blocks import fourier_features
 
 
 class UNetDenoiser(nn.Module):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from idfsr_jax.models.resample import sample_bilinear
+from idfsr_jax.networks.resample import sample_bilinear
 
 # Chosen on people in no test set: at landmark errors of 2-3% of the crop's side it gives pictures nearest to the truth;
 # a softer spline loses identity fast, a stiffer one the pose.

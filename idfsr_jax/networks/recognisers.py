@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from idfsr_jax.errors import BadConfig
 from idfsr_jax.face.chip import DLIB_CHIP
-from idfsr_jax.models.id_encoder import IdEncoder, chip_descriptors, descriptors_of, load_id_encoder
+from idfsr_jax.networks.id_encoder import IdEncoder, chip_descriptors, descriptors_of, load_id_encoder
 
 Recognisers = tuple[IdEncoder, ...]
 

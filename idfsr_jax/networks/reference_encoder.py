@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from idfsr_jax.models.blocks import GroupNorm, space_to_depth
+from idfsr_jax.networks.blocks import GroupNorm, space_to_depth
 from idfsr_jax.networks.convolution import Conv3x3
 
 _KEY_WIDTH = 32

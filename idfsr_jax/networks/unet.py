@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from idfsr_jax.models.blocks import (
+from idfsr_jax.networks.blocks import (
     Attention,
     GroupNorm,
     ResidualBlock,

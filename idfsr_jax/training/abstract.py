@@ -7,11 +7,11 @@ import jax.numpy as jnp
 
 from idfsr_jax.config import AutoencoderConfig, Config, ModelConfig
 from idfsr_jax.models.autoencoder import AutoencoderKL
-from idfsr_jax.models.dlib_resnet import DlibResNet
-from idfsr_jax.models.id_encoder import DLIB_NAME, IdEncoder
-from idfsr_jax.models.iresnet import IResNet
 from idfsr_jax.models.landmark_net import LandmarkNet
 from idfsr_jax.models.latent import Autoencoder
+from idfsr_jax.networks.dlib_resnet import DlibResNet
+from idfsr_jax.networks.id_encoder import DLIB_NAME, IdEncoder
+from idfsr_jax.networks.iresnet import IResNet
 from idfsr_jax.training.rollout import load_perceptual
 
 

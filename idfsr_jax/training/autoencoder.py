@@ -30,8 +30,8 @@ from idfsr_jax.interop.diffusers_layout import FILES
 from idfsr_jax.interop.diffusers_vae import write_autoencoder
 from idfsr_jax.models.autoencoder import AutoencoderKL, Posterior
 from idfsr_jax.pictures import to_float
+from idfsr_jax.runtime.randomness import step_key
 from idfsr_jax.training.log import progress_bar, run_log, stop_signal
-from idfsr_jax.training.randomness import step_key
 from idfsr_jax.training.soundness import NonFiniteLoss
 from idfsr_jax.training.state import update_in_optax
 

@@ -20,7 +20,7 @@ from idfsr_jax.models.condition import make_condition
 from idfsr_jax.models.denoiser import denoiser_of
 from idfsr_jax.models.landmark_net import estimate_landmarks
 from idfsr_jax.models.latent import encode_example, to_pixels
-from idfsr_jax.training.randomness import step_key
+from idfsr_jax.runtime.randomness import step_key
 from idfsr_jax.training.rollout import rolled_out
 from idfsr_jax.training.state import update_in_optax
 from idfsr_jax.training.step import Frozen, identity_loss

@@ -16,12 +16,12 @@ from idfsr_jax.models.condition import paste
 from idfsr_jax.models.latent import Autoencoder
 from idfsr_jax.parameter_files import load_tree, save_tree
 from idfsr_jax.pictures import grid
+from idfsr_jax.runtime.randomness import step_key
 from idfsr_jax.sampling import restore_crops
 from idfsr_jax.training.distributed import all_agree, is_main, wait_for_all
 from idfsr_jax.training.landmarks import train_landmark_net
 from idfsr_jax.training.log import progress_bar
 from idfsr_jax.training.mesh import whole
-from idfsr_jax.training.randomness import step_key
 from idfsr_jax.training.same_run import difference, read_config
 from idfsr_jax.training.soundness import NonFiniteLoss
 from idfsr_jax.training.step import Frozen, condition_of

@@ -13,9 +13,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from idfsr_jax.config import LandmarkConfig
 from idfsr_jax.data.degrade import enlarge_mixed
 from idfsr_jax.models.landmark_net import LandmarkNet, landmark_error
-from idfsr_jax.models.resample import sample_bilinear
+from idfsr_jax.networks.resample import sample_bilinear
 from idfsr_jax.pictures import to_float
-from idfsr_jax.training.randomness import step_key
+from idfsr_jax.runtime.randomness import step_key
 from idfsr_jax.training.state import update_in_optax
 
 

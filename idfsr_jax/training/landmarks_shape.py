@@ -24,8 +24,8 @@ from idfsr_jax.method.landmarks import (
     point_errors,
 )
 from idfsr_jax.pictures import to_float
+from idfsr_jax.runtime.randomness import step_key
 from idfsr_jax.training.landmarks import jitter
-from idfsr_jax.training.randomness import step_key
 from idfsr_jax.training.state import update_in_optax
 
 LEAST_WIDTH = 4

@@ -13,8 +13,8 @@ from idfsr_jax.config import Config, DataConfig
 from idfsr_jax.data.pack import load_encoder, load_split
 from idfsr_jax.data.resident import ResidentFaces, draw_batch, epoch_records, resident_faces
 from idfsr_jax.errors import BadConfig
-from idfsr_jax.models.id_encoder import IdEncoder, require_kind
-from idfsr_jax.training.randomness import step_key
+from idfsr_jax.networks.id_encoder import IdEncoder, require_kind
+from idfsr_jax.runtime.randomness import step_key
 
 _SHOWN = 8
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from idfsr_jax.config import Config
 from idfsr_jax.data.pipeline import load_index, training_examples
-from idfsr_jax.models.id_encoder import encoder_name, encoder_of, require_encoder, require_kind
 from idfsr_jax.models.latent import autoencoder_of
+from idfsr_jax.networks.id_encoder import encoder_name, encoder_of, require_encoder, require_kind
 from idfsr_jax.training.distributed import is_main, wait_for_all
 from idfsr_jax.training.folder import claim_folder, landmark_net, previewer
 from idfsr_jax.training.full_disk import full_disk_explained

@@ -24,12 +24,12 @@ from idfsr_jax.method.landmarks import init_landmark_net
 from idfsr_jax.method.loss import Frozen, step_inputs, training_loss
 from idfsr_jax.networks.recognisers import dimensions, load_recognisers, recognisers_name
 from idfsr_jax.parameter_files import load_tree
+from idfsr_jax.runtime.randomness import step_key
 from idfsr_jax.training.distributed import is_main, wait_for_all
 from idfsr_jax.training.folder import claim_folder
 from idfsr_jax.training.full_disk import full_disk_explained
 from idfsr_jax.training.loop import train_denoiser
 from idfsr_jax.training.mesh import make_mesh, whole
-from idfsr_jax.training.randomness import step_key
 from idfsr_jax.training.sole_use import sole_use
 from idfsr_jax.training.state import TrainState, apply_gradients, create_state, ema_decay, make_optimizer
 from idfsr_jax.weights import load_model, save_model

@@ -10,13 +10,13 @@ from idfsr_jax.config import Config
 from idfsr_jax.errors import BadConfig
 from idfsr_jax.models.denoiser import init_denoiser
 from idfsr_jax.models.growth import grown, has_grown
-from idfsr_jax.models.id_encoder import DLIB_NAME
 from idfsr_jax.models.latent import Autoencoder, require_autoencoder
 from idfsr_jax.models.unet_weights import SCHEDULE_FIELDS, read_unet_of
+from idfsr_jax.networks.id_encoder import DLIB_NAME
+from idfsr_jax.runtime.randomness import step_key
 from idfsr_jax.training.checkpoint import any_saved
 from idfsr_jax.training.distributed import wait_for_all
 from idfsr_jax.training.folder import save_landmark_net
-from idfsr_jax.training.randomness import step_key
 from idfsr_jax.training.state import TrainState, create_state, make_optimizer
 from idfsr_jax.weights import load_model
 

@@ -13,17 +13,17 @@ from idfsr_jax.config import Config
 from idfsr_jax.data.degrade import enlarge_mixed
 from idfsr_jax.diffusion.loss import v_loss
 from idfsr_jax.diffusion.schedule import alpha_sigma, draw_log_snr, q_sample, x0_from_v
-from idfsr_jax.models.chips import moved_landmarks
 from idfsr_jax.models.condition import Condition, drop, make_condition
 from idfsr_jax.models.denoiser import denoiser_of
-from idfsr_jax.models.id_encoder import identity_of, unit_identity
 from idfsr_jax.models.landmark_net import estimate_landmarks
 from idfsr_jax.models.latent import Autoencoder, encode_example, to_pixels
-from idfsr_jax.models.perceptual import STRIDE, perceptual_distance, shifted
-from idfsr_jax.models.resample import smoothed
+from idfsr_jax.networks.chips import moved_landmarks
+from idfsr_jax.networks.id_encoder import identity_of, unit_identity
+from idfsr_jax.networks.perceptual import STRIDE, perceptual_distance, shifted
+from idfsr_jax.networks.resample import smoothed
 from idfsr_jax.pictures import to_float
+from idfsr_jax.runtime.randomness import step_key
 from idfsr_jax.training.mesh import microbatches
-from idfsr_jax.training.randomness import step_key
 from idfsr_jax.training.rollout import rolled_out
 from idfsr_jax.training.state import TrainState, apply_gradients, ema_decay
 

@@ -22,8 +22,8 @@ from jaxtyping import Float
 
 from idfsr_jax.config import Config
 from idfsr_jax.errors import BadConfig, BadWeights
-from idfsr_jax.models.id_encoder import DLIB_NAME
 from idfsr_jax.models.latent import Autoencoder, require_autoencoder
+from idfsr_jax.networks.id_encoder import DLIB_NAME
 from idfsr_jax.parameter_files import load_tree, save_tree
 from idfsr_jax.training.state import TrainState
 from idfsr_jax.weights import load_model, read_description, save_model

@@ -11,6 +11,8 @@ from PIL import Image
 from idfsr_jax.data.identity_faces import IdentityFaces
 from idfsr_jax.data.parts import FaceRecord
 
+WHOLE = np.eye(3, dtype=np.float32)[:2]
+"""The frame of a crop that is the whole photograph."""
 PEOPLE = {"Ada": 4, "Bo": 3, "Cleo": 2, "Dan": 1, "Eve": 1}
 
 
@@ -22,7 +24,7 @@ def _record(photo: str, seed: int, side: int = 96) -> FaceRecord:
     coarse.resize((side, side), Image.Resampling.BICUBIC).save(file, "JPEG", quality=95, subsampling=0)
     landmarks = rng.uniform(0.25, 0.75, (68, 2)).astype(np.float32)
     embedding = rng.normal(size=128).astype(np.float32)
-    return FaceRecord(photo, file.getvalue(), landmarks, embedding, hashlib.sha256(photo.encode()).hexdigest())
+    return FaceRecord(photo, file.getvalue(), landmarks, embedding, WHOLE, hashlib.sha256(photo.encode()).hexdigest())
 
 
 def _records(people: dict[str, int], start: int = 0) -> list[tuple[str, FaceRecord]]:

@@ -24,7 +24,7 @@ def test_round_trip_in_order(small_dataset, train_records):
 
 def test_tfds_reads_it_alone_and_without_tensorflow(small_dataset, train_records):
     """In a fresh process that cannot import this package."""
-    folder = str(small_dataset / "identity_faces" / "1.0.0")
+    folder = str(small_dataset / "identity_faces" / "1.1.0")
     script = f"""
         import sys
         sys.modules["idfsr_jax"] = None

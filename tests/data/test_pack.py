@@ -11,7 +11,7 @@ from idfsr_jax.errors import InputError
 from idfsr_jax.face import resize_crop
 from idfsr_jax.files import write_summed_json
 from idfsr_jax.interop.lpips_weights import read_lpips
-from idfsr_jax.models.perceptual import perceptual_distance
+from idfsr_jax.networks.perceptual import perceptual_distance
 
 
 @pytest.fixture(scope="module")

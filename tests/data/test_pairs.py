@@ -8,10 +8,10 @@ from idfsr_jax.data.pairs import (
     choose_reference,
     nearest_in_pose,
     nearest_others,
-    normalised_shapes,
     reference_probabilities,
 )
 from idfsr_jax.errors import BadConfig
+from idfsr_jax.method.references import normalised_shapes
 
 PERSON = np.array([0] * 8 + [1] * 3 + [2] * 2 + [3] + [4] * 30)
 MEMBERS = tuple(np.flatnonzero(PERSON == who) for who in range(5))

@@ -25,7 +25,7 @@ from idfsr_jax.data.prepare import prepare
 from idfsr_jax.errors import BadConfig, InputError
 from idfsr_jax.face import choose_face, find_faces, read_image
 from idfsr_jax.face.chip import ARCFACE_CHIP, cut_chip
-from idfsr_jax.models.id_encoder import chip_descriptors, load_id_encoder
+from idfsr_jax.networks.id_encoder import chip_descriptors, load_id_encoder
 
 KEPT = ["Ann/1.jpg", "Ann/2.jpg", "Ann/3.png", "Bea/1.jpg", "Bea/2.jpg", "Cid/1.jpg"]
 
@@ -193,7 +193,7 @@ def _alive(pid: int) -> bool:
 
 
 def _all_records(out: pathlib.Path) -> list[dict]:
-    builder = tfds.builder_from_directory(out / "identity_faces" / "1.0.0")
+    builder = tfds.builder_from_directory(out / "identity_faces" / "1.1.0")
     return list(builder.as_data_source("train", decoders={"image": tfds.decode.SkipDecoding()}))
 
 
@@ -246,10 +246,10 @@ def test_a_data_set_without_its_report_is_written_anew(prepared, photographs, tm
     out = tmp_path / "out"
     shutil.copytree(prepared[1], out)
     (out / "report.json").unlink()
-    (out / "identity_faces" / "incomplete.XYZ_1.0.0").mkdir()
+    (out / "identity_faces" / "incomplete.XYZ_1.1.0").mkdir()
     report = prepare(photographs, out, workers=0, min_side=64, progress=False)
     assert report.kept == 6
-    assert [path.name for path in (out / "identity_faces").iterdir()] == ["1.0.0"]
+    assert [path.name for path in (out / "identity_faces").iterdir()] == ["1.1.0"]
 
 
 def test_names_in_a_report_are_shown_as_they_are(prepared):

@@ -22,6 +22,7 @@ from idfsr_jax.data.resident import (
     resident_faces,
 )
 from idfsr_jax.errors import BadConfig
+from idfsr_jax.method import references
 
 COUNTS = (4, 1, 9, 2, 1, 7, 3)
 DRAWS = 4000
@@ -36,6 +37,7 @@ def _index(counts=COUNTS) -> Index:
         person=person,
         photos=tuple(f"{i}.jpg" for i in range(n)),
         landmarks=rng.uniform(0.25, 0.75, (n, 68, 2)).astype(np.float32),
+        frames=np.tile(np.eye(3, dtype=np.float32)[:2], (n, 1, 1)),
         embeddings=rng.normal(size=(n, 128)).astype(np.float32),
         encoder="test",
     )
@@ -68,7 +70,7 @@ def config():
 
 
 def test_the_table_of_similar_poses_is_that_of_nearest_others(index):
-    shapes = pairs.normalised_shapes(index.landmarks)
+    shapes = references.normalised_shapes(index.landmarks)
     table, counts = similar_records(shapes, index.person, 2), pair_tables(index, 1)["similar_count"]
     for record in range(len(index)):
         expected = pairs.nearest_others(shapes, index.person, record)
@@ -105,7 +107,7 @@ def test_references_are_drawn_as_on_the_host(index, faces, config, mixture, phot
     chosen, own = jax.jit(choose_references, static_argnums=3)(
         jax.random.key(3), faces, jnp.full(DRAWS, target, jnp.int32), config
     )
-    rng, shapes = np.random.default_rng(0), pairs.normalised_shapes(index.landmarks)
+    rng, shapes = np.random.default_rng(0), references.normalised_shapes(index.landmarks)
     probabilities = pairs.reference_probabilities(config.reference)
     host = [
         pairs.choose_reference(rng, target, index.person, index.members, shapes, probabilities) for _ in range(DRAWS)

@@ -32,7 +32,12 @@ def faces_dataset(tmp_path_factory: pytest.TempPathFactory, face_crop) -> Path:
             embedding = (direction + 0.3 * rng.normal(size=128)).astype(np.float32)
             landmarks = (face_crop.landmarks + rng.normal(scale=0.004, size=(68, 2))).astype(np.float32)
             digest = hashlib.sha256(photo.encode()).hexdigest()
-            records.append((name, FaceRecord(photo, file.getvalue(), landmarks, embedding, digest)))
+            records.append(
+                (
+                    name,
+                    FaceRecord(photo, file.getvalue(), landmarks, embedding, np.eye(3, dtype=np.float32)[:2], digest),
+                )
+            )
     folder = tmp_path_factory.mktemp("faces")
     IdentityFaces(
         data_dir=folder, records={"val": lambda: iter(records)}, encoder="dlib-resnet-v1"

@@ -7,7 +7,7 @@ import pytest
 
 from idfsr_jax.errors import InputError
 from idfsr_jax.evaluation.judges import ARCFACE_TEMPLATE, arcface_chips, encoder_judge, load_judges, onnx_judge
-from idfsr_jax.models.id_encoder import descriptors_of, load_id_encoder
+from idfsr_jax.networks.id_encoder import descriptors_of, load_id_encoder
 
 
 def coordinates(side: int) -> np.ndarray:

@@ -18,7 +18,15 @@ def index_of(people: dict[str, int]) -> Index:
     person = np.repeat(np.arange(len(names)), list(people.values()))
     photos = tuple(f"{name}/{name}_{i:04d}.jpg" for name, count in people.items() for i in range(1, count + 1))
     n = len(photos)
-    return Index(names, person, photos, np.zeros((n, 68, 2), np.float32), np.zeros((n, 4), np.float32), "test")
+    return Index(
+        names,
+        person,
+        photos,
+        np.zeros((n, 68, 2), np.float32),
+        np.zeros((n, 2, 3), np.float32),
+        np.zeros((n, 4), np.float32),
+        "test",
+    )
 
 
 INDEX = index_of({"Zoe": 2, "Ada": 20, "Bo": 7, "Lone": 1})

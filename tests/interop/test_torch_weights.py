@@ -13,8 +13,8 @@ from idfsr_jax.cli import main
 from idfsr_jax.errors import BadWeights
 from idfsr_jax.interop import torch_weights
 from idfsr_jax.interop.torch_weights import convert_checkpoint, parse_state_dict
-from idfsr_jax.models.id_encoder import chip_descriptors, load_id_encoder
-from idfsr_jax.models.iresnet import UNITS, WIDTHS, IResNet, iresnet_blocks
+from idfsr_jax.networks.id_encoder import chip_descriptors, load_id_encoder
+from idfsr_jax.networks.iresnet import UNITS, WIDTHS, IResNet, iresnet_blocks
 
 
 def embeddings(network, chips) -> np.ndarray:

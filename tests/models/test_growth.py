@@ -10,11 +10,11 @@ import pytest
 
 from idfsr_jax.config import Config, ModelConfig, UNetConfig
 from idfsr_jax.diffusion.schedule import x0_from_v
-from idfsr_jax.models.blocks import block_means, upsample_nearest
 from idfsr_jax.models.condition import Condition, paste
 from idfsr_jax.models.denoiser import Denoiser, init_denoiser
 from idfsr_jax.models.growth import grown, has_grown
 from idfsr_jax.models.unet import UNet
+from idfsr_jax.networks.blocks import block_means, upsample_nearest
 
 LEVELS = (-9.0, -3.0, 0.0, 2.5)
 

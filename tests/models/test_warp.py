@@ -12,8 +12,8 @@ from scipy.ndimage import map_coordinates
 from skimage.transform import SimilarityTransform, ThinPlateSplineTransform
 
 from idfsr_jax.models import warp
-from idfsr_jax.models.resample import sample_bilinear
 from idfsr_jax.models.warp import similarity_transform
+from idfsr_jax.networks.resample import sample_bilinear
 
 SIZE = 64
 

@@ -14,7 +14,7 @@ from idfsr_jax.face import read_image
 from idfsr_jax.identity import Identity
 from idfsr_jax.interop.arcface_weights import read_arcface
 from idfsr_jax.models.denoiser import init_denoiser
-from idfsr_jax.models.id_encoder import encoder_name, load_id_encoder
+from idfsr_jax.networks.id_encoder import encoder_name, load_id_encoder
 from idfsr_jax.restorer import Restorer
 from idfsr_jax.weights import save_model
 

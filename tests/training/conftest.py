@@ -26,7 +26,14 @@ def _face(photo: str, landmarks: np.ndarray) -> FaceRecord:
     file = io.BytesIO()
     coarse = Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8))
     coarse.resize((64, 64), Image.Resampling.BICUBIC).save(file, "JPEG")
-    return FaceRecord(photo, file.getvalue(), landmarks, rng.normal(size=128).astype(np.float32), digest.hexdigest())
+    return FaceRecord(
+        photo,
+        file.getvalue(),
+        landmarks,
+        rng.normal(size=128).astype(np.float32),
+        np.eye(3, dtype=np.float32)[:2],
+        digest.hexdigest(),
+    )
 
 
 @pytest.fixture(scope="session")

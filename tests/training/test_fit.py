@@ -14,8 +14,8 @@ from idfsr_jax.diffusion.schedule import x0_from_v
 from idfsr_jax.face import resize_crop
 from idfsr_jax.models.condition import make_condition
 from idfsr_jax.models.denoiser import Denoiser
-from idfsr_jax.models.id_encoder import load_id_encoder
 from idfsr_jax.models.landmark_net import estimate_landmarks
+from idfsr_jax.networks.id_encoder import load_id_encoder
 from idfsr_jax.training import fit
 from idfsr_jax.training.fit import Album, choose_pairs, fit_identity, fit_loss, mean_identity, within
 from idfsr_jax.training.rollout import rolled_out

@@ -10,7 +10,7 @@ from idfsr_jax.config import Config
 from idfsr_jax.data.pipeline import load_index, training_examples
 from idfsr_jax.errors import BadConfig
 from idfsr_jax.models.autoencoder import reduction
-from idfsr_jax.models.id_encoder import load_id_encoder
+from idfsr_jax.networks.id_encoder import load_id_encoder
 from idfsr_jax.training.abstract import abstract_batch, abstract_frozen
 from idfsr_jax.training.mesh import make_mesh, placed, state_shardings
 from idfsr_jax.training.plan import GIB, device_batch, plan_run, state_bytes, step_cost

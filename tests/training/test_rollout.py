@@ -14,7 +14,7 @@ from idfsr_jax.diffusion.samplers import course
 from idfsr_jax.diffusion.schedule import q_sample, sampling_levels
 from idfsr_jax.errors import BadConfig
 from idfsr_jax.models.denoiser import Denoiser
-from idfsr_jax.models.resample import smoothed
+from idfsr_jax.networks.resample import smoothed
 from idfsr_jax.training import step
 from idfsr_jax.training.rollout import load_perceptual, rolled_out
 from idfsr_jax.training.state import create_state, make_optimizer

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from idfsr_jax.config import TrainConfig
-from idfsr_jax.training.randomness import step_key
+from idfsr_jax.runtime.randomness import step_key
 from idfsr_jax.training.state import apply_gradients, create_state, ema_decay, learning_rate, make_optimizer
 
 

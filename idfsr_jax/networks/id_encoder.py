@@ -20,10 +20,10 @@ from idfsr_jax.face.chip import ARCFACE_CHIP, DLIB_CHIP, ChipTemplate
 from idfsr_jax.interop.arcface_weights import arcface_name, read_arcface
 from idfsr_jax.interop.dlib_weights import read_dlib_resnet
 from idfsr_jax.interop.mobilefacenet_weights import read_mobilefacenet
-from idfsr_jax.models.chips import face_chips
-from idfsr_jax.models.dlib_resnet import DESCRIPTOR_SIZE, DlibResNet
-from idfsr_jax.models.iresnet import IResNet
 from idfsr_jax.networks import mobilefacenet
+from idfsr_jax.networks.chips import face_chips
+from idfsr_jax.networks.dlib_resnet import DESCRIPTOR_SIZE, DlibResNet
+from idfsr_jax.networks.iresnet import IResNet
 from idfsr_jax.networks.mobilefacenet import MobileFaceNet
 
 DLIB_NAME = "dlib-resnet-v1"

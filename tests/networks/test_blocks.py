@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from idfsr_jax.models.blocks import (
+from idfsr_jax.networks.blocks import (
     Attention,
     GroupNorm,
     ResidualBlock,

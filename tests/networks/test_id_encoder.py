@@ -11,7 +11,7 @@ import pytest
 import skimage
 
 from idfsr_jax.face.chip import chip_transform, cut_chip
-from idfsr_jax.models import id_encoder
+from idfsr_jax.networks import id_encoder
 
 descriptors_of = jax.jit(id_encoder.descriptors_of)
 

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from idfsr_jax.models.chips import face_chips, moved_landmarks
+from idfsr_jax.networks.chips import face_chips, moved_landmarks
 
 
 def test_landmarks_are_moved_by_similarities(face_crop):

@@ -6,7 +6,7 @@ import numpy as np
 
 from idfsr_jax.evaluation.perceptual import lpips
 from idfsr_jax.interop.lpips_weights import read_lpips
-from idfsr_jax.models.perceptual import perceptual_distance, shifted
+from idfsr_jax.networks.perceptual import perceptual_distance, shifted
 
 
 def test_it_is_lpips():

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from idfsr_jax.models.resample import smoothed
+from idfsr_jax.networks.resample import smoothed
 
 
 @pytest.mark.parametrize("times", [0, 1, 4])

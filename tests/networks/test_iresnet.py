@@ -7,9 +7,9 @@ import pytest
 
 from idfsr_jax.face import resize_crop
 from idfsr_jax.face.chip import ARCFACE_CHIP, cut_chip
-from idfsr_jax.models.chips import face_chips
-from idfsr_jax.models.id_encoder import IdEncoder, identity_of
-from idfsr_jax.models.iresnet import IResNet, iresnet_blocks
+from idfsr_jax.networks.chips import face_chips
+from idfsr_jax.networks.id_encoder import IdEncoder, identity_of
+from idfsr_jax.networks.iresnet import IResNet, iresnet_blocks
 from idfsr_jax.pictures import to_float
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from idfsr_jax.face.chip import DLIB_CHIP, ChipTemplate, similarity_to_landmarks
-from idfsr_jax.models.resample import sample_bilinear
+from idfsr_jax.networks.resample import sample_bilinear
 
 
 def face_chips(
