@@ -32,27 +32,38 @@ config = Config(
 """
 
 
-def noise_faces(folder: Path, landmarks: Float[np.ndarray, "68 2"]) -> Path:
+def noise_faces(
+    folder: Path,
+    landmarks: Float[np.ndarray, "68 2"],
+    *,
+    side: int = 32,
+    encoder: str = "dlib-resnet-v1",
+    length: int = 128,
+) -> Path:
     """Writes a data set of 12 pictures of noise, of four people, and two of a fifth in `val`.
 
     Args:
       folder: to write into.
       landmarks: that all pictures are said to have, unit coordinates.
+      side: of the pictures.
+      encoder: name of the recognisers that the descriptors are said to be of.
+      length: of a descriptor.
     """
+    frame = np.eye(3, dtype=np.float32)[:2]
 
     def face(photo: str) -> FaceRecord:
         digest = hashlib.sha256(photo.encode())
         rng = np.random.default_rng(list(digest.digest()))
         file = io.BytesIO()
-        Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(file, "JPEG")
-        descriptor = rng.normal(size=128).astype(np.float32)
-        return FaceRecord(photo, file.getvalue(), landmarks, descriptor, digest.hexdigest())
+        Image.fromarray(rng.integers(0, 256, (side, side, 3), np.uint8)).save(file, "JPEG")
+        descriptor = rng.normal(size=length).astype(np.float32)
+        return FaceRecord(photo, file.getvalue(), landmarks, descriptor, frame, digest.hexdigest())
 
     photos = {"train": [f"{person}/{n}.jpg" for person in "ABCD" for n in range(3)], "val": ["E/0.jpg", "E/1.jpg"]}
     records = {
         split: (lambda names=names: ((name[0], face(name)) for name in names)) for split, names in photos.items()
     }
-    IdentityFaces(data_dir=folder, records=records, encoder="dlib-resnet-v1").download_and_prepare()
+    IdentityFaces(data_dir=folder, records=records, encoder=encoder, embedding_size=length).download_and_prepare()
     return folder
 
 

@@ -59,9 +59,10 @@ _NOT_NEGATIVE = {
     "evaluate": ("people",),
 }
 _SHARES = {
-    "data": ("own_embedding", "flip"),
+    "data": ("own_embedding", "flip", "clean", "covered"),
+    "model": ("mouth",),
     "diffusion": ("condition_dropout",),
-    "train": ("identity_loss_fraction", "rollout_fraction", "beta2"),
+    "train": ("identity_loss_fraction", "rollout_fraction", "beta2", "towards_others"),
     "sample": ("consistency", "guess_share"),
 }
 _SEEDS = {"train": ("seed",), "fit": ("seed",)}
@@ -239,14 +240,30 @@ def _check_shares(config: Config, fields: dict[str, Any]) -> None:
         _demand(train.batch % (train.accumulate * every) == 0, fields, "train.batch", f"a multiple of {named}")
     if train.rollout_fraction > 0:
         half = train.rollout_fraction <= 0.5 and train.batch % train.judged_every == 0
-        _demand(half, fields, "train.rollout_fraction", f"1/2, 1/4, ... of a batch of {train.batch}, or 0")
+        sound = half or bool(config.model.recognisers)
+        _demand(sound, fields, "train.rollout_fraction", f"1/2, 1/4, ... of a batch of {train.batch}, or 0")
         # AlexNet leaves nothing of smaller pictures.
         seen = config.data.size >= 32 or train.perceptual_loss == 0
         _demand(seen, fields, "data.size", "32 or more, or a train.perceptual_loss of 0")
+    if config.model.recognisers:
+        _check_method(config, fields)
     if train.rollout_fraction > 0 or config.fit.on_course:
         otherwise = "or a train.rollout_fraction of 0 and no fit.on_course"
         _demand(config.sample.steps > 1, fields, "sample.steps", f"2 or more, {otherwise}")
         _demand(config.sample.sampler != "ancestral", fields, "sample.sampler", f"dpm++2m or ddim, {otherwise}")
+
+
+def _check_method(config: Config, fields: dict[str, Any]) -> None:
+    """What a model with recognisers asks of its training."""
+    train, count = config.train, len(config.model.recognisers)
+    both = 0 < round(train.batch * train.rollout_fraction) < train.batch
+    named = f"a share of a batch of {train.batch} that leaves one example and more on the course and beside it"
+    _demand(both, fields, "train.rollout_fraction", named)
+    sound = len(train.identity_losses) == count and all(0 <= each < math.inf for each in train.identity_losses)
+    _demand(sound, fields, "train.identity_losses", f"{count} numbers of 0 and more, one for each recogniser")
+    _demand(train.accumulate == 1, fields, "train.accumulate", "1, as model.recognisers are given")
+    _demand(fields["model.references"] > 0, fields, "model.references", "1 or more")
+    _demand(train.contrastive_temperature > 0, fields, "train.contrastive_temperature", "a number above 0")
 
 
 def _names(sections: Mapping[str, tuple[str, ...]]) -> list[str]:

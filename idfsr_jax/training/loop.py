@@ -19,7 +19,7 @@ from idfsr_jax.training.mesh import abstract_state, born_sharded, global_batch, 
 from idfsr_jax.training.soundness import LARGEST_PARAMETER, NonFiniteLoss, is_sound
 from idfsr_jax.training.start import initial_state
 from idfsr_jax.training.state import TrainState, make_optimizer
-from idfsr_jax.training.step import Frozen, train_step
+from idfsr_jax.training.step import train_step
 
 _TIME_IS_UP = 1
 """What stops a run where no signal does; SIGHUP's number, which is not listened to."""
@@ -57,7 +57,7 @@ def compiled_step(
 
 def train_denoiser(
     config: Config,
-    frozen: Frozen,
+    frozen: Any,
     batches: Batches,
     preview: Callable[[int, Any], None] = lambda step, ema: None,
     *,
@@ -78,7 +78,7 @@ def train_denoiser(
 
     Args:
       config: the run.
-      frozen: LandmarkNet, the identity centre, and the encoder if the identity loss is on.
+      frozen: what the step reads and never changes, for example LandmarkNet and the recognisers.
       batches: of `data.pipeline.training_examples`.
       preview: called with (step, averaged parameters) every `samples_every` steps, by all processes.
       step_function: what `train_step` is to its batches.

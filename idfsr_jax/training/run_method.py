@@ -73,7 +73,7 @@ def train(config: Config) -> int:
         make = partial(_initial_state, config, sizes)
         state, signal_number = train_denoiser(
             config,
-            frozen,  # type: ignore[arg-type]
+            frozen,
             batches,
             step_function=train_step,
             make=make,

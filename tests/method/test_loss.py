@@ -37,6 +37,12 @@ SIZES = (192,)
 FACE = (MEAN_SHAPE * 0.35 + np.array([0.5, 0.42])).astype(np.float32)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _hasty(hasty_compiler):
+    with hasty_compiler():
+        yield
+
+
 @pytest.fixture(scope="module")
 def frozen():
     recognisers = load_recognisers(CONFIG.model.recognisers)

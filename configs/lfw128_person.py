@@ -1,0 +1,52 @@
+"""128 px on LFW and Pins: identity from the ID embedding, four references, the input's expression. In training.
+
+Data     idfsr prepare --photos PHOTOS --splits SPLITS --out data/faces --encoder dlib+mobilefacenet
+         (LFW's train split and Pins' people in train, LFW's val split in val; people of both under one name)
+Train    python train.py configs/lfw128_person.py          (resumes by itself when run again)
+
+Goes on from the weights of lfw128_cool.py that were trained 1,200 steps of 16 further with MobileFaceNet's loss beside
+dlib's (SHA-256 of the denoiser's two files e98f5eac... and 56034966...). All that is new enters through kernels that
+are zero at the start (`idfsr_jax/method/growth.py`): the second recogniser's embedding, references that are fused place
+by place and attended to, heat maps of the landmarks, a thin head at full resolution. LandmarkNet is told the person's
+shape.
+
+Two thirds of a batch are states of the sampler's own two steps, judged as pictures; the rest is noised photographs.
+"""
+
+from idfsr_jax.config import Config, DataConfig, EvaluateConfig, FitConfig, ModelConfig, SampleConfig, TrainConfig
+
+config = Config(
+    name="lfw128_person",
+    data=DataConfig(dataset="data/faces", size=128, scale_weights=(1.0, 2.0, 2.0, 1.0)),
+    model=ModelConfig(
+        patch=4,
+        channels=(64, 128, 192),
+        blocks=(1, 2, 2),
+        recognisers=("dlib", "mobilefacenet"),
+        references=4,
+        mask="tone",
+        warp="similarity",
+        prior_detail_std=0.08,
+    ),
+    train=TrainConfig(
+        out="runs/lfw128_person",
+        start_from="runs/start",
+        seed=7,
+        steps=20_000,
+        batch=12,
+        learning_rate=2e-4,
+        warmup_steps=60,
+        ema_halflife_images=2_000.0,
+        rollout_fraction=2 / 3,
+        identity_losses=(0.1, 0.5),
+        identity_smoothing=4,
+        identity_movement=0.03,
+        contrastive_loss=0.02,
+        checkpoint_every=50,
+        log_every=10,
+        keep_checkpoints=2,
+    ),
+    sample=SampleConfig(steps=2, temperature=0.3),
+    fit=FitConfig(steps=12, learning_rate=0.02),
+    evaluate=EvaluateConfig(protocol="configs/protocols/lfw_val.json"),
+)

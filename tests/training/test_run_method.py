@@ -1,0 +1,89 @@
+"""Runs of the method through `train.py`: the shipped config, made small, steps, stops, resumes and leaves a model."""
+
+import math
+import runpy
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from benchmarks.small_run import newest_checkpoint, noise_faces, read_log
+from idfsr_jax.config import load_config
+from idfsr_jax.weights import load_model
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "configs" / "lfw128_person.py"
+SMALL = """
+    --data.size 64 --data.workers 1 --model.recognisers mobilefacenet --model.references 2
+    --model.channels 16 16 --model.blocks 1 1 --model.head-width 16 --model.embedding 16 --model.identity-tokens 1
+    --model.attention-at 8 --landmarks.channels 4 4 4 --train.batch 3 --train.identity-losses 0.5 --train.log-every 1
+    --train.start-from= --devices.data 1
+"""
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory, face_crop):
+    folder = tmp_path_factory.mktemp("faces")
+    return noise_faces(folder, face_crop.landmarks, side=64, encoder="mobilefacenet-ms1m-v1", length=192)
+
+
+@pytest.fixture(scope="module")
+def train(hasty_compiler):
+    """A function that runs `python train.py CONFIG [MORE ...]` on a small network; returns its exit code."""
+
+    def run(out, *more):
+        options = [*SMALL.split(), "--data.dataset", str(faces), "--train.out", str(out), *more]
+        with pytest.MonkeyPatch.context() as patch, hasty_compiler():
+            patch.setattr(sys, "argv", ["train.py", str(CONFIG), *options])
+            with pytest.raises(SystemExit) as exit:
+                runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
+        return exit.value.code
+
+    return run
+
+
+def test_the_config_is_that_of_the_weights_it_goes_on_from():
+    config = load_config(CONFIG)
+    before = load_config(ROOT / "configs" / "lfw128_cool.py")
+    for name in ("patch", "channels", "blocks", "attention_at", "head_width", "embedding", "identity_tokens"):
+        assert getattr(config.model, name) == getattr(before.model, name)
+    assert config.landmarks == before.landmarks and config.diffusion == before.diffusion
+    assert len(config.train.identity_losses) == len(config.model.recognisers)
+
+
+def test_a_run_goes_on_bit_for_bit_and_leaves_a_model(train, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train(whole, "--train.steps", "2", "--train.checkpoint-every", "1") == 0
+    assert (
+        train(parts, "--train.steps", "2", "--train.checkpoint-every", "1", "--train.max-minutes", "1e-6") == 0
+    )
+    assert newest_checkpoint(parts) == 1
+    assert train(parts, "--train.steps", "2", "--train.checkpoint-every", "1") == 0
+    ours, theirs = (
+        [{k: v for k, v in line.items() if "time" not in k and "second" not in k} for line in read_log(out)]
+        for out in (whole, parts)
+    )
+    assert ours == theirs and [line["step"] for line in ours] == [1, 2]
+    assert all(math.isfinite(value) for line in ours for value in line.values())
+    one, other = load_model(whole / "model"), load_model(parts / "model")
+    assert one.digest == other.digest and one.steps == 2
+    assert one.encoder == "mobilefacenet-ms1m-v1" and one.center.shape == (192,)
+    assert one.config.model.recognisers == ("mobilefacenet",)
+
+
+def test_a_data_set_of_other_recognisers_is_refused(train, tmp_path, capsys):
+    code = train(tmp_path / "run", "--model.recognisers", "dlib", "--train.identity-losses", "0.5")
+    assert code == 2
+    assert "prepare it with `idfsr prepare --encoder dlib`" in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_start_s_network_grows(train, tmp_path):
+    small = tmp_path / "small"
+    assert train(small, "--train.steps", "1") == 0
+    grown = tmp_path / "grown"
+    more = ("--train.start-from", str(small / "model"), "--train.steps", "1", "--model.references", "1")
+    assert train(grown, *more) == 0
+    before, after = (load_model(out / "model").denoiser for out in (small, grown))
+    assert jax.tree.map(np.shape, before) == jax.tree.map(np.shape, after)
