@@ -90,7 +90,7 @@ def make_album(
     shapes = np.stack([person_shape(landmarks[each]) if count > 1 else MEAN_SHAPE for each in rest])
     per_photograph = (images, landmarks, frames, units, others, shapes, order.astype(np.int32), present)
     fill = np.arange(max(length, count)) % count
-    return Album(*(np.ascontiguousarray(each[fill]) for each in per_photograph), count=np.int32(count))
+    return Album(*(np.ascontiguousarray(each[fill]) for each in per_photograph), count=np.array(count, np.int32))
 
 
 def make_fit_optimizer(config: Config) -> optax.GradientTransformation:

@@ -8,7 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from idfsr_jax.config import Config, DataConfig, FitConfig, LandmarkConfig, ModelConfig, SampleConfig, TrainConfig
+from idfsr_jax.config import (
+    Config,
+    DataConfig,
+    DiffusionConfig,
+    FitConfig,
+    LandmarkConfig,
+    ModelConfig,
+    SampleConfig,
+    TrainConfig,
+)
 from idfsr_jax.interop.lpips_weights import read_lpips
 from idfsr_jax.method.degrade import resampling_tables
 from idfsr_jax.method.denoiser import init_denoiser
@@ -27,6 +36,7 @@ CONFIG = Config(
         recognisers=("mobilefacenet",), references=K, prior_detail_std=0.08,
     ),
     landmarks=LandmarkConfig(channels=(8, 8, 8)),
+    diffusion=DiffusionConfig(condition_dropout=0.5),
     train=TrainConfig(
         batch=B, rollout_fraction=0.5, identity_losses=(0.5,), contrastive_loss=0.02, identity_movement=0.03
     ),
