@@ -8,7 +8,7 @@ Goes on from the weights of lfw128_cool.py that were trained 1,200 steps of 16 f
 dlib's (SHA-256 of the denoiser's two files e98f5eac... and 56034966...). All that is new enters through kernels that
 are zero at the start (`idfsr_jax/method/growth.py`): the second recogniser's embedding, references that are fused place
 by place and attended to, heat maps of the landmarks, a thin head at full resolution. LandmarkNet is told the person's
-shape.
+shape: on val its mouth errs by 0.039 eye distances at 16 px (0.042 before), and its eyes by 0.020 (0.021).
 
 Two thirds of a batch are states of the sampler's own two steps, judged as pictures; the rest is noised photographs.
 """
@@ -31,11 +31,13 @@ config = Config(
     train=TrainConfig(
         out="runs/lfw128_person",
         start_from="runs/start",
+        landmark_net="idfsr_jax/assets/landmark_net.safetensors",
         seed=7,
         steps=20_000,
         batch=12,
-        learning_rate=2e-4,
-        warmup_steps=60,
+        # At 2e-4 after 60 steps of warm-up, val's identity at 16x fell from 0.600 to 0.541 within 131 steps.
+        learning_rate=1e-4,
+        warmup_steps=400,
         ema_halflife_images=2_000.0,
         rollout_fraction=2 / 3,
         identity_losses=(0.1, 0.5),

@@ -88,9 +88,18 @@ def make_album(
     rest = [np.delete(np.arange(count), i) if count > 1 else np.array([i]) for i in range(count)]
     others = np.stack([unit_parts(units[each].mean(axis=0), sizes) for each in rest])
     shapes = np.stack([person_shape(landmarks[each]) if count > 1 else MEAN_SHAPE for each in rest])
-    per_photograph = (images, landmarks, frames, units, others, shapes, order.astype(np.int32), present)
     fill = np.arange(max(length, count)) % count
-    return Album(*(np.ascontiguousarray(each[fill]) for each in per_photograph), count=np.array(count, np.int32))
+    return Album(
+        images=images[fill],
+        landmarks=landmarks[fill],
+        frames=frames[fill],
+        units=units[fill],
+        others=others[fill],
+        shapes=shapes[fill],
+        order=order[fill].astype(np.int32),
+        present=present[fill],
+        count=np.array(count, np.int32),
+    )
 
 
 def make_fit_optimizer(config: Config) -> optax.GradientTransformation:

@@ -118,8 +118,8 @@ def draw_examples(batch: Mapping[str, Array], frozen: Frozen, config: Config, ke
     x0 = draw_coverings(keys[9], lit, batch["target_landmarks"], config.data.covered)
     bare = jnp.all(x0 == lit, axis=(1, 2, 3)).astype(jnp.float32)
     tables = frozen.tables
-    widths = {"least": tables.least, "most": tables.down.shape[2]}
-    degradation = draw_degradations(keys[0], b, **widths, clean_share=config.data.clean)
+    least, most = tables.least, tables.down.shape[2]
+    degradation = draw_degradations(keys[0], b, least=least, most=most, clean_share=config.data.clean)
     y_up, _ = degrade(x0, degradation, tables, keys[1])
     n = degradation.n.astype(jnp.float32)
     landmarks = estimate_landmarks(frozen.landmark_net, y_up, n, batch["shape"], batch["known"], config.landmarks)

@@ -1,10 +1,12 @@
-"""Landmarks drawn as heat maps: design's h, pose and expression without the look of anybody."""
+"""Landmarks drawn as heat maps: pose and expression without the look of anybody."""
+
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-_LINES = {
+_LINES: dict[str, list[Sequence[int]]] = {
     "jaw": [range(0, 17)],
     "brows": [range(17, 22), range(22, 27)],
     "eyes": [[*range(36, 42), 36], [*range(42, 48), 42]],
@@ -42,7 +44,7 @@ def heat_maps(landmarks: Float[Array, "b 68 2"], side: int) -> Float[Array, "b s
     return jnp.stack(maps, axis=-1)
 
 
-def _segments(lines: list) -> tuple[np.ndarray, np.ndarray]:
+def _segments(lines: Sequence[Sequence[int]]) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
     pairs = [(one, other) for line in lines for one, other in zip(list(line)[:-1], list(line)[1:], strict=True)]
     starts, ends = np.array(pairs).T
     return starts, ends

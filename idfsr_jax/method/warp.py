@@ -1,4 +1,4 @@
-"""References of a person, each moved onto the landmarks of the LR face: design's R."""
+"""References of a person, each moved onto the landmarks of the LR face."""
 
 import jax
 import jax.numpy as jnp

@@ -15,7 +15,6 @@ from idfsr_jax.config import Config
 from idfsr_jax.data.examples import People, load_people, mean_identities, training_examples
 from idfsr_jax.data.faces import load_faces
 from idfsr_jax.errors import BadConfig
-from idfsr_jax.files import file_sha256
 from idfsr_jax.interop.lpips_weights import read_lpips
 from idfsr_jax.method.degrade import resampling_tables
 from idfsr_jax.method.denoiser import init_denoiser
@@ -122,8 +121,10 @@ def _beginning(config: Config, sizes: tuple[int, ...]) -> tuple[TrainState | Non
         state = jax.device_get(create_state(grown(model.denoiser, fresh), make_optimizer(config.train)))
         net = grown(model.landmark_net, net)
     if config.train.landmark_net:
-        path = Path(config.train.landmark_net)
-        net = load_tree(path, file_sha256(path))
+        given = load_tree(Path(config.train.landmark_net))
+        if jax.tree.map(np.shape, given) != jax.tree.map(np.shape, net):
+            raise BadConfig(f"train.landmark_net={config.train.landmark_net}: is another net than config.landmarks.")
+        net = given
     return state, jax.device_get(net)
 
 

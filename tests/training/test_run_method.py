@@ -19,7 +19,7 @@ SMALL = """
     --data.size 64 --data.workers 1 --model.recognisers mobilefacenet --model.references 2
     --model.channels 16 16 --model.blocks 1 1 --model.head-width 16 --model.embedding 16 --model.identity-tokens 1
     --model.attention-at 8 --landmarks.channels 4 4 4 --train.batch 3 --train.identity-losses 0.5 --train.log-every 1
-    --train.start-from= --devices.data 1
+    --train.start-from= --train.landmark-net= --devices.data 1
 """
 
 
