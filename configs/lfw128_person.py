@@ -46,6 +46,7 @@ config = Config(
         contrastive_loss=0.02,
         checkpoint_every=50,
         log_every=10,
+        samples_every=250,
         keep_checkpoints=2,
     ),
     sample=SampleConfig(steps=2, temperature=0.3),

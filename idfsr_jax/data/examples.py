@@ -11,7 +11,7 @@ import grain
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
-from idfsr_jax.data.augment import FLIP_68
+from idfsr_jax.data.augment import FLIP_68, mirror_landmarks
 from idfsr_jax.data.faces import Faces
 from idfsr_jax.data.pairs import nearest_others
 from idfsr_jax.method.id_embedding import unit_parts
@@ -137,7 +137,7 @@ def gather(faces: Faces, examples: Sequence[Example]) -> Example:
     images = faces.images[records]
     points, frames = faces.index.landmarks[records], faces.index.frames[records]
     images[flip] = images[flip][..., ::-1, :]
-    points[flip] = mirror_points(points[flip])
+    points[flip] = mirror_landmarks(points[flip])
     frames[flip] = frames[flip] @ _MIRROR
     batch["shape"][flip] = np.array([-1, 1], np.float32) * batch["shape"][flip][:, FLIP_68]
     return batch | {
@@ -149,11 +149,6 @@ def gather(faces: Faces, examples: Sequence[Example]) -> Example:
         "reference_frames": frames[:, 1:],
         "record": records[:, 0],
     }
-
-
-def mirror_points(landmarks: Float32[np.ndarray, "*n 68 2"]) -> Float32[np.ndarray, "*n 68 2"]:
-    """Landmarks of mirrored crops, unit coordinates."""
-    return np.array([1, 0], np.float32) + np.array([-1, 1], np.float32) * landmarks[..., FLIP_68, :]
 
 
 def training_examples(

@@ -5,7 +5,6 @@ fitting, restoring and evaluation all come through it.
 """
 
 import flax.struct
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -128,13 +127,3 @@ def tone_share(
     amount = jnp.clip((reveal - _FADE) / (1.0 - _FADE), 0.0, 1.0)
     share = COARSEST ** (1.0 - amount) * finest**amount
     return share, jnp.clip(reveal / _FADE, 0.0, 1.0)[:, None, None, None]
-
-
-def without_identity(condition: Condition) -> Condition:
-    """The condition with the learned null identity: the other half of classifier-free guidance."""
-    return condition.replace(identity_present=jnp.zeros_like(condition.identity_present))  # type: ignore[attr-defined]
-
-
-def rows(condition: Condition, start: int, stop: int) -> Condition:
-    """Some examples of a batch of conditions."""
-    return jax.tree.map(lambda x: x[start:stop], condition)

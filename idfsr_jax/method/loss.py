@@ -115,7 +115,7 @@ def draw_examples(batch: Mapping[str, Array], frozen: Frozen, config: Config, ke
     keys = jax.random.split(key, 12)
     b, k, size = batch["references"].shape[:3]
     lit = relight(to_float(batch["target"]), draw_light(keys[8], b))
-    x0 = draw_coverings(keys[9], lit, batch["target_landmarks"], config.data.covered)
+    x0 = _covered(keys[9], lit, batch["target_landmarks"], config)
     bare = jnp.all(x0 == lit, axis=(1, 2, 3)).astype(jnp.float32)
     tables = frozen.tables
     least, most = tables.least, tables.down.shape[2]
@@ -125,7 +125,7 @@ def draw_examples(batch: Mapping[str, Array], frozen: Frozen, config: Config, ke
     landmarks = estimate_landmarks(frozen.landmark_net, y_up, n, batch["shape"], batch["known"], config.landmarks)
     pictures = to_float(batch["references"]).reshape(b * k, size, size, 3)
     pictures = relight(pictures, draw_light(keys[10], b * k)).reshape(b, k, size, size, 3)
-    nearest = draw_coverings(keys[11], pictures[:, 0], batch["reference_landmarks"][:, 0], config.data.covered)
+    nearest = _covered(keys[11], pictures[:, 0], batch["reference_landmarks"][:, 0], config)
     references = References(
         pictures.at[:, 0].set(nearest), batch["reference_landmarks"], batch["reference_frames"], batch["present"]
     )
@@ -157,6 +157,14 @@ def draw_examples(batch: Mapping[str, Array], frozen: Frozen, config: Config, ke
         mirrored=jax.random.bernoulli(keys[6], 0.5, (b,)).astype(jnp.float32),
         shift=jax.random.randint(keys[7], (b, 2), 0, STRIDE),
     )
+
+
+def _covered(
+    key: PRNGKeyArray, images: Float[Array, "b s s 3"], landmarks: Float[Array, "b 68 2"], config: Config
+) -> Float[Array, "b s s 3"]:
+    """`draw_coverings`, which takes long to compile and is left out where it would draw nothing."""
+    share = config.data.covered
+    return draw_coverings(key, images, landmarks, share) if share > 0 else images
 
 
 def _draw_reveal(key: PRNGKeyArray, batch: int) -> Float[Array, " b"]:

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from idfsr_jax.errors import BadConfig
 from idfsr_jax.face.chip import DLIB_CHIP
-from idfsr_jax.networks.id_encoder import IdEncoder, chip_descriptors, descriptors_of, load_id_encoder
+from idfsr_jax.networks.id_encoder import IdEncoder, chip_descriptors, load_id_encoder
 
 Recognisers = tuple[IdEncoder, ...]
 
@@ -43,19 +43,6 @@ def dimensions(recognisers: Sequence[IdEncoder]) -> tuple[int, ...]:
 def chip_kind(recogniser: IdEncoder) -> Literal["dlib", "arcface"]:
     """Which of `data.extract.CHIPS` it sees."""
     return "dlib" if recogniser.chip is DLIB_CHIP else "arcface"
-
-
-def raw_descriptors(
-    recognisers: Sequence[IdEncoder], images: Float[Array, "b s s 3"], landmarks: Float[Array, "b 68 2"]
-) -> Float[Array, "b d"]:
-    """The raw descriptors of the faces in canonical crops by all recognisers, one after the other.
-
-    Args:
-      recognisers: of `load_recognisers`.
-      images: RGB in [-1, 1].
-      landmarks: unit coordinates.
-    """
-    return jnp.concatenate([descriptors_of(each, images, landmarks) for each in recognisers], axis=-1)
 
 
 def photograph_descriptors(recogniser: IdEncoder, chips: Float[Array, "b n n 3"]) -> Float[Array, "b d"]:

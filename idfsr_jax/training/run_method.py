@@ -1,6 +1,7 @@
 """A training run of the method: its networks, its data, its loop, and the model folder at its end."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import optax
 from jaxtyping import Array, Float
 
 from idfsr_jax.config import Config
-from idfsr_jax.data.examples import People, load_people, mean_identities, training_examples
+from idfsr_jax.data.examples import load_people, mean_identities, training_examples
 from idfsr_jax.data.faces import load_faces
 from idfsr_jax.errors import BadConfig
+from idfsr_jax.face import write_image
 from idfsr_jax.interop.lpips_weights import read_lpips
 from idfsr_jax.method.degrade import resampling_tables
 from idfsr_jax.method.denoiser import init_denoiser
@@ -23,6 +25,7 @@ from idfsr_jax.method.landmarks import init_landmark_net
 from idfsr_jax.method.loss import Frozen, step_inputs, training_loss
 from idfsr_jax.networks.recognisers import dimensions, load_recognisers, recognisers_name
 from idfsr_jax.parameter_files import load_tree
+from idfsr_jax.pictures import grid
 from idfsr_jax.runtime.randomness import step_key
 from idfsr_jax.training.distributed import is_main, wait_for_all
 from idfsr_jax.training.folder import claim_folder
@@ -31,6 +34,7 @@ from idfsr_jax.training.loop import train_denoiser
 from idfsr_jax.training.mesh import make_mesh, whole
 from idfsr_jax.training.sole_use import sole_use
 from idfsr_jax.training.state import TrainState, apply_gradients, create_state, ema_decay, make_optimizer
+from idfsr_jax.training.val import measure
 from idfsr_jax.weights import load_model, save_model
 
 
@@ -70,10 +74,12 @@ def train(config: Config) -> int:
         place = {"shard": jax.process_index(), "shards": jax.process_count()}
         batches = iter(training_examples(people, config.train.seed, config.train.batch, threads=data.workers, **place))
         make = partial(_initial_state, config, sizes)
+        look = _looker(out, config, frozen, center)
         state, signal_number = train_denoiser(
             config,
             frozen,
             batches,
+            look,
             step_function=train_step,
             make=make,
             start=start,
@@ -128,8 +134,26 @@ def _beginning(config: Config, sizes: tuple[int, ...]) -> tuple[TrainState | Non
     return state, jax.device_get(net)
 
 
-def val_people(config: Config, center: Float[np.ndarray, " d"]) -> People:
-    """The people of val, as training's are drawn from."""
+def _looker(out: Path, config: Config, frozen: Frozen, center: Float[np.ndarray, " d"]) -> Callable[[int, Any], None]:
+    """A function of (step, averaged parameters) that restores a few people of val.
+
+    It adds a line to `val.jsonl`, and writes a grid of pictures to `samples/`. One process does; all call it, as each
+    may have a part of the parameters.
+    """
+    if not is_main():
+        return _gather_only
+    sizes = dimensions(frozen.recognisers)
     faces = load_faces(config.data.dataset, config.data.val_split, config.data.size)
-    sizes = dimensions(load_recognisers(config.model.recognisers))
-    return load_people(faces, center, sizes, config.model.references)
+    people = load_people(faces, center, sizes, config.model.references)
+
+    def look(step: int, ema: Any) -> None:
+        values, rows = measure(whole(ema), people, frozen, config)
+        with (out / "val.jsonl").open("a") as file:
+            file.write(json.dumps({"step": step, "images": step * config.train.batch} | values) + "\n")
+        write_image(out / "samples" / f"{step:07d}.png", grid(rows), {})
+
+    return look
+
+
+def _gather_only(step: int, ema: Any) -> None:
+    whole(ema)

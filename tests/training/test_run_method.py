@@ -1,5 +1,6 @@
 """Runs of the method through `train.py`: the shipped config, made small, steps, stops, resumes and leaves a model."""
 
+import json
 import math
 import runpy
 import sys
@@ -13,13 +14,16 @@ from benchmarks.small_run import newest_checkpoint, noise_faces, read_log
 from idfsr_jax.config import load_config
 from idfsr_jax.weights import load_model
 
+# The step of even a small network takes a minute of the compiler's time.
+pytestmark = pytest.mark.timeout(1200)
+
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs" / "lfw128_person.py"
 SMALL = """
     --data.size 64 --data.workers 1 --model.recognisers mobilefacenet --model.references 2
     --model.channels 16 16 --model.blocks 1 1 --model.head-width 16 --model.embedding 16 --model.identity-tokens 1
     --model.attention-at 8 --landmarks.channels 4 4 4 --train.batch 3 --train.identity-losses 0.5 --train.log-every 1
-    --train.start-from= --train.landmark-net= --devices.data 1
+    --train.start-from= --train.landmark-net= --devices.data 1 --data.covered 0
 """
 
 
@@ -30,7 +34,7 @@ def faces(tmp_path_factory, face_crop):
 
 
 @pytest.fixture(scope="module")
-def train(hasty_compiler):
+def train(faces, hasty_compiler):
     """A function that runs `python train.py CONFIG [MORE ...]` on a small network; returns its exit code."""
 
     def run(out, *more):
@@ -67,6 +71,10 @@ def test_a_run_goes_on_bit_for_bit_and_leaves_a_model(train, tmp_path):
     )
     assert ours == theirs and [line["step"] for line in ours] == [1, 2]
     assert all(math.isfinite(value) for line in ours for value in line.values())
+    val = [json.loads(line) for line in (parts / "val.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in val] == [2]
+    assert all(math.isfinite(value) for value in val[0].values()) and "psnr_face" in val[0]
+    assert (parts / "samples" / "0000002.png").exists()
     one, other = load_model(whole / "model"), load_model(parts / "model")
     assert one.digest == other.digest and one.steps == 2
     assert one.encoder == "mobilefacenet-ms1m-v1" and one.center.shape == (192,)
