@@ -21,7 +21,7 @@ def flaw_of(face: UInt8[np.ndarray, "h w 3"]) -> str:
       histogram without its clipped ends, is less than 0.16 of the levels between these percentiles; or nearly all is
       clipped, to black and white.
 
-    Measured on portraits and on photographs of LFW's training split (72 faces): none of them is flawed, none darkened
+    Measured on portraits and on photographs of LFW's training split (71 faces): none of them is flawed, none darkened
     to 0.15, doubled in light, with noise of 35 levels, of JPEG's quality 10 or of a palette of 256 colours; all are
     that are dithered to 1 bit (and then JPEG), of 4 or 8 levels a channel, or of palettes of 16 or 216. Few tones that
     were saved as JPEG are not told.
