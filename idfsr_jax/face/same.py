@@ -13,9 +13,9 @@ _BLOCKS = 4
 _FACE_ROWS, _FACE_COLUMNS = slice(12, 44), slice(6, 38)
 _MOST_MOVED = 12.0
 _SAME = 0.97
-"""Of 24 pairs of portraits of one sitting, two expressions, none reached it (0.957 at the most). Copies saved at quality
-30, reduced to a third, cropped, sharpened and mirrored had 0.991 and more, eight each; of eight with a gamma of 0.7 one
-had less, 0.962."""
+"""Of 24 pairs of portraits of one sitting, two expressions, none reached it (0.957 at the most). Copies saved at
+quality 30, reduced to a third, cropped, sharpened and mirrored had 0.991 and more, eight each; of eight with a gamma of
+0.7 one had less, 0.962."""
 _HOPELESS = 0.6
 
 Same = Literal["", "same", "mirrored"]
