@@ -27,7 +27,7 @@ class Conv3x3(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         # Elsewhere the compiler knows better.
         convolve = convolve_3x3 if jax.default_backend() == "cpu" else _convolve
-        return convolve(x, kernel.astype(x.dtype)) + bias.astype(x.dtype)
+        return convolve(x, jnp.asarray(kernel, x.dtype)) + jnp.asarray(bias, x.dtype)
 
 
 @jax.custom_vjp

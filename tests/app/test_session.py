@@ -41,16 +41,16 @@ def test_a_person_is_learnt_step_by_step(restorer, pictures):
     states = {name: state for name, state, _ in person.photographs}
     assert states == {
         "one.png": "used",
-        "darker.png": "used",
+        "darker.png": "aside",
         "nobody.png": "unusable",
         "letter.png": "unusable",
         "two.png": "unusable",
     }
     words = {name: why for name, _, why in person.photographs}
     assert "no face" in words["nobody.png"] and "2 faces" in words["two.png"] and "JPEG or PNG" in words["letter.png"]
-    assert "detail" in words["one.png"] and "like the others" in words["one.png"]
-    assert len(person.crops) == 2 and person.identity.photographs == 2
-    assert "2 photographs remain" in person.warnings[0]
+    assert "detail" in words["one.png"] and "the same photograph as one.png" in words["darker.png"]
+    assert len(person.crops) == 1 and person.identity.photographs == 1
+    assert "only one photograph remains" in person.warnings[0]
     assert all(str(pictures) not in said for said in (*person.warnings, *words.values()))
 
 
