@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from idfsr_jax.errors import BadConfig
 from idfsr_jax.face.chip import DLIB_CHIP
-from idfsr_jax.networks.id_encoder import IdEncoder, chip_descriptors, load_id_encoder
+from idfsr_jax.networks.id_encoder import MOBILEFACENET_NAME, IdEncoder, chip_descriptors, load_id_encoder
 
 Recognisers = tuple[IdEncoder, ...]
 
@@ -46,17 +46,17 @@ def chip_kind(recogniser: IdEncoder) -> Literal["dlib", "arcface"]:
 
 
 def photograph_descriptors(recogniser: IdEncoder, chips: Float[Array, "b n n 3"]) -> Float[Array, "b d"]:
-    """What is stored of photographs: raw descriptors of chips, of margin-trained recognisers with the mirrored chips'.
+    """What is stored of photographs: raw descriptors of chips, of MobileFaceNet with the mirrored chips' added.
 
-    The sum of both tells people apart a little better than either (Deng et al. 2019 do the same); dlib's is taken as
-    dlib takes it.
+    The sum of both tells people apart a little better than either (Deng et al. 2019 do the same).
 
     Args:
       recogniser: one of them.
       chips: RGB from 0 to 255, cut by its template.
     """
     found = chip_descriptors(recogniser, chips)
-    return found if chip_kind(recogniser) == "dlib" else found + chip_descriptors(recogniser, chips[:, :, ::-1])
+    mirrored = recogniser.name == MOBILEFACENET_NAME
+    return found + chip_descriptors(recogniser, chips[:, :, ::-1]) if mirrored else found
 
 
 def unit_parts(
