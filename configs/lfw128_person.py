@@ -17,15 +17,13 @@ from idfsr_jax.config import Config, DataConfig, EvaluateConfig, FitConfig, Mode
 
 config = Config(
     name="lfw128_person",
-    data=DataConfig(dataset="data/faces", size=128, scale_weights=(1.0, 2.0, 2.0, 1.0)),
+    data=DataConfig(dataset="data/faces", size=128),
     model=ModelConfig(
         patch=4,
         channels=(64, 128, 192),
         blocks=(1, 2, 2),
         recognisers=("dlib", "mobilefacenet"),
         references=4,
-        mask="tone",
-        warp="similarity",
         prior_detail_std=0.08,
     ),
     train=TrainConfig(

@@ -14,6 +14,7 @@ from jaxtyping import Float, Float32, Int
 from idfsr_jax.data.augment import FLIP_68, mirror_landmarks
 from idfsr_jax.data.faces import Faces
 from idfsr_jax.data.pairs import nearest_others
+from idfsr_jax.data.pipeline import ShardOfBatches
 from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.landmarks import MEAN_SHAPE, person_shape
 from idfsr_jax.method.references import normalised_shapes
@@ -183,9 +184,7 @@ def training_examples(
     stream = grain.MapDataset.range(len(people.faces.index)).seed(seed).shuffle().repeat(None)
     stream = stream.random_map(lambda record, rng: draw_example(people, int(record), rng))
     if shards > 1:
-        from idfsr_jax.data.pipeline import _ShardOfBatches
-
-        stream = _ShardOfBatches(stream, batch, shard, shards)
+        stream = ShardOfBatches(stream, batch, shard, shards)
     batches = stream.batch(
         batch // shards, drop_remainder=True, batch_fn=lambda examples: gather(people.faces, examples)
     )

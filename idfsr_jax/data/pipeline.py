@@ -133,7 +133,7 @@ def training_examples(
     # Repeating must not be left to the reader: only the repeated stream gives every epoch its own random numbers.
     stream = grain.MapDataset.range(len(index)).seed(seed).shuffle().repeat(None).random_map(draw)
     if shards > 1:
-        stream = _ShardOfBatches(stream, batch, shard, shards)
+        stream = ShardOfBatches(stream, batch, shard, shards)
     batches = stream.batch(batch // shards, drop_remainder=True, batch_fn=stack)
     return batches.to_iter_dataset(grain.ReadOptions(num_threads=config.workers, prefetch_buffer_size=_BATCHES_AHEAD))
 
@@ -143,7 +143,7 @@ def stack(examples: Sequence[Example]) -> Example:
     return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
 
 
-class _ShardOfBatches(grain.MapDataset):
+class ShardOfBatches(grain.MapDataset):
     """Of each run of `batch` elements the one `shard`-th of `shards` equal runs; Grain's own slices only stride."""
 
     def __init__(self, parent: grain.MapDataset, batch: int, shard: int, shards: int) -> None:
