@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+_MANY_CHANNELS = 16
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
@@ -25,8 +26,9 @@ class Conv3x3(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w d"]:
         kernel = self.param("kernel", self.kernel_init, (3, 3, x.shape[-1], self.features), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-        # Elsewhere the compiler knows better.
-        convolve = convolve_3x3 if jax.default_backend() == "cpu" else _convolve
+        # Elsewhere, and of few channels, the compiler knows better.
+        ours = jax.default_backend() == "cpu" and min(kernel.shape[2:]) >= _MANY_CHANNELS
+        convolve = convolve_3x3 if ours else _convolve
         return convolve(x, jnp.asarray(kernel, x.dtype)) + jnp.asarray(bias, x.dtype)
 
 

@@ -106,7 +106,7 @@ class UNet(nn.Module):
             if h.shape[1] > self.attention_at:
                 return h
             h = Attention(self.head_width, name=f"{name}_attention")(h, tokens)
-            if h.shape[1] == references.fused.shape[1] // 2:  # the side of the references' own map
+            if h.shape[1] == references.fused.shape[1] // 2:
                 h = ReferenceAttention(self.head_width, name=f"{name}_references")(h, references)
             return h
 
