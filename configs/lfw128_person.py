@@ -36,7 +36,8 @@ config = Config(
         # At 2e-4 after 60 steps of warm-up, val's identity at 16x fell from 0.600 to 0.541 within 131 steps.
         learning_rate=1e-4,
         warmup_steps=200,
-        rates=(("references|stem_pose|identity_in|identity_tokens|detail|head_", 5.0),),
+        new="references|stem_pose|identity_in|identity_tokens|detail|head_",
+        new_rate=5.0,
         ema_halflife_images=2_000.0,
         rollout_fraction=2 / 3,
         identity_losses=(0.1, 0.5),

@@ -1,7 +1,6 @@
 """What training changes: parameters, their moving average, the optimiser's moments and the step."""
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import flax.struct
@@ -39,20 +38,18 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
         optax.adamw(learning_rate(config), b1=0.9, b2=config.beta2, weight_decay=config.weight_decay, mask=kernels),
-        _at_rates(config.rates),
+        _faster(config.new, config.new_rate),
     )
 
 
-def _at_rates(rules: Sequence[tuple[str, float]]) -> optax.GradientTransformation:
-    """Multiplies the update of each parameter by the factor of the first rule that its path matches, or by 1."""
+def _faster(pattern: str, factor: float) -> optax.GradientTransformation:
+    """Multiplies the updates of the parameters whose path matches."""
 
-    def factor(path: tuple) -> float:
+    def scaled(path: tuple, update: Array) -> Array:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
-        return next((factor for pattern, factor in rules if re.search(pattern, name)), 1.0)
+        return factor * update if pattern and re.search(pattern, name) else update
 
-    return optax.stateless(
-        lambda updates, params: jax.tree_util.tree_map_with_path(lambda path, leaf: factor(path) * leaf, updates)
-    )
+    return optax.stateless(lambda updates, params: jax.tree_util.tree_map_with_path(scaled, updates))
 
 
 def create_state(params: Any, optimizer: optax.GradientTransformation) -> TrainState:
