@@ -22,7 +22,7 @@ jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 # More threads than devices: see `idfsr_jax.training.distributed.spare_threads`.
-os.environ["NPROC"] = str(8 + (os.cpu_count() or 1))
+os.environ["NPROC"] = str(32 + (os.cpu_count() or 1))
 install_import_hook("idfsr_jax", "beartype.beartype")
 
 

@@ -54,15 +54,16 @@ def spare_threads(devices: int) -> None:
     """Lets several CPU devices of one process share more threads than they are; before anything touches a device.
 
     In jaxlib (seen in 0.10.2) each device's linear solve sits on one thread of the common pool and waits for others to
-    do part of its work. XLA takes as many threads as devices or cores, whichever is more, so that all can be waiting;
-    it reads NPROC as the number of cores.
+    do part of its work; and a device waits with one thread for each sum that it has in common with others. XLA takes as
+    many threads as devices or cores, whichever is more, so that all can be waiting; it reads NPROC as the number of
+    cores.
 
     Args:
       devices: CPU devices of this process.
     """
     cores = os.environ.get("NPROC", "")
     if devices > 1 and not (cores.isdecimal() and int(cores) > devices):
-        os.environ["NPROC"] = str(devices + (os.cpu_count() or 1))
+        os.environ["NPROC"] = str(4 * devices + (os.cpu_count() or 1))
 
 
 def connection(where: str, environment: Mapping[str, str]) -> dict[str, Any]:

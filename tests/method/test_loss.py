@@ -180,7 +180,8 @@ def test_several_people_are_fitted_as_each_alone(params, frozen):
     for i, (start, album) in enumerate(zip(starts, (album_of(3, 4), album_of(1, 4)), strict=True)):
         alone, _ = fit(start, album, params, frozen, CONFIG)
         for one, other in zip(alone, many, strict=True):
-            np.testing.assert_allclose(one, other[i], atol=2e-4)
+            # Adam makes rounding errors of small gradients as large as a few of its steps.
+            np.testing.assert_allclose(one, other[i], atol=1e-3)
 
 
 def test_an_album_ranks_the_others_and_never_the_photograph_itself():
