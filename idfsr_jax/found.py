@@ -1,5 +1,6 @@
 """A small face that was found and is ready to be sampled, and the sampling of many of them at once."""
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,10 +17,15 @@ from idfsr_jax.data.pairs import nearest_in_pose
 from idfsr_jax.errors import InputError
 from idfsr_jax.face import FaceCrop, resize_crop
 from idfsr_jax.identity import Identity
+from idfsr_jax.method.condition import Condition as ConditionOfPerson
+from idfsr_jax.method.degrade import ResamplingTables, resampling_tables
+from idfsr_jax.method.sample import agreement_with
 from idfsr_jax.models.condition import Condition, make_condition
 from idfsr_jax.picture import LowResolutionFace
 from idfsr_jax.pictures import to_float, to_uint8
 from idfsr_jax.recognition import locate
+from idfsr_jax.restore.conditions import condition_of as condition_of_person
+from idfsr_jax.restore.sampling import sample_many
 from idfsr_jax.sampling import in_corner, restore_many, with_sampling
 from idfsr_jax.weights import Model
 
@@ -35,16 +41,18 @@ class Found:
       face: the LR face.
       identity: of whom it is to become.
       condition: what the denoiser will see, batch of one.
-      reference: the photograph chosen as reference, canonical crop.
+      reference: the photograph chosen as the (nearest) reference, canonical crop; None without photographs.
       likeness: the cosine between a small crop and the photographs made as small.
+      reveal: how much of the LR face the denoiser will see.
       truth: the true crop, where it is known.
     """
 
     face: LowResolutionFace
     identity: Identity
-    condition: Condition
-    reference: UInt8[np.ndarray, "n n 3"]
+    condition: Condition | ConditionOfPerson
+    reference: UInt8[np.ndarray, "n n 3"] | None
     likeness: Callable[[UInt8[np.ndarray, "m m 3"]], float]
+    reveal: float = 0.0
     truth: UInt8[np.ndarray, "t t 3"] | None = None
 
     @property
@@ -54,20 +62,24 @@ class Found:
 
     def unfitted(self) -> "Found":
         """The same with the identity that the fit started at."""
-        start = jnp.asarray(self.identity.start)[None]
-        return replace(self, condition=self.condition.replace(identity=start))  # type: ignore[attr-defined]
+        changed = {"identity": jnp.asarray(self.identity.start)[None]}
+        if isinstance(self.condition, ConditionOfPerson):
+            changed["token_offsets"] = jnp.zeros_like(self.condition.token_offsets)
+        return replace(self, condition=self.condition.replace(**changed))  # type: ignore[union-attr]
 
 
 def condition_of(
-    model: Model, face: LowResolutionFace, embedding: Float[np.ndarray, " d"], crops: Sequence[FaceCrop]
-) -> tuple[Condition, FaceCrop]:
-    """The condition of one LR face, and the photograph that was chosen as its reference.
+    model: Model, face: LowResolutionFace, identity: Identity, crops: Sequence[FaceCrop], reveal: float
+) -> tuple[Condition | ConditionOfPerson, FaceCrop | None]:
+    """The condition of one LR face, and the photograph that was chosen as its (nearest) reference.
 
-    The reference is the photograph whose landmarks, moved and scaled onto those of the LR face, lie closest.
+    The nearest is the photograph whose landmarks, moved and scaled onto those of the LR face, lie closest.
     """
-    size = model.config.data.size
+    if model.config.model.recognisers:
+        return condition_of_person(model, face.y, identity, crops, reveal)
+    size, embedding = model.config.data.size, identity.embedding
     y_up = bicubic_upsample(to_float(face.y[None]), size)
-    landmarks = locate(model.landmark_net, y_up, model.config.landmarks)
+    landmarks = locate(model.landmark_net, y_up, np.float32(face.y.shape[0]), model.config)
     reference = crops[nearest_in_pose(np.asarray(landmarks[0]), np.stack([crop.landmarks for crop in crops]))]
     condition = make_condition(
         y_up,
@@ -90,16 +102,24 @@ class Sampling:
       seed: of the noise, the same for each face.
       variants: samples of each face.
       consistency: strength of the projection onto pictures that down-sample to the input, 0 to 1.
+      sizes: length of each recogniser's part of an identity, where there are several.
     """
 
     config: Config
     seed: int
     variants: int
     consistency: float
+    sizes: tuple[int, ...] = ()
 
 
 def sampling_of(
-    config: Config, steps: int | None, seed: int, variants: int, consistency: float | None, guidance: float | None
+    config: Config,
+    steps: int | None,
+    seed: int,
+    variants: int,
+    consistency: float | None,
+    guidance: float | None,
+    sizes: tuple[int, ...] = (),
 ) -> Sampling:
     """What is asked for of a model; None leaves its own choice.
 
@@ -110,7 +130,7 @@ def sampling_of(
     strength = config.sample.consistency if consistency is None else consistency
     if variants < 1 or not 0.0 <= strength <= 1.0:
         raise InputError(f"variants={variants}, consistency={strength}: give 1 or more, and a number from 0 to 1.")
-    return Sampling(config, seed, variants, strength)
+    return Sampling(config, seed, variants, strength, sizes)
 
 
 def at_once(variants: int, mesh: Mesh) -> int:
@@ -132,6 +152,9 @@ def sample_found(
     length = at_once(sampling.variants, mesh)
     images: list[UInt8[np.ndarray, "v s s 3"]] = []
     for group in [found[start : start + length] for start in range(0, len(found), length)]:
+        if sampling.sizes:
+            images += list(to_uint8(_of_people(networks[0], group, mesh, sampling)))
+            continue
         small = None
         if sampling.consistency > 0:
             crops = [np.asarray(to_float(each.face.y[None])) for each in group]
@@ -148,6 +171,30 @@ def sample_found(
         )
         images += list(to_uint8(drawn))
     return images
+
+
+def _of_people(denoiser: Any, group: Sequence[Found], mesh: Mesh, sampling: Sampling) -> Float[np.ndarray, "b v s s 3"]:
+    agreement = None
+    if sampling.consistency > 0:
+        tables = tables_of(sampling.config.data.size)
+        held = [agreement_with(each.face.y, sampling.consistency, tables) for each in group]
+        agreement = jax.tree.map(lambda *rows: np.concatenate(rows), *held)
+    return sample_many(
+        denoiser,
+        jax.tree.map(_joined, *(each.condition for each in group)),
+        jnp.broadcast_to(jax.random.key(sampling.seed), (len(group),)),
+        sampling.config,
+        sampling.sizes,
+        mesh,
+        agreement=agreement,
+        variants=sampling.variants,
+    )
+
+
+@functools.lru_cache(maxsize=2)
+def tables_of(size: int) -> ResamplingTables:
+    """`resampling_tables`, made once."""
+    return resampling_tables(size)
 
 
 def _joined(*leaves: Array) -> Array:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,8 @@ from safetensors.numpy import save as save_safetensors
 from idfsr_jax.errors import BadWeights, InputError
 from idfsr_jax.files import write_atomically
 
-_FORMAT = "idfsr-identity-1"
+_FORMAT = "idfsr-identity-2"
+_ARRAYS = ("embedding", "start", "losses", "token_offsets", "shape")
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,16 @@ class Identity:
 
     Attributes:
       embedding: the fitted identity vector e, float32 [D].
-      start: where the fit started, the normalised mean of the photographs' identities, [D].
+      start: where the fit started, the mean of the photographs' identities, of unit length for each recogniser, [D].
       losses: the loss of every fitting step.
       photographs: how many it was fitted to.
       encoder: name of the ID encoder.
       model: SHA-256 of the denoiser's weights that it was fitted with.
       origins: the photographs; empty where they are not known.
       agreement: mean cosine of all pairs of photographs; NaN where it is not known.
+      token_offsets: what the fit adds to the tokens that the denoiser makes of e, [tokens, width]; empty in a model
+        that has none.
+      shape: proportions of the face, `method.landmarks.person_shape`, [68, 2]; empty likewise.
     """
 
     embedding: Float[np.ndarray, " d"]
@@ -60,6 +64,8 @@ class Identity:
     model: str
     origins: tuple[Origin, ...] = ()
     agreement: float = math.nan
+    token_offsets: Float[np.ndarray, "t w"] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    shape: Float[np.ndarray, "p 2"] = field(default_factory=lambda: np.zeros((0, 2), np.float32))
 
     @property
     def digest(self) -> str:
@@ -68,7 +74,7 @@ class Identity:
         # What came later is left out where it is absent, so that older files keep their digest.
         if self.origins or not math.isnan(self.agreement):
             facts += [self._origins_json(), repr(self.agreement)]
-        return _digest(json.dumps(facts), self.embedding, self.start, self.losses)
+        return _digest(json.dumps(facts), *(getattr(self, name) for name in _ARRAYS))
 
     def _origins_json(self) -> str:
         rows = [[each.name, each.sha256, repr(each.weight), repr(each.likeness)] for each in self.origins]
@@ -82,8 +88,7 @@ class Identity:
           InputError: the folder cannot be written to.
         """
         path = Path(path).expanduser()
-        arrays = {"embedding": self.embedding, "start": self.start, "losses": self.losses}
-        arrays = {name: np.ascontiguousarray(value, np.float32) for name, value in arrays.items()}
+        arrays = {name: np.ascontiguousarray(getattr(self, name), np.float32) for name in _ARRAYS}
         metadata = {
             "format": _FORMAT,
             "sha256": self.digest,
@@ -115,7 +120,12 @@ class Identity:
             raise BadWeights(f"{path}: cannot be read ({error.strerror}); `idfsr fit` makes identity files.") from error
         except (SafetensorError, ValueError, KeyError, json.JSONDecodeError) as error:
             raise BadWeights(f"{path}: is not an identity file; `idfsr fit` makes identity files.") from error
-        if metadata.get("format") != _FORMAT or set(arrays) != {"embedding", "start", "losses"}:
+        if metadata.get("format") == "idfsr-identity-1":
+            raise BadWeights(
+                f"{path}: was written by an earlier version, for another model; fit it again with "
+                f"`idfsr fit --photos DIR --out {path}`."
+            )
+        if metadata.get("format") != _FORMAT or set(arrays) != set(_ARRAYS):
             raise BadWeights(f"{path}: is not an identity file; `idfsr fit` makes identity files.")
         shapes = [arrays[name].shape for name in ("embedding", "start")]
         if shapes[0] != shapes[1] or len(shapes[0]) != 1 or any(value.dtype != np.float32 for value in arrays.values()):
@@ -144,6 +154,9 @@ class Identity:
             raise BadWeights(f"{path}: its SHA-256 sum is not the recorded one, so it is damaged; fit it again.")
         if not (_is_direction(identity.embedding) and _is_direction(identity.start)):
             raise BadWeights(f"{path}: its embedding is not finite, or nothing but zeros; fit it again.")
+        rest = (identity.token_offsets, identity.shape)
+        if [each.ndim for each in rest] != [2, 2] or not all(np.isfinite(each).all() for each in rest):
+            raise BadWeights(f"{path}: what was fitted is not finite, or of another shape; fit it again.")
         return identity
 
 
@@ -151,7 +164,7 @@ def _is_direction(vector: Float[np.ndarray, " d"]) -> bool:
     return bool(np.all(np.isfinite(vector)) and np.any(vector))
 
 
-def _digest(facts: str, *arrays: Float[np.ndarray, " _"]) -> str:
+def _digest(facts: str, *arrays: Float[np.ndarray, "..."]) -> str:
     digest = hashlib.sha256(facts.encode())
     for array in arrays:
         digest.update(np.ascontiguousarray(array, "<f4").tobytes())

@@ -16,7 +16,9 @@ from idfsr_jax.devices import data_mesh, everywhere
 from idfsr_jax.errors import InputError
 from idfsr_jax.face import FaceCrop, resize_crop
 from idfsr_jax.identity import Identity
+from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.networks.id_encoder import IdEncoder, encoder_of, require_encoder, unit_identity
+from idfsr_jax.networks.recognisers import Recognisers, dimensions, load_recognisers, recognisers_name
 from idfsr_jax.pictures import to_float
 from idfsr_jax.recognition import likeness_at, photograph_descriptors
 from idfsr_jax.training.fit import Album
@@ -59,10 +61,33 @@ class LoadedModel:
         Raises:
           InputError: it is missing or damaged, or is not the one that the model was trained with.
         """
+        if self.config.model.recognisers:
+            return self.recognisers[0]
         encoder = encoder_of(self.config.model, self.encoder_choice)
         remedy = "give the file that it was trained with by --encoder arcface:PATH"
         require_encoder(self.model.encoder, encoder.name, "The model", remedy)
         return encoder
+
+    @functools.cached_property
+    def recognisers(self) -> Recognisers:
+        """All that the model's ID embedding is made of; none of a model that knows a single encoder.
+
+        Raises:
+          BadConfig: they are not those that the model was trained with.
+        """
+        recognisers = load_recognisers(self.config.model.recognisers)
+        require_encoder(self.model.encoder, recognisers_name(recognisers), "The model", "get its folder again")
+        return recognisers
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Length of each recogniser's part of an identity."""
+        return dimensions(self.recognisers)
+
+    @property
+    def likeness_center(self) -> Float[np.ndarray, " d"]:
+        """Mean raw descriptor of the training people by `encoder`."""
+        return self.model.center[: self.encoder.dimension]
 
     @property
     def config(self) -> Config:
@@ -79,8 +104,13 @@ class LoadedModel:
         return photograph_descriptors(self.encoder, crops)
 
     def identities(self, crops: Sequence[FaceCrop]) -> Float[np.ndarray, "k d"]:
-        """Unit identities of photographs."""
-        return np.asarray(unit_identity(jnp.asarray(self.descriptors(crops)), jnp.asarray(self.model.center)))
+        """Unit identities of photographs by `encoder`, which tell people apart."""
+        return np.asarray(unit_identity(jnp.asarray(self.descriptors(crops)), jnp.asarray(self.likeness_center)))
+
+    def units(self, crops: Sequence[FaceCrop]) -> Float[np.ndarray, "k d"]:
+        """Unit vectors of photographs by all recognisers, one after the other: what ID embeddings are means of."""
+        found = [photograph_descriptors(recogniser, crops) for recogniser in self.recognisers]
+        return unit_parts(np.concatenate(found, axis=1) - self.model.center, self.sizes)
 
     def album(self, crops: Sequence[FaceCrop]) -> Album:
         """The photographs at the model's side, with their identities."""
@@ -90,7 +120,7 @@ class LoadedModel:
 
     def likeness(self, small: UInt8[np.ndarray, "n n 3"], crops: Sequence[FaceCrop]) -> float:
         """The cosine between a small face (a crop of `recognition.seen_side`) and photographs made as small."""
-        return likeness_at(small, crops, self.encoder, self.model.landmark_net, self.model.center, self.config)
+        return likeness_at(small, crops, self.encoder, self.model.landmark_net, self.likeness_center, self.config)
 
     def check_identity(self, identity: Identity, name: str | Path = "The identity") -> None:
         """Checks that an identity belongs to this model; a complaint calls it by the name given.

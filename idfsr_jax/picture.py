@@ -113,6 +113,8 @@ def low_resolution_side(native: int, config: Config, scale: int | None, name: st
       InputError: the model was not trained for the scale, or the face is as large as the model's result already.
     """
     size, scales = config.data.size, config.data.scales
+    if config.model.recognisers:
+        return _any_side(native, size, scale, name)
     if scale is not None:
         if scale not in scales:
             raise InputError(
@@ -125,6 +127,21 @@ def low_resolution_side(native: int, config: Config, scale: int | None, name: st
             f"(give --scale {scales[0]} to reduce it first)."
         )
     return min((size // s for s in scales), key=lambda side: abs(np.log2(side / native)))
+
+
+def _any_side(native: int, size: int, scale: int | None, name: str | Path) -> int:
+    """All pixels that the face has, from 4 to half of the result's; or as many as a given scale leaves."""
+    least, most = CROP_SIDES[0], size // 2
+    if scale is not None:
+        if not least <= size // scale <= most:
+            raise InputError(f"{name}: --scale {scale} is none of this model's, which are 2 to {size // least}.")
+        return size // scale
+    if native >= size:
+        raise InputError(
+            f"{name}: the face's crop is {native} px wide, and this model makes {size} px; there is nothing to restore "
+            "(give --scale 4 to reduce it first)."
+        )
+    return min(max(native, least), most)
 
 
 def _resize(image: UInt8[np.ndarray, "n n 3"], side: int) -> UInt8[np.ndarray, "m m 3"]:

@@ -16,9 +16,8 @@ from idfsr_jax.errors import InputError, NoFace, SeveralFaces
 from idfsr_jax.face import Box, apply_transform, crop_side, cut_crop, ffhq_transform
 from idfsr_jax.face.search import find_every_face
 from idfsr_jax.likeness import face_probabilities, is_told
-from idfsr_jax.models.landmark_net import estimate_landmarks
 from idfsr_jax.pictures import to_float
-from idfsr_jax.recognition import seen_side
+from idfsr_jax.recognition import locate, seen_side
 
 Eyes = tuple[float, float, float, float]
 
@@ -177,7 +176,7 @@ def straighten(
     for _ in range(2):
         side = min(max(4, round(crop_side(transform))), config.landmarks.size)
         y = to_float(cut_crop(image, transform, side))[None]
-        points = np.asarray(_estimate_landmarks(landmark_net, y, config))[0]
+        points = np.asarray(_estimate_landmarks(landmark_net, y, np.float32(side), config))[0]
         transform = ffhq_transform(apply_transform(transform, points).astype(np.float32))
     return transform
 
@@ -218,6 +217,6 @@ def _place_of_eyes(image: UInt8[np.ndarray, "h w 3"], eyes: Eyes, name: str | Pa
 
 @partial(jax.jit, static_argnames="config")
 def _estimate_landmarks(
-    landmark_net: Any, y: Float[jax.Array, "1 n n 3"], config: Config
+    landmark_net: Any, y: Float[jax.Array, "1 n n 3"], n: Any, config: Config
 ) -> Float[jax.Array, "1 68 2"]:
-    return estimate_landmarks(landmark_net, bicubic_upsample(y, config.landmarks.size), config.landmarks)
+    return locate(landmark_net, bicubic_upsample(y, config.landmarks.size), n, config)

@@ -12,7 +12,9 @@ LABEL = "synthesised"
 """The visible mark."""
 
 
-def provenance(model: Model, identity: Identity, seed: int, config: Config, consistency: float) -> dict[str, str]:
+def provenance(
+    model: Model, identity: Identity, seed: int, config: Config, consistency: float, reveal: float
+) -> dict[str, str]:
     """The metadata of a restoration."""
     return {
         "Software": "idfsr-jax",
@@ -23,7 +25,7 @@ def provenance(model: Model, identity: Identity, seed: int, config: Config, cons
         "idfsr:seed": str(seed),
         "idfsr:sampler": f"{config.sample.sampler}, {config.sample.steps} steps, "
         f"guidance {config.sample.guidance:g}, temperature {config.sample.temperature:g}, "
-        f"guess {config.sample.guess_share:g}",
+        f"{f'reveal {reveal:g}' if config.model.recognisers else f'guess {config.sample.guess_share:g}'}",
         "idfsr:consistency": f"{consistency:g}",
     }
 

@@ -1,20 +1,25 @@
 """Identities of photographs, and of faces so small that they can only be compared with photographs made as small."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Array, Float, UInt8
 from PIL import Image
 
 from idfsr_jax.config import Config
 from idfsr_jax.data.degrade import bicubic_upsample
 from idfsr_jax.face import FaceCrop, resize_crop
 from idfsr_jax.likeness import mean_direction
+from idfsr_jax.method.landmarks import MEAN_SHAPE
+from idfsr_jax.method.landmarks import estimate_landmarks as estimate_landmarks_of
 from idfsr_jax.models.landmark_net import estimate_landmarks
-from idfsr_jax.networks.id_encoder import descriptors_of, unit_identity
+from idfsr_jax.networks.chips import face_chips
+from idfsr_jax.networks.id_encoder import IdEncoder, descriptors_of, unit_identity
+from idfsr_jax.networks.recognisers import photograph_descriptors as descriptors_of_chips
 from idfsr_jax.pictures import to_float
 
 _ENCODER_SIDE = 256
@@ -23,8 +28,19 @@ _SEEN_SIDES = (4, 6, 8, 12, 16, 24, 32, 48, 64)
 _MOST_REFERENCES = 3
 
 describe = jax.jit(descriptors_of)
-locate = jax.jit(estimate_landmarks, static_argnames="config")
-"""`estimate_landmarks`, compiled."""
+
+
+@partial(jax.jit, static_argnames="config")
+def locate(
+    landmark_net: Any, y_up: Float[Array, "b s s 3"], n: Float[Array, ""] | float, config: Config
+) -> Float[Array, "b 68 2"]:
+    """The landmarks of enlarged LR crops of n pixels of nobody in particular."""
+    if not config.model.recognisers:
+        return estimate_landmarks(landmark_net, y_up, config.landmarks)
+    b = y_up.shape[0]
+    shapes, known = jnp.broadcast_to(jnp.asarray(MEAN_SHAPE), (b, 68, 2)), jnp.zeros(b)
+    n = jnp.full((b,), n, jnp.float32)
+    return estimate_landmarks_of(landmark_net, y_up, n, shapes, known, config.landmarks)
 
 
 def photograph_descriptors(encoder: Any, crops: Sequence[FaceCrop]) -> Float[np.ndarray, "k d"]:
@@ -32,8 +48,15 @@ def photograph_descriptors(encoder: Any, crops: Sequence[FaceCrop]) -> Float[np.
     images = to_float(np.stack([resize_crop(crop.image, _ENCODER_SIDE) for crop in crops]))
     landmarks = np.stack([crop.landmarks for crop in crops])
     # One at a time: a single compiled shape, whatever the number of photographs.
-    rows = [describe(encoder, images[i : i + 1], landmarks[i : i + 1])[0] for i in range(len(crops))]
+    rows = [_describe_photograph(encoder, images[i : i + 1], landmarks[i : i + 1])[0] for i in range(len(crops))]
     return np.asarray(rows)
+
+
+@jax.jit
+def _describe_photograph(
+    encoder: IdEncoder, images: Float[Array, "b s s 3"], landmarks: Float[Array, "b 68 2"]
+) -> Float[Array, "b d"]:
+    return descriptors_of_chips(encoder, face_chips(images, landmarks, encoder.chip))
 
 
 def seen_side(side: float | int) -> int:
@@ -51,7 +74,8 @@ def small_identity(
     """The unit identity that the encoder sees in a small crop, enlarged, with landmarks by LandmarkNet."""
     size = config.landmarks.size
     shown = image if image.shape[0] <= size else reduce_crop(image, size)
-    landmarks = locate(landmark_net, bicubic_upsample(to_float(shown[None]), size), config.landmarks)
+    y_up = bicubic_upsample(to_float(shown[None]), size)
+    landmarks = locate(landmark_net, y_up, np.float32(shown.shape[0]), config)
     large = Image.fromarray(image).resize((_ENCODER_SIDE, _ENCODER_SIDE), Image.Resampling.BICUBIC)
     descriptor = describe(encoder, to_float(np.asarray(large)[None]), landmarks)
     return np.asarray(unit_identity(descriptor, jnp.asarray(center)))[0]

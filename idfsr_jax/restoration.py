@@ -12,6 +12,7 @@ from idfsr_jax.errors import InputError
 from idfsr_jax.face import crop_side, write_image
 from idfsr_jax.face.blend import blend_face, paste_mask
 from idfsr_jax.likeness import is_far, is_unlike
+from idfsr_jax.method.condition import Condition as ConditionOfPerson
 from idfsr_jax.models.condition import Condition
 from idfsr_jax.naming import beside
 from idfsr_jax.picture import LowResolutionFace
@@ -42,7 +43,7 @@ class Restoration:
       face: the LR face that was restored.
       images: the samples, canonical crops, uint8 [S, S, 3].
       condition: what the denoiser saw, batch of one.
-      reference: the photograph chosen as reference, canonical crop.
+      reference: the photograph chosen as the (nearest) reference, canonical crop; None without photographs.
       unfitted: computes the same sample with the identity before fitting; called for the sheet only.
       metadata: what every written picture says about its origin.
       likeness: the cosine between a small crop and the photographs made as small.
@@ -52,8 +53,8 @@ class Restoration:
 
     face: LowResolutionFace
     images: list[UInt8[np.ndarray, "s s 3"]]
-    condition: Condition
-    reference: UInt8[np.ndarray, "n n 3"]
+    condition: Condition | ConditionOfPerson
+    reference: UInt8[np.ndarray, "n n 3"] | None
     unfitted: Callable[[], UInt8[np.ndarray, "s s 3"]]
     metadata: Mapping[str, str]
     likeness: Callable[[UInt8[np.ndarray, "m m 3"]], float]
@@ -254,11 +255,11 @@ class Restoration:
             ("bicubic", np.array(bicubic)),
             ("mask", mask),
             ("what the model sees", to_uint8(c.hidden[0])),
-            ("reference", self.reference),
-            ("warped reference", to_uint8(c.reference[0])),
-            ("not fitted", self.unfitted()),
-            ("fitted", self.images[0]),
         ]
+        if self.reference is not None:
+            warped = c.references[0, 0] if isinstance(c, ConditionOfPerson) else c.reference[0]
+            panels += [("reference", self.reference), ("warped reference", to_uint8(warped))]
+        panels += [("not fitted", self.unfitted()), ("fitted", self.images[0])]
         panels += [(f"fitted, sample {n}", image) for n, image in enumerate(self.images[1:], 2)]
         if self.truth is not None:
             panels.append(("truth", self.truth))

@@ -14,15 +14,19 @@ from idfsr_jax.config import FitConfig
 from idfsr_jax.devices import used
 from idfsr_jax.errors import InputError
 from idfsr_jax.face import FaceCrop, read_crops
-from idfsr_jax.found import Found, at_once, condition_of, sample_found, sampling_of
+from idfsr_jax.found import Found, at_once, condition_of, sample_found, sampling_of, tables_of
 from idfsr_jax.gather import MAX_PHOTOGRAPHS, Gathering, choose_references, gather_photographs
 from idfsr_jax.identity import Identity
 from idfsr_jax.likeness import agreement
 from idfsr_jax.loaded import LoadedModel
+from idfsr_jax.method.landmarks import person_shape
+from idfsr_jax.method.sample import agreement_with
 from idfsr_jax.picture import find_low_resolution_face
 from idfsr_jax.places import choose_place
 from idfsr_jax.provenance import provenance
 from idfsr_jax.restoration import Restoration
+from idfsr_jax.restore.fitting import fit_person
+from idfsr_jax.restore.sampling import compile_ahead as compile_people
 from idfsr_jax.sampling import compile_ahead
 from idfsr_jax.training.fit import fit_identity, mean_identity
 from idfsr_jax.weights import load_model
@@ -88,6 +92,8 @@ class Restorer(LoadedModel):
         weights = gathered.weights if gathered else None
         if not 1 <= len(given) <= MAX_PHOTOGRAPHS:
             raise InputError(f"{len(given)} photographs were given to fit; give 1 to {MAX_PHOTOGRAPHS} of one person.")
+        if self.config.model.recognisers:
+            return self._fit_person(read_crops(given), gathered, config, progress)
         album = self.album(read_crops(given))
         start = mean_identity(album.identities, weights)
         settings = replace(self.config, fit=config or self.config.fit)
@@ -97,6 +103,31 @@ class Restorer(LoadedModel):
         agreed = agreement(np.asarray(album.identities)) if len(given) > 1 else math.nan
         facts = (len(given), self.model.encoder, self.model.digest, origins, agreed)
         return Identity(fitted, np.asarray(start), curve, *facts)
+
+    def _fit_person(
+        self,
+        crops: Sequence[FaceCrop],
+        gathered: Gathering | None,
+        config: FitConfig | None,
+        progress: Callable[[int, float], None],
+    ) -> Identity:
+        """`fit`, for a model whose ID embedding is of several recognisers."""
+        settings = replace(self.config, fit=config or self.config.fit)
+        units = self.units(crops)
+        start, fitted, losses = fit_person(self.model, self.recognisers, crops, units, settings, progress)
+        first = units[:, : self.sizes[0]]
+        return Identity(
+            embedding=np.asarray(fitted.identity),
+            start=start,
+            losses=losses,
+            photographs=len(crops),
+            encoder=self.model.encoder,
+            model=self.model.digest,
+            origins=gathered.origins if gathered else (),
+            agreement=agreement(first) if len(crops) > 1 else math.nan,
+            token_offsets=np.asarray(fitted.token_offsets),
+            shape=person_shape(np.stack([crop.landmarks for crop in crops])),
+        )
 
     def restore(
         self,
@@ -113,6 +144,7 @@ class Restorer(LoadedModel):
         variants: int = 1,
         consistency: float | None = None,
         guidance: float | None = None,
+        reveal: float | None = None,
         truth: UInt8[np.ndarray, "s s 3"] | None = None,
     ) -> Restoration:
         """Restores the small face in a picture.
@@ -120,7 +152,7 @@ class Restorer(LoadedModel):
         Args:
           picture: an aligned LR crop (square, 4 to 64 px), or a photograph with small faces; a file or uint8 RGB.
           identity: of `fit`, or of a file.
-          photos: photographs of the person; the one nearest in pose becomes the style reference.
+          photos: photographs of the person; those nearest in pose and expression become style references.
           box: x, y, width, height of the face in a photograph, if it is not to be looked for.
           eyes: x, y of one eye's centre, then of the other's, likewise.
           face: which of several faces, counted from the left from 1; by default the one most like the photographs.
@@ -131,13 +163,16 @@ class Restorer(LoadedModel):
           consistency: strength of the projection onto pictures that down-sample to the input, 0 to 1; the model's own
             choice by default.
           guidance: classifier-free guidance weight.
+          reveal: how much of the LR face is shown to the model, 0 (nothing, as in the paper) to 1 (all there is); the
+            model's own choice by default.
           truth: the true crop where it is known, for the sheet.
 
         Raises:
           UndecidedFaces: several faces, and none stands out.
           InputError: a picture cannot be used, or the identity belongs to another model.
         """
-        found = self.find(picture, identity, photos, box=box, eyes=eyes, face=face, scale=scale, truth=truth)
+        where: dict[str, Any] = {"box": box, "eyes": eyes, "face": face, "scale": scale}
+        found = self.find(picture, identity, photos, **where, reveal=reveal, truth=truth)
         (restored,) = self.sample(
             [found], steps=steps, seed=seed, variants=variants, consistency=consistency, guidance=guidance
         )
@@ -153,6 +188,7 @@ class Restorer(LoadedModel):
         eyes: tuple[float, float, float, float] | None = None,
         face: int | None = None,
         scale: int | None = None,
+        reveal: float | None = None,
         truth: UInt8[np.ndarray, "s s 3"] | None = None,
     ) -> Found:
         """The first half of `restore`, up to the sampling, which `sample` does for many pictures at once.
@@ -164,6 +200,9 @@ class Restorer(LoadedModel):
         if not photos:
             raise InputError("No photograph of the person was given; restoring needs at least one as its reference.")
         self.check_identity(identity)
+        shown = self.config.sample.reveal if reveal is None else reveal
+        if not 0.0 <= shown <= 1.0:
+            raise InputError(f"reveal={reveal}: give a number from 0 to 1.")
         crops = read_crops(photos)
         likeness = lambda small: self.likeness(small, crops)  # noqa: E731
         found = find_low_resolution_face(
@@ -175,8 +214,8 @@ class Restorer(LoadedModel):
             scale=scale,
             choose=partial(choose_place, number=face, likeness=likeness),
         )
-        condition, reference = condition_of(self.model, found, identity.embedding, crops)
-        return Found(found, identity, condition, reference.image, likeness, truth)
+        condition, reference = condition_of(self.model, found, identity, crops, shown)
+        return Found(found, identity, condition, None if reference is None else reference.image, likeness, shown, truth)
 
     def sample(
         self,
@@ -201,7 +240,8 @@ class Restorer(LoadedModel):
         Raises:
           InputError: no variant, or a consistency that is none.
         """
-        sampling = sampling_of(self.config, steps, seed, variants, consistency, guidance)
+        sizes = self.sizes if self.config.model.recognisers else ()
+        sampling = sampling_of(self.config, steps, seed, variants, consistency, guidance, sizes)
         draw = partial(sample_found, self.networks, mesh=self.mesh, sampling=sampling)
         return [
             Restoration(
@@ -210,7 +250,9 @@ class Restorer(LoadedModel):
                 condition=each.condition,
                 reference=each.reference,
                 unfitted=lambda each=each: draw([each.unfitted()])[0][0],  # type: ignore[misc]
-                metadata=provenance(self.model, each.identity, seed, sampling.config, sampling.consistency),
+                metadata=provenance(
+                    self.model, each.identity, seed, sampling.config, sampling.consistency, each.reveal
+                ),
                 likeness=each.likeness,
                 consistent=sampling.consistency > 0,
                 truth=each.truth,
@@ -244,5 +286,11 @@ class Restorer(LoadedModel):
         """
         sampling = sampling_of(self.config, steps, 0, variants, consistency, guidance)
         for count in {min(pictures, at_once(variants, self.mesh)), pictures % at_once(variants, self.mesh)} - {0}:
+            if self.config.model.recognisers:
+                size = self.config.data.size
+                blank = np.zeros((4, 4, 3), np.uint8)
+                held = agreement_with(blank, 1.0, tables_of(size)) if sampling.consistency > 0 else None
+                compile_people(self.networks[0], sampling.config, self.sizes, self.mesh, count, held, variants)
+                continue
             options = {"consistent": sampling.consistency > 0, "variants": variants}
             compile_ahead(self.networks, sampling.config, self.mesh, count, **options)  # type: ignore[arg-type]

@@ -17,6 +17,8 @@ class SampleConfig:
     guess_share: float = 0.0
     """Share of the guess (the reference, moved and pasted in) in the face of the result, 0 to 1. A restoration and a
     pasted photograph get different things wrong of a person, so that their mean has more of the person than either."""
+    reveal: float = 0.5
+    """How much of the LR face the denoiser is shown, 0 (nothing, as in the paper) to 1 (all that its pixels hold)."""
     guidance: float = 1.0
     """Classifier-free guidance weight w: out = null + w (conditioned - null); 1 is no guidance and one pass a step."""
     consistency: float = 0.0

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -31,12 +31,14 @@ class FaceCrop:
         crop having its centre at ((j + 0.5) / S, (i + 0.5) / S).
       transform: affine matrix from unit coordinates (x, y, 1) to continuous photo pixels.
       notes: what of the photograph's file is damaged, was assumed or left out, a sentence each.
+      frame: `photograph_frame`; by default all of the crop was photographed.
     """
 
     image: UInt8[np.ndarray, "n n 3"]
     landmarks: Float32[np.ndarray, "68 2"]
     transform: Float64[np.ndarray, "3 3"]
     notes: tuple[str, ...] = ()
+    frame: Float32[np.ndarray, "2 3"] = field(default_factory=lambda: np.eye(3, dtype=np.float32)[:2])
 
 
 def ffhq_transform(landmarks: Float[np.ndarray, "68 2"]) -> Float64[np.ndarray, "3 3"]:
@@ -138,7 +140,9 @@ def align_face(image: UInt8[np.ndarray, "h w 3"], face: Face, *, max_side: int =
     transform = ffhq_transform(face.landmarks)
     size = max(_MIN_SIDE, min(max_side, round(crop_side(transform))))
     unit = apply_transform(np.linalg.inv(transform), face.landmarks)
-    return FaceCrop(cut_crop(image, transform, size), unit.astype(np.float32), transform)
+    height, width = image.shape[:2]
+    frame = photograph_frame(transform, width, height)
+    return FaceCrop(cut_crop(image, transform, size), unit.astype(np.float32), transform, frame=frame)
 
 
 def resize_crop(image: UInt8[np.ndarray, "n n 3"], size: int) -> UInt8[np.ndarray, "m m 3"]:

@@ -3,19 +3,79 @@
 from functools import partial
 from typing import Any
 
+import flax.struct
 import jax
-from jaxtyping import Array, Float
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32, UInt8
 
 from idfsr_jax.config import Config
-from idfsr_jax.diffusion.samplers import sample
+from idfsr_jax.diffusion.samplers import Project, guided, sample
 from idfsr_jax.method.condition import Condition
+from idfsr_jax.method.degrade import ResamplingTables
 from idfsr_jax.method.denoiser import Denoiser
+from idfsr_jax.pictures import to_float
+
+
+@flax.struct.dataclass
+class Agreement:
+    """LR pictures that results shall agree with, of any width, filled up with zeros to one of `most` pixels.
+
+    Attributes:
+      y: the LR pictures, in [-1, 1].
+      down: D, from S pixels to n, the mean of areas.
+      up: R, a smooth right inverse of it, D R = I.
+      strength: 0 (not at all) to 1 (but for clipping, the result made small is y).
+    """
+
+    y: Float[np.ndarray | Array, "b most most 3"]
+    down: Float[np.ndarray | Array, "b most S"]
+    up: Float[np.ndarray | Array, "b S most"]
+    strength: Float[np.ndarray | Array, "b"]
+
+
+def agreement_with(y: UInt8[np.ndarray, "n n 3"], strength: float, tables: ResamplingTables) -> Agreement:
+    """What holds one result to its LR picture.
+
+    Args:
+      y: the LR picture.
+      strength: 0 to 1.
+      tables: of resampling, with a place for its width.
+    """
+    n, most = y.shape[0], tables.down.shape[2]
+    down, up = tables.down[0, n - tables.least], tables.up[n - tables.least]
+    inverse = np.zeros_like(up)
+    # The pseudo-inverse of D repeats pixels and would print its blocks into the face; U (D U)^-1 is as exact, and
+    # smooth, with U the bicubic enlargement.
+    product = np.asarray(down[:n] @ up[:, :n], np.float64)
+    inverse[:, :n] = up[:, :n] @ np.linalg.inv(product)
+    filled = np.zeros((most, most, 3), np.float32)
+    filled[:n, :n] = to_float(y)
+    return Agreement(filled[None], np.asarray(down)[None], inverse[None], np.full(1, strength, np.float32))
+
+
+def projection(agreement: Agreement) -> Project:
+    """x0 + strength R (y - D x0 D^T) R^T: pictures that are y when made small (Wang et al. 2023, "DDNM")."""
+
+    def both(matrix: Float[Array, "b i j"], images: Float[Array, "b j j 3"]) -> Float[Array, "b i i 3"]:
+        return jnp.einsum("bij,bjkc,blk->bilc", matrix, images, matrix)
+
+    def project(x0: Float[Array, "b S S 3"]) -> Float[Array, "b S S 3"]:
+        rest = agreement.y - both(agreement.down, x0)  # type: ignore[arg-type]
+        return x0 + agreement.strength[:, None, None, None] * both(agreement.up, rest)  # type: ignore[arg-type]
+
+    return project
 
 
 @partial(jax.jit, static_argnames=("config", "sizes"))
 def sample_pictures(
-    params: Any, condition: Condition, noise: Float[Array, "b s s 3"], config: Config, sizes: tuple[int, ...]
-) -> Float[Array, "b s s 3"]:
+    params: Any,
+    condition: Condition,
+    noise: Float[Array, "b s s 3"],
+    config: Config,
+    sizes: tuple[int, ...],
+    agreement: Agreement | None = None,
+) -> Float32[Array, "b s s 3"]:
     """Samples one restoration per condition, in [-1, 1].
 
     Args:
@@ -24,13 +84,19 @@ def sample_pictures(
       noise: standard normal; the temperature of `config.sample` scales it.
       config: static.
       sizes: length of each recogniser's part of the identity.
+      agreement: with LR pictures; None leaves it out.
     """
     network = Denoiser(config.model, sizes)
     features = network.apply({"params": params}, condition, method="encode")
 
-    def denoise(x_t: Float[Array, "b s s 3"], log_snr: Float[Array, " b"]) -> Float[Array, "b s s 3"]:
-        return network.apply({"params": params}, x_t, log_snr, condition, features)  # type: ignore[return-value]
+    def under(condition: Condition) -> Any:
+        return lambda x_t, log_snr: network.apply({"params": params}, x_t, log_snr, condition, features)
 
+    denoise = under(condition)
+    if config.sample.guidance != 1.0:
+        nobody = condition.replace(identity_present=jnp.zeros_like(condition.identity_present))  # type: ignore[attr-defined]
+        denoise = guided(denoise, under(nobody), config.sample.guidance)
     key, size = jax.random.key(0), noise.shape[1]  # no sampler that is used here draws further noise
+    project = None if agreement is None else projection(agreement)
     start = config.sample.temperature * noise
-    return sample(denoise, key, noise.shape, config.sample, config.diffusion, size, noise=start)  # type: ignore[arg-type]
+    return sample(denoise, key, noise.shape, config.sample, config.diffusion, size, project=project, noise=start)  # type: ignore[arg-type]

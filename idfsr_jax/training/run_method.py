@@ -106,7 +106,8 @@ def train_step(
     examples, noise, log_snr = step_inputs(state.params, batch, frozen, config, keys)
     gradients, metrics = jax.grad(training_loss, has_aux=True)(state.params, examples, noise, log_snr, frozen, config)
     metrics["gradient_norm"] = optax.tree.norm(gradients)
-    decay = ema_decay(state.step, batch["target"].shape[0], config.train.ema_halflife_images)
+    train = config.train
+    decay = ema_decay(state.step, batch["target"].shape[0], train.ema_halflife_images, not train.start_from)
     return apply_gradients(state, gradients, optimizer, decay), metrics
 
 

@@ -57,12 +57,15 @@ def create_state(params: Any, optimizer: optax.GradientTransformation) -> TrainS
     return TrainState(jnp.zeros((), jnp.int32), params, jax.tree.map(jnp.copy, params), optimizer.init(params))
 
 
-def ema_decay(step: Int[Array, ""], batch: int, halflife_images: float) -> Float[Array, ""]:
+def ema_decay(step: Int[Array, ""], batch: int, halflife_images: float, from_random: bool = True) -> Float[Array, ""]:
     """Decay of the moving average at `step`, given as a half-life in images, with EDM's ramp-up.
 
-    The half-life never exceeds a tenth of the images seen (Karras et al. 2022, table 7 uses a twentieth), so that the
-    random start is forgotten in short runs as well.
+    From random weights the half-life never exceeds a tenth of the images seen (Karras et al. 2022, table 7 uses a
+    twentieth), so that they are forgotten in short runs as well. Trained weights are not to be forgotten: what the
+    first steps at a high rate do to them is mostly noise, which only an average over many steps takes out.
     """
+    if not from_random:
+        return jnp.exp2(jnp.float32(-batch / halflife_images))
     seen = (step.astype(jnp.float32) + 1.0) * batch
     return jnp.exp2(-batch / jnp.minimum(halflife_images, 0.1 * seen + batch))
 

@@ -60,9 +60,7 @@ def test_the_config_is_that_of_the_weights_it_goes_on_from():
 def test_a_run_goes_on_bit_for_bit_and_leaves_a_model(train, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert train(whole, "--train.steps", "2", "--train.checkpoint-every", "1") == 0
-    assert (
-        train(parts, "--train.steps", "2", "--train.checkpoint-every", "1", "--train.max-minutes", "1e-6") == 0
-    )
+    assert train(parts, "--train.steps", "2", "--train.checkpoint-every", "1", "--train.max-minutes", "1e-6") == 0
     assert newest_checkpoint(parts) == 1
     assert train(parts, "--train.steps", "2", "--train.checkpoint-every", "1") == 0
     ours, theirs = (

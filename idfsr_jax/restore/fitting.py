@@ -1,0 +1,82 @@
+"""Fitting the ID embedding of one person to photographs."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from idfsr_jax.config import Config
+from idfsr_jax.face import FaceCrop, resize_crop
+from idfsr_jax.interop.lpips_weights import read_lpips
+from idfsr_jax.method.degrade import resampling_tables
+from idfsr_jax.method.fit import Album, IDEmbedding, fit, make_album
+from idfsr_jax.method.id_embedding import unit_parts
+from idfsr_jax.method.loss import Frozen
+from idfsr_jax.networks.recognisers import Recognisers, dimensions
+from idfsr_jax.weights import Model
+
+_PLACES = 20
+"""The length that albums are filled up to, so that one program fits all people."""
+
+
+def fit_person(
+    model: Model,
+    recognisers: Recognisers,
+    crops: Sequence[FaceCrop],
+    units: Float[np.ndarray, "k d"],
+    config: Config,
+    progress: Callable[[int, float], None] = lambda step, loss: None,
+) -> tuple[Float[np.ndarray, " d"], IDEmbedding, Float[np.ndarray, " steps"]]:
+    """Fits one person; the model's weights do not change.
+
+    Args:
+      model: the model.
+      recognisers: its.
+      crops: 1 to 20 photographs.
+      units: unit vectors of each by all recognisers.
+      config: the model's; `config.fit` says how to fit.
+      progress: called with (step, loss) when all is done.
+
+    Returns:
+      Where the fit started, what was fitted, and the loss of every step.
+    """
+    sizes = dimensions(recognisers)
+    start = unit_parts(units.mean(axis=0), sizes)
+    offsets = np.zeros((config.model.identity_tokens, config.model.embedding), np.float32)
+    if config.fit.steps == 0:
+        return start, IDEmbedding(start, offsets), np.zeros(0, np.float32)
+    begin = IDEmbedding(jnp.asarray(start), jnp.asarray(offsets))
+    album = album_of(crops, units, sizes, config)
+    fitted, losses = fit(begin, album, model.denoiser, frozen_of(model, recognisers), config)
+    losses = np.asarray(losses, np.float32)
+    progress(len(losses), float(losses[-1]))
+    return start, IDEmbedding(np.asarray(fitted.identity), np.asarray(fitted.token_offsets)), losses
+
+
+def album_of(
+    crops: Sequence[FaceCrop], units: Float[np.ndarray, "k d"], sizes: tuple[int, ...], config: Config
+) -> Album:
+    """The photographs as a fit sees them, filled up to one length."""
+    return make_album(
+        np.stack([resize_crop(crop.image, config.data.size) for crop in crops]),
+        np.stack([crop.landmarks for crop in crops]),
+        np.stack([crop.frame for crop in crops]),
+        units,
+        sizes,
+        config.model.references,
+        length=_PLACES,
+    )
+
+
+def frozen_of(model: Model, recognisers: Recognisers) -> Frozen:
+    """What fitting reads and never changes; of training people, who are strangers here, it knows none."""
+    return Frozen(
+        landmark_net=jax.tree.map(jnp.asarray, model.landmark_net),
+        recognisers=recognisers,
+        center=jnp.asarray(model.center),
+        people=jnp.zeros((1, model.center.shape[0])),
+        perceptual=jax.tree.map(jnp.asarray, read_lpips("alexnet")),
+        tables=jax.tree.map(jnp.asarray, resampling_tables(model.config.data.size)),
+    )

@@ -1,0 +1,103 @@
+"""Sampling of many conditions, over the devices at hand."""
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Key
+
+from idfsr_jax.config import Config
+from idfsr_jax.devices import by_shares, cut_rows, placed_rows, used
+from idfsr_jax.method.condition import Condition
+from idfsr_jax.method.denoiser import empty_condition
+from idfsr_jax.method.sample import Agreement, sample_pictures
+
+
+def sample_many(
+    denoiser: Any,
+    condition: Condition,
+    keys: Key[Array, " b"],
+    config: Config,
+    sizes: tuple[int, ...],
+    mesh: Mesh,
+    *,
+    agreement: Agreement | None = None,
+    variants: int = 1,
+) -> Float[np.ndarray, "b v s s 3"]:
+    """Samples restorations of any number of conditions, in [-1, 1].
+
+    What comes of a condition depends neither on the batch that it is in nor on the devices, but for rounding. There is
+    one program for each length of `devices.bucket`, which serves all LR widths, keys and strengths.
+
+    Args:
+      denoiser: its parameters, put `devices.everywhere` on the mesh.
+      condition: b of them.
+      keys: source of the noise of each.
+      config: static; `config.sample` says how to sample.
+      sizes: length of each recogniser's part of the identity.
+      mesh: of `devices.data_mesh`.
+      agreement: with the LR pictures; None leaves it out.
+      variants: v samples of each condition. More of them change none of the first.
+    """
+    count = condition.scale.shape[0]
+    denoiser, mesh = used(denoiser, mesh, count)
+    rows = placed_rows(_rows(condition, keys, agreement), mesh)
+    return cut_rows(_sampled(denoiser, rows, config, sizes, variants, mesh), count)
+
+
+def compile_ahead(
+    denoiser: Any,
+    config: Config,
+    sizes: tuple[int, ...],
+    mesh: Mesh,
+    count: int,
+    agreement: Agreement | None,
+    variants: int,
+) -> None:
+    """Compiles what `sample_many` needs for `count` conditions, and for all numbers of the same `devices.bucket`."""
+    denoiser, mesh = used(denoiser, mesh, count)
+    condition = empty_condition(count, config.data.size, config.model.references, config.model, sizes)
+    keys = jnp.broadcast_to(jax.random.key(0), (count,))
+    if agreement is not None:
+        agreement = jax.tree.map(partial(np.repeat, repeats=count, axis=0), agreement)
+    rows = placed_rows(_rows(condition, keys, agreement), mesh)
+    _sampled.lower(denoiser, rows, config, sizes, variants, mesh).compile()
+
+
+def _rows(condition: Condition, keys: Key[Array, " b"], agreement: Agreement | None) -> dict[str, Any]:
+    """What each condition has of its own."""
+    held = None if agreement is None else _fields(agreement)
+    return {"condition": _fields(condition), "key": jax.random.key_data(keys), "agreement": held}
+
+
+def _fields(tree: Any) -> dict[str, Any]:
+    return {field.name: getattr(tree, field.name) for field in dataclasses.fields(tree)}
+
+
+@partial(jax.jit, static_argnames=("config", "sizes", "variants", "mesh"))
+def _sampled(
+    denoiser: Any, rows: dict[str, Any], config: Config, sizes: tuple[int, ...], variants: int, mesh: Mesh
+) -> Float[Array, "b v s s 3"]:
+    return by_shares(partial(_share, config=config, sizes=sizes, variants=variants), mesh)(denoiser, rows)
+
+
+def _share(
+    denoiser: Any, rows: dict[str, Any], config: Config, sizes: tuple[int, ...], variants: int
+) -> Float[Array, "b v s s 3"]:
+    condition, agreement = jax.tree.map(
+        lambda leaf: jnp.repeat(leaf, variants, axis=0), (rows["condition"], rows["agreement"])
+    )
+    keys = jax.random.wrap_key_data(rows["key"])
+    shape = (config.data.size, config.data.size, 3)
+
+    def noise(key: Key[Array, ""]) -> Float[Array, "v s s 3"]:
+        return jax.vmap(lambda number: jax.random.normal(jax.random.fold_in(key, number), shape))(jnp.arange(variants))
+
+    drawn = jax.vmap(noise)(keys).reshape(-1, *shape)
+    held = None if agreement is None else Agreement(**agreement)
+    pictures = sample_pictures(denoiser, Condition(**condition), drawn, config, sizes, held)
+    return pictures.reshape(-1, variants, *shape)
