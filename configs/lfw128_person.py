@@ -33,8 +33,8 @@ config = Config(
         seed=7,
         steps=1_100,
         batch=12,
-        # Adam's noise undoes trained weights faster than this loss improves them: at 1e-4 val's identity at 16x fell from
-        # 0.603 to 0.536 within 200 steps, and was 0.603 still with the taken-over weights put back.
+        # Adam's noise undoes trained weights faster than this loss improves them: at 1e-4 val's identity at 16x fell
+        # from 0.603 to 0.536 within 200 steps, and was 0.603 still with the taken-over weights put back.
         learning_rate=3e-5,
         warmup_steps=30,
         new="references|stem_pose|identity_in|identity_tokens|detail|head_",

@@ -134,7 +134,7 @@ def choose_place(
     name: str | Path,
     *,
     number: int | None,
-    likeness: Callable[[UInt8[np.ndarray, "n n 3"]], float],
+    likeness: Callable[[UInt8[np.ndarray, "n n 3"]], float] | None,
 ) -> Choice:
     """The face with a number, or the one most like a person.
 
@@ -143,10 +143,11 @@ def choose_place(
       places: of its faces.
       name: of the photograph, for complaints.
       number: from 1, from left to right; None lets the likeness choose.
-      likeness: of a canonical crop, at the resolution of that crop.
+      likeness: of a canonical crop, at the resolution of that crop; None where there is nothing to compare with.
 
     Raises:
       InputError: there is no face of that number.
+      SeveralFaces: several faces, and nothing to compare with.
       UndecidedFaces: no face stands out.
     """
     if number is not None:
@@ -155,6 +156,11 @@ def choose_place(
         return Choice(tuple(places), number - 1)
     if len(places) == 1:
         return Choice(tuple(places), 0)
+    if likeness is None:
+        raise SeveralFaces(
+            f"{name}: shows {len(places)} faces, and without photographs of the person none can be told from the "
+            "others; give --face N, counted from the left, or --photos."
+        )
     sides = [seen_side(crop_side(place.transform)) for place in places]
     crops = [cut_crop(image, place.transform, side) for place, side in zip(places, sides, strict=True)]
     probabilities = face_probabilities([likeness(crop) for crop in crops], sides)

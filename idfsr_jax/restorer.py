@@ -133,7 +133,7 @@ class Restorer(LoadedModel):
         self,
         picture: str | Path | np.ndarray,
         identity: Identity,
-        photos: Sequence[str | Path | FaceCrop],
+        photos: Sequence[str | Path | FaceCrop] = (),
         *,
         box: tuple[int, int, int, int] | None = None,
         eyes: tuple[float, float, float, float] | None = None,
@@ -152,7 +152,8 @@ class Restorer(LoadedModel):
         Args:
           picture: an aligned LR crop (square, 4 to 64 px), or a photograph with small faces; a file or uint8 RGB.
           identity: of `fit`, or of a file.
-          photos: photographs of the person; those nearest in pose and expression become style references.
+          photos: photographs of the person; those nearest in pose and expression become style references. Without
+            any, the identity alone says who it is.
           box: x, y, width, height of the face in a photograph, if it is not to be looked for.
           eyes: x, y of one eye's centre, then of the other's, likewise.
           face: which of several faces, counted from the left from 1; by default the one most like the photographs.
@@ -182,7 +183,7 @@ class Restorer(LoadedModel):
         self,
         picture: str | Path | np.ndarray,
         identity: Identity,
-        photos: Sequence[str | Path | FaceCrop],
+        photos: Sequence[str | Path | FaceCrop] = (),
         *,
         box: tuple[int, int, int, int] | None = None,
         eyes: tuple[float, float, float, float] | None = None,
@@ -197,14 +198,15 @@ class Restorer(LoadedModel):
           UndecidedFaces: several faces, and none stands out.
           InputError: a picture cannot be used, or the identity belongs to another model.
         """
-        if not photos:
-            raise InputError("No photograph of the person was given; restoring needs at least one as its reference.")
+        if not photos and not self.config.model.recognisers:
+            raise InputError("No photograph of the person was given; this model needs at least one as its reference.")
         self.check_identity(identity)
         shown = self.config.sample.reveal if reveal is None else reveal
         if not 0.0 <= shown <= 1.0:
             raise InputError(f"reveal={reveal}: give a number from 0 to 1.")
         crops = read_crops(photos)
-        likeness = lambda small: self.likeness(small, crops)  # noqa: E731
+        # Without photographs nobody can say how like the person a face is.
+        likeness = partial(self.likeness, crops=crops) if crops else lambda small: math.nan
         found = find_low_resolution_face(
             picture,
             self.config,
@@ -212,7 +214,7 @@ class Restorer(LoadedModel):
             box=box,
             eyes=eyes,
             scale=scale,
-            choose=partial(choose_place, number=face, likeness=likeness),
+            choose=partial(choose_place, number=face, likeness=likeness if crops else None),
         )
         condition, reference = condition_of(self.model, found, identity, crops, shown)
         return Found(found, identity, condition, None if reference is None else reference.image, likeness, shown, truth)

@@ -181,6 +181,34 @@ def face_crop(_astronaut: np.ndarray):
 
 
 @pytest.fixture(scope="session")
+def tiny_person_model(tmp_path_factory: pytest.TempPathFactory, shrink, face_crop) -> pathlib.Path:
+    """The folder of a model of two recognisers and two references, with random weights; fits take no step."""
+    from dataclasses import replace
+
+    from idfsr_jax.config import Config, ModelConfig
+    from idfsr_jax.method.denoiser import init_denoiser
+    from idfsr_jax.method.landmarks import init_landmark_net
+    from idfsr_jax.networks.recognisers import load_recognisers, recognisers_name
+    from idfsr_jax.weights import save_model
+
+    names = ("dlib", "mobilefacenet")
+    config = shrink(Config(model=ModelConfig(recognisers=names, references=2, patch=4, identity_tokens=2)))
+    config = replace(config, fit=replace(config.fit, steps=0))
+    rng = np.random.default_rng(0)
+    denoiser = jax.device_get(init_denoiser(jax.random.key(0), config.data.size, 2, config.model, (128, 192)))
+    # What starts at zero would hide the condition from the output.
+    denoiser = jax.tree.map(
+        lambda x: x + 0.1 * rng.standard_normal(x.shape).astype(np.float32) if not np.any(x) else x, denoiser
+    )
+    net = jax.device_get(init_landmark_net(jax.random.key(1), config.landmarks))
+    net["points"]["bias"] = ((face_crop.landmarks - 0.5) / 0.1).reshape(-1).astype(np.float32)
+    center = (0.1 * rng.normal(size=320)).astype(np.float32)
+    folder = tmp_path_factory.mktemp("person") / "model"
+    save_model(folder, config, denoiser, net, center, 1, encoder=recognisers_name(load_recognisers(names)))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_weights(tiny_config, face_crop) -> tuple[dict, dict]:
     """Random denoiser (with an output that is not zero) and LandmarkNet (that sees the astronaut's face everywhere)."""
     import jax.numpy as jnp

@@ -155,7 +155,7 @@ def test_a_vector_that_is_no_direction_is_refused(identity, tmp_path, name, valu
 def test_a_vector_of_another_shape_or_type_is_refused(identity, tmp_path, vector):
     identity.save(tmp_path / "me.safetensors")
     arrays = load_file(tmp_path / "me.safetensors") | {"embedding": vector}
-    save_file(arrays, tmp_path / "me.safetensors", {"format": "idfsr-identity-1"})
+    save_file(arrays, tmp_path / "me.safetensors", {"format": "idfsr-identity-2"})
     assert "no identity vector" in complaint(tmp_path / "me.safetensors")
 
 

@@ -29,8 +29,8 @@ from idfsr_jax.commands.options import (
     OptionalFloat,
     OptionalInt,
     OptionalPath,
+    OptionalSeveral,
     Required,
-    RequiredSeveral,
     complain,
     note,
     note_skipped,
@@ -49,7 +49,7 @@ def restore(
         tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="INPUT ...", help_behavior_hint="(required)")
     ] = (),
     identity: Required = None,
-    photos: RequiredSeveral = (),
+    photos: OptionalSeveral = (),
     out: Required = None,
     box: Annotated[str | None, tyro.conf.arg(metavar="X,Y,WIDTH,HEIGHT", help_behavior_hint="")] = None,
     eyes: Annotated[str | None, tyro.conf.arg(metavar="X1,Y1,X2,Y2", help_behavior_hint="")] = None,
@@ -60,6 +60,7 @@ def restore(
     seed: int = 0,
     variants: int = 1,
     consistency: OptionalFloat = None,
+    reveal: OptionalFloat = None,
     label: bool = False,
     keep_place: bool = False,
     sheet: OptionalPath = None,
@@ -76,7 +77,8 @@ def restore(
       inputs: Aligned low-resolution crops (square, 4 to 64 pixels), or photographs with a small face in them, or
         folders of either.
       identity: The file that `idfsr fit` wrote.
-      photos: Photographs of the person, or a folder of them, for the style reference.
+      photos: Photographs of the person, or a folder of them, as style references; without any the identity alone
+        says who it is.
       out: The picture to write; for several inputs a folder.
       box: The face's x,y,width,height in the photograph, in pixels; found by itself if not given.
       eyes: The two eyes' centres in the photograph, in pixels, instead of a box.
@@ -89,6 +91,8 @@ def restore(
         are written too.
       consistency: From 0 (the paper) to 1 (the result, reduced again, is the input but for clipping); as the model
         was made for if not given.
+      reveal: How much of the small face the model is shown, from 0 (nothing, as in the paper) to 1 (all there is); as
+        was best on validation if not given.
       label: Print a small visible mark into every picture with a synthesised face.
       keep_place: Keep where a photograph was taken (GPS) in its result; dates, maker, artist, copyright and dots an
         inch are kept in any case.
@@ -104,7 +108,8 @@ def restore(
     if not identity.is_file():
         raise InputError(f"{identity}: no such identity file; `idfsr fit --photos DIR --out {identity}` makes one.")
     skipped: list[str] = []
-    references = photographs_of(photos, "photographs of the person, for the style reference", skipped.append)
+    what = "photographs of the person, for the style references"
+    references = photographs_of(photos, what, skipped.append) if photos else []
     out = required(out, "--out", "the picture to write, or for several inputs a folder")
     require_between(1, MAX_STEPS, steps=steps)
     require_between(1, MAX_VARIANTS, variants=variants)
@@ -113,6 +118,8 @@ def restore(
     require_between(1, 999, face=face)
     if consistency is not None and not 0.0 <= consistency <= 1.0:
         raise InputError(f"--consistency {consistency}: give a number from 0 to 1.")
+    if reveal is not None and not 0.0 <= reveal <= 1.0:
+        raise InputError(f"--reveal {reveal}: give a number from 0 to 1.")
     if enlarge is not None and not 0.0 < enlarge <= _MAX_ENLARGE:
         raise InputError(f"--enlarge {enlarge}: give a number above 0, {_MAX_ENLARGE:g} at the most.")
     where = _where(box, eyes, face)
@@ -143,11 +150,14 @@ def restore(
     use_compile_cache()
     restorer, person = Restorer.load(weights, encoder), Identity.load(identity)
     restorer.check_identity(person, identity)
-    crops, notes = restorer.references(references, person)
+    if not references and not restorer.config.model.recognisers:
+        raise InputError(f"--photos is missing, which this model cannot do without; give {what}.")
+    crops, notes = restorer.references(references, person) if references else ([], [])
     note_skipped(skipped)
     for sentence in notes:
         note(sentence)
     options = {"scale": scale, "steps": steps, "seed": seed, "variants": variants, "consistency": consistency}
+    options["reveal"] = reveal
     sums = sums_of([identity, *references, _model_file(weights)]) if is_album else None
     request = Request({**where, **options}, enlarge, label, sums, keep_place)
     jobs = [Job(*each) for each in zip(pictures, outputs, sheets, strict=True)]

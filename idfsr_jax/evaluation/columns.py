@@ -51,6 +51,8 @@ def columns_of(judges: Sequence[tuple[str, str]], real_pairs: Mapping[str, Any])
             columns.append(Column(f"accepted/{name}/{far}", metric, 2, f"FAR {far}{by}"))
         to_album = Metric("identity cosine to the fitting photographs", title, "", "higher")
         columns.append(Column(f"identity_album/{name}", to_album, 3, f"cosine to photos{by}"))
+        to_other = Metric("identity cosine to another person", title, "", "lower")
+        columns.append(Column(f"identity_other/{name}", to_other, 3, f"cosine to another{by}"))
     found = Metric("landmark error of the result", "dlib", "inter-ocular distances", "lower")
     return [
         *columns,
@@ -64,4 +66,13 @@ def columns_of(judges: Sequence[tuple[str, str]], real_pairs: Mapping[str, Any])
         Column("lpips_vgg_face", Metric("LPIPS, face", "VGG16", "", "lower"), 3, "LPIPS VGG face"),
         Column("lr_psnr", metrics.LR_PSNR, 1, "LR PSNR"),
         Column("landmark_error", found, 3, "landmarks"),
+        Column(
+            "mouth_error",
+            Metric("mouth's error, by eyes and nose", "dlib", "inter-ocular distances", "lower"),
+            3,
+            "mouth",
+        ),
+        Column(
+            "mouth_nearer", Metric("mouth nearer than the reference's", "dlib", "share", "higher"), 2, "mouth nearer"
+        ),
     ]

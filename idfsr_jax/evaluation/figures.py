@@ -1,6 +1,7 @@
 """Pictures of the results, for the eyes of whoever may see the data: they show people and are not to be published."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,11 @@ from PIL import Image, ImageDraw, ImageFont
 from idfsr_jax.data.degrade import bicubic_upsample
 from idfsr_jax.evaluation.landmarks import predicted_landmarks
 from idfsr_jax.evaluation.methods import Method, condition_of, main_count, nearest_references, restore
+from idfsr_jax.evaluation.people import conditions_of_people
 from idfsr_jax.evaluation.study import Study, cases_of, low_resolution
 from idfsr_jax.face import write_image
-from idfsr_jax.models.landmark_net import estimate_landmarks
 from idfsr_jax.pictures import to_uint8
+from idfsr_jax.recognition import locate
 from idfsr_jax.restorer import Restorer
 
 if TYPE_CHECKING:
@@ -105,15 +107,21 @@ def warp_sheet(restorer: Restorer, study: Study, scale: int | None = None) -> Pa
     cases = [firsts[person.name] for person in study.protocol.people[:_SHOWN]]
     method = Method("warp", "pasted", main_count(study.protocol))
     y = low_resolution(study, cases)
-    condition = condition_of(method, cases, study, restorer.model, {}, y)
+    if restorer.config.model.recognisers:
+        # What stands for the paste there: the nearest reference's detail in the light of the LR face.
+        warped = conditions_of_people(replace(method, identity="unfitted"), cases, study, restorer, {})
+        moved, pasted = warped.references[:, 0], to_uint8(warped.guess)
+    else:
+        moved = condition_of(method, cases, study, restorer.model, {}, y).reference
+        pasted = to_uint8(restore(method, cases, study, restorer, {}))
     y_up = bicubic_upsample(y, study.size)
-    points = np.asarray(estimate_landmarks(restorer.model.landmark_net, y_up, restorer.config.landmarks))
+    points = np.asarray(locate(restorer.model.landmark_net, y_up, np.float32(y.shape[1]), restorer.config))
     references = nearest_references(points, method, cases, study)
     columns = [
         [draw_points(study.images[r], [(study.index.landmarks[r], "cyan")]) for r in references],
         [draw_points(image, [(p, "red")]) for image, p in zip(to_uint8(y_up), points, strict=True)],
-        list(to_uint8(condition.reference)),
-        list(to_uint8(restore(method, cases, study, restorer, {}))),
+        list(to_uint8(moved)),
+        list(pasted),
         [study.images[study.record[case.photo]] for case in cases],
     ]
     labels = ["reference", f"input, {scale}x", "warped", "pasted", "truth"]

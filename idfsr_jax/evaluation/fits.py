@@ -17,6 +17,7 @@ from idfsr_jax.config import Config, FitConfig
 from idfsr_jax.devices import by_shares, cut_rows, everywhere, placed_rows, used
 from idfsr_jax.evaluation.methods import start_identity
 from idfsr_jax.evaluation.parts import VERSION, part_path, read_part, write_part
+from idfsr_jax.evaluation.people import Person, fit_one
 from idfsr_jax.evaluation.protocol import PersonPlan
 from idfsr_jax.evaluation.study import Study
 from idfsr_jax.networks.id_encoder import unit_identity
@@ -32,10 +33,10 @@ def album_of(study: Study, photos: Sequence[str], center: Float[np.ndarray, " d"
     return Album(to_float(study.images[records]), jnp.asarray(study.index.landmarks[records]), identities)
 
 
-def fit_all(
-    restorer: Restorer, study: Study, count: int, parts: Path, progress: Progress
-) -> dict[str, Float[np.ndarray, " d"]]:
-    """The fitted identity of every person, on the first `count` photographs."""
+def fit_all(restorer: Restorer, study: Study, count: int, parts: Path, progress: Progress) -> dict[str, Any]:
+    """What was fitted of every person, on the first `count` photographs: an identity, or a `people.Person`."""
+    if restorer.config.model.recognisers:
+        return _fit_one_by_one(restorer, study, count, parts, progress)
     people = study.protocol.people
     fitted: dict[str, Float[np.ndarray, " d"]] = {}
     task = progress.add_task(f"fitting, {count}", total=len(people))
@@ -60,6 +61,23 @@ def fit_all(
             write_part(paths[person.name], {"identity": identity, "losses": loss})
             fitted[person.name] = identity
             progress.advance(task)
+    progress.remove_task(task)
+    return fitted
+
+
+def _fit_one_by_one(restorer: Restorer, study: Study, count: int, parts: Path, progress: Progress) -> dict[str, Person]:
+    """As the product fits."""
+    fitted: dict[str, Person] = {}
+    task = progress.add_task(f"fitting, {count}", total=len(study.protocol.people))
+    for person in study.protocol.people:
+        path = _fit_path(restorer, person, count, parts)
+        part = read_part(path)
+        if part is None:
+            identity, offsets, losses = fit_one(study, person.photographs[:count], restorer)
+            part = {"identity": identity, "offsets": offsets, "losses": losses}
+            write_part(path, part)
+        fitted[person.name] = part["identity"], part["offsets"], part["losses"]
+        progress.advance(task)
     progress.remove_task(task)
     return fitted
 

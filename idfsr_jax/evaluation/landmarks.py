@@ -2,25 +2,24 @@
 
 from typing import Any
 
-import jax
 import numpy as np
 
 from idfsr_jax.data.degrade import area_downsample, bicubic_upsample, quantise
 from idfsr_jax.evaluation.metrics import bootstrap_interval, landmark_nme
 from idfsr_jax.evaluation.study import Study
-from idfsr_jax.models.landmark_net import estimate_landmarks
 from idfsr_jax.pictures import to_float
+from idfsr_jax.recognition import locate
 from idfsr_jax.restorer import Restorer
 
 _BATCH = 64
-_estimate = jax.jit(estimate_landmarks, static_argnames="config")
 
 
 def predicted_landmarks(restorer: Restorer, study: Study, records: list[int], scale: int) -> np.ndarray:
     """LandmarkNet's points on clean LR pictures of photographs, unit coordinates, [n, 68, 2]."""
     images = to_float(study.images[records])
     y_up = bicubic_upsample(quantise(area_downsample(images, scale)), study.size)
-    return np.asarray(_estimate(restorer.model.landmark_net, y_up, restorer.config.landmarks))
+    n = np.float32(study.size // scale)
+    return np.asarray(locate(restorer.model.landmark_net, y_up, n, restorer.config))
 
 
 def landmark_errors(restorer: Restorer, study: Study) -> dict[str, Any]:

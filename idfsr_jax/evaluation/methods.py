@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,20 +13,20 @@ from PIL import Image
 from idfsr_jax.config import Config
 from idfsr_jax.data.degrade import bicubic_upsample
 from idfsr_jax.data.pairs import nearest_in_pose
+from idfsr_jax.evaluation.people import restore_people, stranger
 from idfsr_jax.evaluation.protocol import Protocol
 from idfsr_jax.evaluation.study import Case, Study, low_resolution
 from idfsr_jax.models.condition import Condition, make_condition, paste, without_identity
-from idfsr_jax.models.landmark_net import estimate_landmarks
 from idfsr_jax.networks.id_encoder import unit_identity
 from idfsr_jax.pictures import to_float, to_uint8
+from idfsr_jax.recognition import locate
 from idfsr_jax.restorer import Restorer
 from idfsr_jax.sampling import in_corner, restore_many
 from idfsr_jax.training.fit import mean_identity
 from idfsr_jax.weights import Model
 
 Kind = Literal["bicubic", "lanczos", "pasted", "toned", "restored"]
-IdentityKind = Literal["unfitted", "fitted", "truth", "none"]
-_estimate_landmarks = jax.jit(estimate_landmarks, static_argnames="config")
+IdentityKind = Literal["unfitted", "fitted", "truth", "swapped", "none"]
 _make_condition = jax.jit(make_condition, static_argnames="config")
 
 
@@ -40,7 +40,7 @@ class Method:
         the light that the LR face has; `restored` runs a model.
       photographs: of the person, at the most; the one nearest in pose is the reference.
       identity: mean of the photographs' identities, that mean after fitting, the truth's own (an oracle: it cannot be
-        had in use), or the learned null identity.
+        had in use), another person's mean, or the learned null identity.
       reference: whether the model is shown a reference.
       consistency: strength of the projection onto pictures that down-sample to the input.
       steps: of the sampler; None for the model's own choice.
@@ -97,6 +97,9 @@ def methods_of(
         methods += [
             Method("no reference", photographs=main, reference=False),
             Method("no identity", photographs=main, identity="none"),
+            Method("unfitted, no reference", photographs=main, identity="unfitted", reference=False),
+            Method("another's identity", photographs=main, identity="swapped"),
+            Method("another's identity, no reference", photographs=main, identity="swapped", reference=False),
         ]
         for count in counts:
             if count != main:
@@ -140,7 +143,7 @@ def restore(
     cases: Sequence[Case],
     study: Study,
     restorer: Restorer,
-    fitted: Mapping[str, Float[np.ndarray, " d"]],
+    fitted: Mapping[str, Any],
 ) -> Float[np.ndarray, "b s s 3"]:
     """The pictures that a method makes of cases of one scale and degradation, [-1, 1].
 
@@ -151,7 +154,7 @@ def restore(
       cases: what; the batch, which is spread over the restorer's devices.
       study: the photographs.
       restorer: of the method's model.
-      fitted: fitted identity of each person, by name; read by methods that need it only.
+      fitted: what was fitted of each person (`fits.fit_all`), by name; read by methods that need it only.
     """
     model, y = restorer.model, low_resolution(study, cases)
     match method.kind:
@@ -160,6 +163,8 @@ def restore(
         case "lanczos":
             enlarge = lambda small: Image.fromarray(small).resize((study.size,) * 2, Image.Resampling.LANCZOS)  # noqa: E731
             return np.stack([np.asarray(to_float(np.array(enlarge(small)))) for small in to_uint8(y)])
+    if method.kind == "restored" and model.config.model.recognisers:
+        return restore_people(method, cases, study, restorer, fitted)
     if method.kind in ("pasted", "toned"):
         # Whatever the model itself is shown of the face.
         kind: Literal["full", "tone"] = "full" if method.kind == "pasted" else "tone"
@@ -185,7 +190,7 @@ def condition_of(
 ) -> Condition:
     """What the model may know of the cases."""
     y_up = bicubic_upsample(y, study.size)
-    landmarks = _estimate_landmarks(model.landmark_net, y_up, model.config.landmarks)
+    landmarks = locate(model.landmark_net, y_up, np.float32(y.shape[1]), model.config)
     references = nearest_references(np.asarray(landmarks), method, cases, study)
     scale = jnp.full((len(cases),), float(cases[0].scale))
     condition = _make_condition(
@@ -227,8 +232,12 @@ def _identity(
 ) -> Float[np.ndarray, " d"]:
     if method.identity == "fitted" and method.kind == "restored":
         return fitted[case.person.name]
-    photos = (case.photo,) if method.identity == "truth" else case.person.photographs[: method.photographs]
-    return start_identity(study, photos, model.center)
+    photos: Sequence[str] = case.person.photographs
+    if method.identity == "swapped":
+        photos = stranger(study, case)
+    if method.identity == "truth":
+        photos = (case.photo,)
+    return start_identity(study, photos[: method.photographs], model.center)
 
 
 def _counted(name: str, count: int) -> str:

@@ -18,7 +18,7 @@ from idfsr_jax.files import write_atomically
 
 Arrays = dict[str, np.ndarray]
 
-VERSION = 1
+VERSION = 2
 """Of what a part means; parts of another version are computed anew."""
 
 

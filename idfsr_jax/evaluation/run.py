@@ -64,7 +64,7 @@ def evaluate(config: Config, changes: Mapping[str, Any] | None = None) -> dict[s
             raise BadConfig(f"{name}: makes {restorer.config.data.size} px and the others {study.size}; leave it out.")
         if restorer.model.encoder != main.model.encoder:
             raise BadConfig(f"{name}: has another ID encoder than the evaluated model; leave it out.")
-    judges = load_judges(options.judges, main.encoder, main.model.center)
+    judges = load_judges(options.judges, main.encoder, main.likeness_center)
     # Findings, curves and pictures are by the first, who should not be the network that the model is conditioned on.
     real = [real_vectors(judge, study, options.batch) for judge in sorted(judges, key=lambda j: j.same_as_condition)]
     seen = inception(options.inception) if options.inception else None
@@ -91,7 +91,7 @@ def evaluate(config: Config, changes: Mapping[str, Any] | None = None) -> dict[s
             results[unit] = measured_unit(unit, study, restorers[unit.method.model], people, real, parts, options.batch)
             progress.advance(task)
         course = []
-        if options.methods == "all":
+        if options.methods == "all" and not main.config.model.recognisers:
             task = progress.add_task("course of fitting", total=min(COURSE_PEOPLE, len(protocol.people)))
             course = fitting_course(main, study, main_count(protocol), real[0], parts, lambda: progress.advance(task))
     measured = Results(

@@ -61,8 +61,8 @@ def projection(agreement: Agreement) -> Project:
         return jnp.einsum("bij,bjkc,blk->bilc", matrix, images, matrix)
 
     def project(x0: Float[Array, "b S S 3"]) -> Float[Array, "b S S 3"]:
-        rest = agreement.y - both(agreement.down, x0)  # type: ignore[arg-type]
-        return x0 + agreement.strength[:, None, None, None] * both(agreement.up, rest)  # type: ignore[arg-type]
+        rest = jnp.asarray(agreement.y) - both(jnp.asarray(agreement.down), x0)
+        return x0 + jnp.asarray(agreement.strength)[:, None, None, None] * both(jnp.asarray(agreement.up), rest)
 
     return project
 

@@ -44,15 +44,14 @@ def fit_person(
     """
     sizes = dimensions(recognisers)
     start = unit_parts(units.mean(axis=0), sizes)
-    offsets = np.zeros((config.model.identity_tokens, config.model.embedding), np.float32)
+    begin = IDEmbedding(jnp.asarray(start), jnp.zeros((config.model.identity_tokens, config.model.embedding)))
     if config.fit.steps == 0:
-        return start, IDEmbedding(start, offsets), np.zeros(0, np.float32)
-    begin = IDEmbedding(jnp.asarray(start), jnp.asarray(offsets))
+        return start, begin, np.zeros(0, np.float32)
     album = album_of(crops, units, sizes, config)
     fitted, losses = fit(begin, album, model.denoiser, frozen_of(model, recognisers), config)
     losses = np.asarray(losses, np.float32)
     progress(len(losses), float(losses[-1]))
-    return start, IDEmbedding(np.asarray(fitted.identity), np.asarray(fitted.token_offsets)), losses
+    return start, fitted, losses
 
 
 def album_of(

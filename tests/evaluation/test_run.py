@@ -8,7 +8,8 @@ import pytest
 from idfsr_jax.cli import main
 from idfsr_jax.errors import BadConfig
 from idfsr_jax.evaluation import fits, run, units
-from idfsr_jax.evaluation.measure import MOST_PSNR, measure, real_vectors, seen_landmark_error
+from idfsr_jax.evaluation.measure import MOST_PSNR, measure, mouth_distances, real_vectors, seen_landmarks
+from idfsr_jax.evaluation.metrics import landmark_nme
 from idfsr_jax.evaluation.parts import part_path, read_part, write_part
 from idfsr_jax.evaluation.protocol import PersonPlan
 from idfsr_jax.evaluation.study import cases_of
@@ -132,8 +133,10 @@ def test_a_face_that_dlib_misses_is_counted(face_crop):
 
     face = np.asarray(to_float(resize_crop(face_crop.image, 64)))
     images = np.stack([face, np.zeros_like(face)])
-    errors = seen_landmark_error(images, np.stack([face_crop.landmarks] * 2))
-    assert errors[0] < 0.1 and np.isnan(errors[1])
+    truth = np.stack([face_crop.landmarks] * 2)
+    seen = seen_landmarks(images)
+    for errors in (landmark_nme(seen, truth), mouth_distances(seen, truth)):
+        assert errors[0] < 0.1 and np.isnan(errors[1])
 
 
 def test_options_of_sampling_and_fitting_are_for_every_model(restorer):

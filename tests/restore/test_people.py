@@ -1,0 +1,166 @@
+"""Restoring with a model whose identity is an ID embedding of several recognisers, and up to several references."""
+
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from idfsr_jax.errors import BadWeights, InputError, SeveralFaces
+from idfsr_jax.identity import Identity
+from idfsr_jax.method.degrade import resampling_tables
+from idfsr_jax.restorer import Restorer
+
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def restorer(tiny_person_model):
+    return Restorer.load(tiny_person_model)
+
+
+@pytest.fixture(scope="module")
+def crops(face_crop):
+    darker = replace(face_crop, image=(face_crop.image * 0.7).astype(np.uint8))
+    moved = replace(face_crop, landmarks=face_crop.landmarks + np.float32(0.02))
+    return [face_crop, darker, moved]
+
+
+@pytest.fixture(scope="module")
+def identity(restorer, crops):
+    return restorer.fit(crops)
+
+
+def reduced(image, n):
+    return np.array(Image.fromarray(image).resize((n, n), Image.Resampling.BOX))
+
+
+@pytest.fixture(scope="module")
+def small(face_crop):
+    return reduced(face_crop.image, 7)
+
+
+@pytest.fixture(scope="module")
+def result(restorer, small, identity, crops):
+    return restorer.restore(small, identity, crops)
+
+
+def test_a_fit_of_no_steps_is_the_mean_of_the_photographs(restorer, identity, crops):
+    parts = np.split(restorer.units(crops).mean(axis=0), [128])
+    expected = np.concatenate([part / np.linalg.norm(part) for part in parts])
+    np.testing.assert_allclose(identity.embedding, expected, atol=1e-6)
+    np.testing.assert_array_equal(identity.start, identity.embedding)
+    assert not identity.token_offsets.any() and identity.token_offsets.shape == (2, 16)
+    assert identity.shape.shape == (68, 2) and identity.losses.shape == (0,)
+
+
+def test_all_of_an_identity_comes_back_from_its_file(identity, tmp_path):
+    person = replace(identity, token_offsets=identity.token_offsets + np.float32(0.25))
+    person.save(tmp_path / "me.safetensors")
+    back = Identity.load(tmp_path / "me.safetensors")
+    for name in ("embedding", "start", "losses", "token_offsets", "shape"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(person, name))
+    assert back.digest == person.digest != identity.digest
+
+
+def test_a_file_of_an_earlier_version_is_refused_with_the_command_that_makes_it_anew(tmp_path):
+    from safetensors.numpy import save_file
+
+    vector = np.ones(128, np.float32)
+    path = tmp_path / "me.safetensors"
+    save_file({"embedding": vector, "start": vector, "losses": vector}, path, {"format": "idfsr-identity-1"})
+    with pytest.raises(BadWeights, match=r"fit it again with `idfsr fit --photos DIR --out .*me\.safetensors`"):
+        Identity.load(path)
+
+
+def test_all_pixels_of_an_input_are_used_whatever_its_width(restorer, identity, crops, face_crop):
+    for n in (4, 7, 15, 16):
+        found = restorer.find(reduced(face_crop.image, n), identity, crops)
+        assert found.face.y.shape == (n, n, 3)
+        assert float(found.condition.scale[0]) == pytest.approx(SIZE / n)
+    assert restorer.find(reduced(face_crop.image, 24), identity, crops).face.y.shape[0] == 16
+    with pytest.raises(InputError, match="nothing to restore"):
+        restorer.find(reduced(face_crop.image, 40), identity, crops)
+
+
+def test_the_same_seed_gives_the_same_picture_and_what_is_asked_for_is_said(restorer, small, identity, crops, result):
+    (image,) = result.images
+    assert image.shape == (SIZE, SIZE, 3) and image.dtype == np.uint8
+    np.testing.assert_array_equal(restorer.restore(small, identity, crops).images[0], image)
+    assert np.any(restorer.restore(small, identity, crops, seed=1).images[0] != image)
+    hidden = restorer.restore(small, identity, crops, reveal=0.0)
+    assert np.any(hidden.images[0] != image)
+    assert "reveal 0.5" in result.metadata["idfsr:sampler"] and "reveal 0" in hidden.metadata["idfsr:sampler"]
+    with pytest.raises(InputError, match="from 0 to 1"):
+        restorer.restore(small, identity, crops, reveal=1.5)
+
+
+def test_the_identity_and_what_was_fitted_to_it_count(restorer, small, identity, crops, result):
+    for changed in (
+        replace(identity, embedding=-identity.embedding),
+        replace(identity, token_offsets=identity.token_offsets + np.float32(1.0)),
+    ):
+        restored = restorer.restore(small, changed, crops)
+        assert np.any(restored.images[0] != result.images[0])
+        np.testing.assert_array_equal(restored.unfitted(), result.images[0])
+
+
+def test_without_photographs_the_identity_alone_serves(restorer, small, identity, result):
+    restored = restorer.restore(small, identity)
+    assert restored.reference is None and np.any(restored.images[0] != result.images[0])
+    assert not float(restored.condition.valid.sum())
+    assert all("unlike" not in sentence for sentence in restored.notes())
+    assert restored.sheet().ndim == 3
+
+
+def test_several_faces_without_photographs_want_a_number(restorer, identity, _astronaut):
+    two = np.concatenate([_astronaut[:300, 100:400]] * 2, axis=1)
+    with pytest.raises(SeveralFaces, match=r"give --face N, counted from the left, or --photos"):
+        restorer.find(two, identity, scale=4)
+    assert restorer.find(two, identity, face=2, scale=4).face.choice.chosen == 1
+
+
+def test_pictures_restored_together_come_out_as_each_alone(restorer, identity, crops, face_crop):
+    pictures = [reduced(face_crop.image, n) for n in (8, 5, 13)]
+    options = {"variants": 2, "consistency": 1.0, "seed": 4}
+    found = [restorer.find(picture, identity, crops) for picture in pictures]
+    for picture, together in zip(pictures, restorer.sample(found, **options), strict=True):
+        alone = restorer.restore(picture, identity, crops, **options)
+        assert len(together.images) == 2 and np.any(together.images[0] != together.images[1])
+        assert np.abs(np.stack(together.images).astype(int) - np.stack(alone.images)).max() <= 1
+
+
+@pytest.mark.parametrize("n", [7, 8, 15])
+def test_consistency_keeps_an_input_of_any_width(restorer, identity, crops, face_crop, n):
+    # Low in contrast, so that no value of the result is clipped when it becomes a picture.
+    small = (reduced(face_crop.image, n) // 4 + 96).astype(np.uint8)
+    (image,) = restorer.restore(small, identity, crops, consistency=1.0).images
+    tables = resampling_tables(SIZE)
+    down = np.asarray(tables.down[0, n - tables.least][:n])
+    again = np.einsum("ij,jkc,lk->ilc", down, image.astype(np.float32), down)
+    assert np.abs(again - small).max() <= 2
+    free = np.einsum(
+        "ij,jkc,lk->ilc", down, restorer.restore(small, identity, crops).images[0].astype(np.float32), down
+    )
+    assert np.abs(free - small).max() > 2
+
+
+def test_guidance_away_from_nobody_changes_the_picture(restorer, small, identity, crops, result):
+    assert np.any(restorer.restore(small, identity, crops, guidance=3.0).images[0] != result.images[0])
+
+
+def test_what_is_compiled_ahead_serves(restorer):
+    restorer.compile_ahead(2, consistency=1.0)
+
+
+def test_an_identity_of_another_model_is_refused(restorer, small, identity, crops):
+    with pytest.raises(InputError, match="another model"):
+        restorer.restore(small, replace(identity, model="ab" * 32), crops)
+
+
+def test_mirrored_border_is_not_taken_for_the_person(restorer, small, identity, crops):
+    cut = replace(crops[0], frame=np.array([[1.0, 0.0, 0.0], [0.0, 1.0, -0.5]], np.float32))
+    valid = restorer.find(small, identity, [cut]).condition.valid[0, 0, ..., 0]
+    whole = restorer.find(small, identity, crops[:1]).condition.valid[0, 0, ..., 0]
+    assert float(jnp.sum(valid)) < 0.8 * float(jnp.sum(whole))
