@@ -47,7 +47,10 @@ def study(restorer, tmp_path_factory, face_crop):
             records.append((name, FaceRecord(photo, file.getvalue(), landmarks, embedding, frame, digest)))
     folder = tmp_path_factory.mktemp("people")
     IdentityFaces(
-        data_dir=folder, records={"val": lambda: iter(records)}, encoder=restorer.model.encoder
+        data_dir=folder,
+        records={"val": lambda: iter(records)},
+        encoder=restorer.model.encoder,
+        embedding_size=320,
     ).download_and_prepare()
     protocol = make_protocol(load_index(folder, "val"), "val", name="people", counts=(1, 3), scales=(4, 8))
     return load_study(protocol, folder, restorer.config.data.size, restorer.config.data.scales)
