@@ -87,7 +87,7 @@ def stages_of(
     person = restorer.fit(list(photographs))
     restoration = restorer.restore(small, person, list(photographs), scale=scale, seed=seed)
     y_up = bicubic_upsample(to_float(small[None]), restorer.config.data.size)
-    landmarks = np.asarray(locate(restorer.model.landmark_net, y_up, restorer.config.landmarks)[0])
+    landmarks = np.asarray(locate(restorer.model.landmark_net, y_up, np.float32(small.shape[0]), restorer.config)[0])
     levels, noisy = trajectory(restorer, restoration.condition, seed)
     chosen = next(i for i, crop in enumerate(photographs) if crop.image is restoration.reference)
     return Stages(

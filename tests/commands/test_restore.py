@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from idfsr_jax import cli
+from idfsr_jax.config import Config, ModelConfig
 from idfsr_jax.face import read_image, read_metadata
 from idfsr_jax.naming import printable
 
@@ -26,7 +27,8 @@ GIVEN = ["--identity", "me.safetensors", "--photos", "me", "--out"]
         ([], "the picture to restore is missing"),
         (["tiny.png"], "--identity is missing"),
         (["tiny.png", "--identity", "you.safetensors"], "you.safetensors: no such identity"),
-        (["tiny.png", "--identity", "me.safetensors"], "--photos is missing"),
+        (["tiny.png", "--identity", "me.safetensors"], "--out is missing"),
+        (["tiny.png", *GIVEN, "o.png", "--reveal", "2"], "--reveal 2"),
         (["tiny.png", "--identity", "me.safetensors", "--photos", "me"], "--out is missing"),
         (["tiny.png", *GIVEN, "o.gif"], "o.gif: give a name that ends in .png or .jpg"),
         (["tiny.png", *GIVEN, "tiny.png"], "tiny.png: would be overwritten"),
@@ -69,14 +71,26 @@ def test_mistakes_are_named_before_anything_is_loaded(
 
 def test_restore_hands_over_its_options(folder: Path, fakes: Any, calls: list[Any]):
     options = ["--box", "1,2,3,4", "--scale", "8", "--steps", "5", "--seed", "7", "--variants", "2"]
-    arguments = ["restore", "tiny.png", *GIVEN, "o/x.jpg", *options, "--consistency", "0.5", "--sheet", "o/sheet.png"]
-    assert cli.main(arguments) == 0
+    options += ["--consistency", "0.5", "--reveal", "0.25"]
+    assert cli.main(["restore", "tiny.png", *GIVEN, "o/x.jpg", *options, "--sheet", "o/sheet.png"]) == 0
     expected = {"box": (1, 2, 3, 4), "scale": 8, "steps": 5, "seed": 7, "variants": 2, "consistency": 0.5}
+    expected |= {"reveal": 0.25}
     assert calls[1] == ("restore", Path("tiny.png"), [Path("me/a.png"), Path("me/b.jpg")], expected)
     with Image.open("o/x.jpg") as result:
         assert result.size == (8, 8)
     with Image.open("o/sheet.png") as sheet:
         assert sheet.size == (16, 8) and sheet.text == fakes.Restoration.metadata  # type: ignore[attr-defined]
+
+
+def test_only_some_models_do_without_photographs(
+    folder: Path, fakes: Any, calls: list[Any], monkeypatch: pytest.MonkeyPatch, complaint: Callable[[list[str]], str]
+):
+    arguments = ["restore", "tiny.png", "--identity", "me.safetensors", "--out", "o.png"]
+    assert "--photos is missing, which this model cannot do without" in complaint(arguments)
+    config = Config(model=ModelConfig(recognisers=("dlib", "mobilefacenet")))
+    monkeypatch.setattr(fakes.Restorer, "config", config)
+    assert cli.main(arguments) == 0
+    assert calls[-1][:3] == ("restore", Path("tiny.png"), [])
 
 
 def test_one_bad_input_does_not_stop_the_rest(folder: Path, calls: list[Any], capsys: pytest.CaptureFixture[str]):

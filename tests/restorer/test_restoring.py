@@ -196,12 +196,11 @@ def test_a_gathering_says_where_the_identity_came_from(restorer, place):
     assert len(gathered.unusable) == 2
 
 
-def test_the_reference_is_the_photograph_nearest_in_pose(restorer, small, crops):
+def test_the_reference_is_the_photograph_nearest_in_pose(restorer, small, crops, identity):
     face = find_low_resolution_face(small, restorer.config, restorer.model.landmark_net)
     bent = replace(crops[0], landmarks=crops[0].landmarks * np.array([1.5, 1.0], np.float32))
-    embedding = restorer.model.center
     for photos in ([bent, crops[0]], [crops[0], bent]):
-        assert condition_of(restorer.model, face, embedding, photos)[1] is crops[0]
+        assert condition_of(restorer.model, face, identity, photos, 0.5)[1] is crops[0]
 
 
 def test_without_being_told_it_is_as_consistent_as_the_model_was_made_for(restorer, small, identity, crops):

@@ -185,7 +185,8 @@ def test_two_processes_train_as_one_does_and_stop_and_go_on_together(start, wait
     for out in (pair, later):
         assert [line["step"] for line in read_log(out)] == list(range(1, STEPS + 1))
         loss, params = _differences(out, alone)
-        assert loss <= 2e-6 and params <= 1e-6, (out, loss, params)  # the log has six digits
+        # The log has six digits; and Adam turns the rounding of a gradient near zero into a share of a whole step.
+        assert loss <= 2e-6 and params <= 3e-6, (out, loss, params)
     assert [path.name for path in (pair / "samples").iterdir()] == [f"{STEPS:07d}.png"]
 
 
