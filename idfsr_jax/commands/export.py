@@ -56,6 +56,8 @@ def export(
     restorer = Restorer.load(weights, encoder)
     if restorer.config.model.autoencoder:
         raise InputError(f"{weights}: works on latents, and only models that work on pixels can be exported.")
+    if restorer.config.model.recognisers:
+        raise InputError(f"{weights}: is a model of several recognisers, which cannot be exported.")
     if identity is not None:
         from idfsr_jax.identity import Identity
 

@@ -58,6 +58,11 @@ def plan(
 def run_plan(config: Config, options: PlanOptions) -> int:
     """Plans as asked for, prints, and returns the exit code, 0."""
     require_between(1, _MAX_DEVICES, devices=options.devices)
+    if config.model.recognisers:
+        raise InputError(
+            "model.recognisers: the step of a model of several recognisers cannot be planned; train it for ten steps "
+            "(--train.steps 10) and read its log."
+        )
     require_between(1, options.devices, fsdp=options.fsdp)
     if not 0 < options.share <= 1:
         raise InputError(f"--share {options.share:g}: give a part of the peak, above 0 and up to 1.")

@@ -1,12 +1,14 @@
 """Restoring with a model whose identity is an ID embedding of several recognisers, and up to several references."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
+from idfsr_jax import cli
 from idfsr_jax.errors import BadWeights, InputError, SeveralFaces
 from idfsr_jax.identity import Identity
 from idfsr_jax.method.degrade import resampling_tables
@@ -164,3 +166,11 @@ def test_mirrored_border_is_not_taken_for_the_person(restorer, small, identity, 
     valid = restorer.find(small, identity, [cut]).condition.valid[0, 0, ..., 0]
     whole = restorer.find(small, identity, crops[:1]).condition.valid[0, 0, ..., 0]
     assert float(jnp.sum(valid)) < 0.8 * float(jnp.sum(whole))
+
+
+def test_what_such_a_model_cannot_do_is_said_in_a_sentence(tiny_person_model, tmp_path, capsys):
+    assert cli.main(["export", "--weights", str(tiny_person_model), "--out", str(tmp_path / "out")]) == 2
+    assert "is a model of several recognisers, which cannot be exported." in capsys.readouterr().err
+    config = Path(__file__).parents[2] / "configs" / "lfw128_person.py"
+    assert cli.main(["plan", str(config)]) == 2
+    assert "model.recognisers: the step of a model of several recognisers cannot be planned" in capsys.readouterr().err
