@@ -63,7 +63,7 @@ _SHARES = {
     "model": ("mouth",),
     "diffusion": ("condition_dropout",),
     "train": ("identity_loss_fraction", "rollout_fraction", "beta2", "towards_others"),
-    "sample": ("consistency", "guess_share"),
+    "sample": ("consistency", "guess_share", "reveal"),
 }
 _SEEDS = {"train": ("seed",), "fit": ("seed",)}
 _LISTS = {
@@ -134,6 +134,8 @@ def check_use(config: Config) -> None:
     """
     devices = max(config.devices.data, 1) * config.devices.fsdp
     train = replace(config.train, batch=max(devices, 1), accumulate=1, identity_loss=0.0, rollout_fraction=0.0)
+    if config.model.recognisers:
+        train = replace(train, batch=2 * train.batch, rollout_fraction=0.5)
     data = replace(config.data, scale_weights=(1.0,) * len(config.data.scales))
     check_config(replace(config, train=train, data=data))
 
@@ -255,6 +257,8 @@ def _check_shares(config: Config, fields: dict[str, Any]) -> None:
 
 def _check_method(config: Config, fields: dict[str, Any]) -> None:
     """What a model with recognisers asks of its training."""
+    side = config.data.size // config.model.patch
+    _demand(side % 4 == 0, fields, "data.size", "a multiple of 4 x model.patch, as references are attended to by fours")
     train, count = config.train, len(config.model.recognisers)
     both = 0 < round(train.batch * train.rollout_fraction) < train.batch
     named = f"a share of a batch of {train.batch} that leaves one example and more on the course and beside it"

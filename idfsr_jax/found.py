@@ -1,6 +1,5 @@
 """A small face that was found and is ready to be sampled, and the sampling of many of them at once."""
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,13 +17,13 @@ from idfsr_jax.errors import InputError
 from idfsr_jax.face import FaceCrop, resize_crop
 from idfsr_jax.identity import Identity
 from idfsr_jax.method.condition import Condition as ConditionOfPerson
-from idfsr_jax.method.degrade import ResamplingTables, resampling_tables
 from idfsr_jax.method.sample import agreement_with
 from idfsr_jax.models.condition import Condition, make_condition
 from idfsr_jax.picture import LowResolutionFace
 from idfsr_jax.pictures import to_float, to_uint8
 from idfsr_jax.recognition import locate
 from idfsr_jax.restore.conditions import condition_of as condition_of_person
+from idfsr_jax.restore.conditions import tables_of
 from idfsr_jax.restore.sampling import sample_many
 from idfsr_jax.sampling import in_corner, restore_many, with_sampling
 from idfsr_jax.weights import Model
@@ -189,12 +188,6 @@ def _of_people(denoiser: Any, group: Sequence[Found], mesh: Mesh, sampling: Samp
         agreement=agreement,
         variants=sampling.variants,
     )
-
-
-@functools.lru_cache(maxsize=2)
-def tables_of(size: int) -> ResamplingTables:
-    """`resampling_tables`, made once."""
-    return resampling_tables(size)
 
 
 def _joined(*leaves: Array) -> Array:

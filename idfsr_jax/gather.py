@@ -162,7 +162,9 @@ def choose_references(gathered: Gathering, identity: Identity) -> tuple[list[Fac
     Where none is like the identity, all are taken, and a sentence says so.
     """
     notes = [*gathered.unusable]
-    start = identity.start / np.linalg.norm(identity.start)
+    # Of several recognisers' parts the first is the one that `Photograph.identity` is by.
+    start = identity.start[: gathered.used[0].identity.size]
+    start = start / np.linalg.norm(start)
     likeness = [float(each.identity @ start) for each in gathered.used]
     if max(likeness) < SAME_PERSON:
         return gathered.crops, [*notes, f"none of the photographs is like the identity (cosine {max(likeness):.2f})."]

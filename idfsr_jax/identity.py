@@ -122,7 +122,7 @@ class Identity:
             raise BadWeights(f"{path}: is not an identity file; `idfsr fit` makes identity files.") from error
         if metadata.get("format") == "idfsr-identity-1":
             raise BadWeights(
-                f"{path}: was written by an earlier version, for another model; fit it again with "
+                f"{path}: was written by an earlier version and lacks what is kept now; fit it again with "
                 f"`idfsr fit --photos DIR --out {path}`."
             )
         if metadata.get("format") != _FORMAT or set(arrays) != set(_ARRAYS):

@@ -56,7 +56,7 @@ class LoadedModel:
 
     @functools.cached_property
     def encoder(self) -> IdEncoder:
-        """The ID encoder, which looks at photographs; sampling does without it.
+        """The ID encoder, by which people are told apart; the first recogniser, where a model has several.
 
         Raises:
           InputError: it is missing or damaged, or is not the one that the model was trained with.
@@ -70,7 +70,7 @@ class LoadedModel:
 
     @functools.cached_property
     def recognisers(self) -> Recognisers:
-        """All that the model's ID embedding is made of; none of a model that knows a single encoder.
+        """All that the ID embedding of a model with `model.recognisers` is made of.
 
         Raises:
           BadConfig: they are not those that the model was trained with.

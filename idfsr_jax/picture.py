@@ -133,7 +133,7 @@ def _any_side(native: int, size: int, scale: int | None, name: str | Path) -> in
     """All pixels that the face has, from 4 to half of the result's; or as many as a given scale leaves."""
     least, most = CROP_SIDES[0], size // 2
     if scale is not None:
-        if not least <= size // scale <= most:
+        if scale < 2 or not least <= size // scale <= most:
             raise InputError(f"{name}: --scale {scale} is none of this model's, which are 2 to {size // least}.")
         return size // scale
     if native >= size:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from idfsr_jax.config import FitConfig
 from idfsr_jax.devices import used
 from idfsr_jax.errors import InputError
 from idfsr_jax.face import FaceCrop, read_crops
-from idfsr_jax.found import Found, at_once, condition_of, sample_found, sampling_of, tables_of
+from idfsr_jax.found import Found, at_once, condition_of, sample_found, sampling_of
 from idfsr_jax.gather import MAX_PHOTOGRAPHS, Gathering, choose_references, gather_photographs
 from idfsr_jax.identity import Identity
 from idfsr_jax.likeness import agreement
@@ -25,6 +25,7 @@ from idfsr_jax.picture import find_low_resolution_face
 from idfsr_jax.places import choose_place
 from idfsr_jax.provenance import provenance
 from idfsr_jax.restoration import Restoration
+from idfsr_jax.restore.conditions import tables_of
 from idfsr_jax.restore.fitting import fit_person
 from idfsr_jax.restore.sampling import compile_ahead as compile_people
 from idfsr_jax.sampling import compile_ahead
@@ -82,7 +83,7 @@ class Restorer(LoadedModel):
           photos: 1 to 20 photographs with one face each, as files or as crops, all of them used; or what `gather`
             kept of a folder, where sharp ones count more.
           config: how to fit; the model's own choice by default.
-          progress: called with (step, loss) after every step.
+          progress: called with (step, loss) after every step, or once when all steps are one program.
 
         Raises:
           InputError: too few or too many photographs, or one of them cannot be used; the sentence names it.
@@ -93,7 +94,7 @@ class Restorer(LoadedModel):
         if not 1 <= len(given) <= MAX_PHOTOGRAPHS:
             raise InputError(f"{len(given)} photographs were given to fit; give 1 to {MAX_PHOTOGRAPHS} of one person.")
         if self.config.model.recognisers:
-            return self._fit_person(read_crops(given), gathered, config, progress)
+            return self._fit_person(read_crops(given), gathered, weights, config, progress)
         album = self.album(read_crops(given))
         start = mean_identity(album.identities, weights)
         settings = replace(self.config, fit=config or self.config.fit)
@@ -108,13 +109,14 @@ class Restorer(LoadedModel):
         self,
         crops: Sequence[FaceCrop],
         gathered: Gathering | None,
+        weights: Float[np.ndarray, " k"] | None,
         config: FitConfig | None,
         progress: Callable[[int, float], None],
     ) -> Identity:
         """`fit`, for a model whose ID embedding is of several recognisers."""
         settings = replace(self.config, fit=config or self.config.fit)
         units = self.units(crops)
-        start, fitted, losses = fit_person(self.model, self.recognisers, crops, units, settings, progress)
+        start, fitted, losses = fit_person(self.model, self.recognisers, crops, units, settings, progress, weights)
         first = units[:, : self.sizes[0]]
         return Identity(
             embedding=np.asarray(fitted.identity),

@@ -157,7 +157,10 @@ def restore(
     for sentence in notes:
         note(sentence)
     options = {"scale": scale, "steps": steps, "seed": seed, "variants": variants, "consistency": consistency}
-    options["reveal"] = reveal
+    if reveal is not None:  # What was restored before there was this option was made for the same request.
+        if not restorer.config.model.recognisers:
+            raise InputError("--reveal: this model is always shown the same of a small face; leave it out.")
+        options["reveal"] = reveal
     sums = sums_of([identity, *references, _model_file(weights)]) if is_album else None
     request = Request({**where, **options}, enlarge, label, sums, keep_place)
     jobs = [Job(*each) for each in zip(pictures, outputs, sheets, strict=True)]

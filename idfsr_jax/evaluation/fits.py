@@ -156,4 +156,5 @@ def _fit_path(restorer: Restorer, person: PersonPlan, count: int, parts: Path) -
     fit: FitConfig = restorer.config.fit
     photos = list(person.photographs[:count])
     facts = {"version": VERSION, "model": restorer.model.digest, "fit": dataclasses.asdict(fit), "photos": photos}
+    facts["sample"] = dataclasses.asdict(restorer.config.sample)  # Fits go along the sampler's course.
     return part_path(parts / "fits", f"{person.name} {len(photos)}", facts)

@@ -109,7 +109,9 @@ def stranger_cosines(
 
     The swap test: with that person's identity in place of the own it should be much higher.
     """
-    means = [real.vectors[study.records(stranger(study, case)[:photographs])].mean(axis=0) for case in cases]
+    means = [
+        real.vectors[study.records(stranger(study.protocol, case.person)[:photographs])].mean(axis=0) for case in cases
+    ]
     units = np.stack([mean / np.linalg.norm(mean) for mean in means])
     return np.sum(vectors * units, axis=1).astype(np.float32)
 

@@ -234,7 +234,7 @@ def _identity(
         return fitted[case.person.name]
     photos: Sequence[str] = case.person.photographs
     if method.identity == "swapped":
-        photos = stranger(study, case)
+        photos = stranger(study.protocol, case.person)
     if method.identity == "truth":
         photos = (case.photo,)
     return start_identity(study, photos[: method.photographs], model.center)

@@ -170,7 +170,7 @@ def _cell(numbers: Mapping[str, Any], digits: int, signed: bool) -> str:
         return f"none of {numbers['missing']}"
     sign = "+" if signed else ""
     low, high = numbers["interval"]
-    failed = f", {numbers['missing']} failed" if numbers["missing"] else ""
+    failed = f", {numbers['missing']} without" if numbers["missing"] else ""
     return f"{numbers['mean']:{sign}.{digits}f} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]{failed}"
 
 

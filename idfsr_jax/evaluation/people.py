@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from idfsr_jax.evaluation.protocol import PersonPlan, Protocol
 from idfsr_jax.evaluation.study import Case, Study, low_resolution
 from idfsr_jax.face import FaceCrop
 from idfsr_jax.found import Found, Sampling, condition_of, sample_found
@@ -64,10 +65,10 @@ def fit_one(study: Study, photos: Sequence[str], restorer: Restorer) -> Person:
     return np.asarray(fitted.identity), np.asarray(fitted.token_offsets), losses
 
 
-def stranger(study: Study, case: Case) -> Sequence[str]:
+def stranger(protocol: Protocol, person: PersonPlan) -> Sequence[str]:
     """Photographs of the person after this one in the protocol: whose identity is swapped in."""
-    people = study.protocol.people
-    return people[(people.index(case.person) + 1) % len(people)].photographs
+    people = protocol.people
+    return people[(people.index(person) + 1) % len(people)].photographs
 
 
 def restore_people(
@@ -100,7 +101,11 @@ def found_people(
             identity = replace(identity, embedding=embedding, token_offsets=offsets)
         elif method.identity in ("truth", "swapped"):
             # The shape stays the person's: only the ID embedding is another.
-            others = (case.photo,) if method.identity == "truth" else stranger(study, case)[: method.photographs]
+            others = (
+                (case.photo,)
+                if method.identity == "truth"
+                else stranger(study.protocol, case.person)[: method.photographs]
+            )
             start = start_of(study, others, restorer).start
             identity = replace(identity, embedding=start, start=start)
         crops = crops_of(study, photos) if method.reference else []

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from idfsr_jax.evaluation.measure import RealVectors, measure
 from idfsr_jax.evaluation.methods import Method, needs_fit, restore
 from idfsr_jax.evaluation.parts import VERSION, Arrays, part_path, read_part, write_part
+from idfsr_jax.evaluation.people import stranger
 from idfsr_jax.evaluation.protocol import PersonPlan, Protocol
 from idfsr_jax.evaluation.study import Study, cases_of
 from idfsr_jax.pictures import to_float, to_uint8
@@ -94,6 +95,7 @@ def _part_path(
         "fit": dataclasses.asdict(restorer.config.fit) if needs_fit(unit.method) else None,
         "method": dataclasses.asdict(unit.method),
         "case": [person.photographs[: unit.method.photographs], person.restored, protocol.seeds],
+        "stranger": stranger(protocol, person),
         "setting": [unit.scale, unit.degradation],
         "judges": sorted(real.judge.name for real in judges),
     }

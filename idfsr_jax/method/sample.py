@@ -58,7 +58,7 @@ def projection(agreement: Agreement) -> Project:
     """x0 + strength R (y - D x0 D^T) R^T: pictures that are y when made small (Wang et al. 2023, "DDNM")."""
 
     def both(matrix: Float[Array, "b i j"], images: Float[Array, "b j j 3"]) -> Float[Array, "b i i 3"]:
-        return jnp.einsum("bij,bjkc,blk->bilc", matrix, images, matrix)
+        return jnp.einsum("bij,bjkc,blk->bilc", matrix, images, matrix, precision="highest")
 
     def project(x0: Float[Array, "b S S 3"]) -> Float[Array, "b S S 3"]:
         rest = jnp.asarray(agreement.y) - both(jnp.asarray(agreement.down), x0)
@@ -94,7 +94,8 @@ def sample_pictures(
 
     denoise = under(condition)
     if config.sample.guidance != 1.0:
-        nobody = condition.replace(identity_present=jnp.zeros_like(condition.identity_present))  # type: ignore[attr-defined]
+        nothing = {name: jnp.zeros_like(getattr(condition, name)) for name in ("identity_present", "token_offsets")}
+        nobody = condition.replace(**nothing)  # type: ignore[attr-defined]
         denoise = guided(denoise, under(nobody), config.sample.guidance)
     key, size = jax.random.key(0), noise.shape[1]  # no sampler that is used here draws further noise
     project = None if agreement is None else projection(agreement)

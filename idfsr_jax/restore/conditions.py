@@ -1,5 +1,6 @@
 """From an LR face, an identity and photographs of the person to the condition of its restoration."""
 
+import functools
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -10,10 +11,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from idfsr_jax.config import Config
-from idfsr_jax.data.degrade import bicubic_upsample
 from idfsr_jax.face import FaceCrop, resize_crop
 from idfsr_jax.identity import Identity
 from idfsr_jax.method.condition import Condition, References, make_condition
+from idfsr_jax.method.degrade import ResamplingTables, enlarge, resampling_tables
 from idfsr_jax.method.landmarks import estimate_landmarks
 from idfsr_jax.method.references import nearest_first
 from idfsr_jax.pictures import to_float
@@ -37,7 +38,10 @@ def condition_of(
     """
     config, n = model.config, np.float32(y.shape[0])
     k, size = config.model.references, config.data.size
-    y_up = bicubic_upsample(to_float(y[None]), size)
+    tables = tables_of(size)
+    filled = np.zeros((1, tables.down.shape[2], tables.down.shape[2], 3), np.float32)
+    filled[0, : y.shape[0], : y.shape[0]] = to_float(y)
+    y_up = _enlarge(filled, np.array([y.shape[0]], np.int32), tables)
     shape = np.asarray(identity.shape)
     landmarks = _locate(model.landmark_net, y_up, n, shape, config)
     order: list[int] = []
@@ -65,6 +69,15 @@ def condition_of(
         config,
     )
     return condition, crops[order[0]] if order else None
+
+
+@functools.lru_cache(maxsize=2)
+def tables_of(size: int) -> ResamplingTables:
+    """`resampling_tables`, made once."""
+    return resampling_tables(size)
+
+
+_enlarge = jax.jit(enlarge)
 
 
 @partial(jax.jit, static_argnames="config")

@@ -28,6 +28,7 @@ def fit_person(
     units: Float[np.ndarray, "k d"],
     config: Config,
     progress: Callable[[int, float], None] = lambda step, loss: None,
+    weights: Float[np.ndarray, " k"] | None = None,
 ) -> tuple[Float[np.ndarray, " d"], IDEmbedding, Float[np.ndarray, " steps"]]:
     """Fits one person; the model's weights do not change.
 
@@ -38,12 +39,13 @@ def fit_person(
       units: unit vectors of each by all recognisers.
       config: the model's; `config.fit` says how to fit.
       progress: called with (step, loss) when all is done.
+      weights: how much each photograph counts in the mean where the fit starts; all alike if not given.
 
     Returns:
       Where the fit started, what was fitted, and the loss of every step.
     """
     sizes = dimensions(recognisers)
-    start = unit_parts(units.mean(axis=0), sizes)
+    start = unit_parts(np.average(units, axis=0, weights=weights), sizes)
     begin = IDEmbedding(jnp.asarray(start), jnp.zeros((config.model.identity_tokens, config.model.embedding)))
     if config.fit.steps == 0:
         return start, begin, np.zeros(0, np.float32)

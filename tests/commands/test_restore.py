@@ -69,7 +69,17 @@ def test_mistakes_are_named_before_anything_is_loaded(
     assert calls == []
 
 
-def test_restore_hands_over_its_options(folder: Path, fakes: Any, calls: list[Any]):
+OF_PEOPLE = Config(model=ModelConfig(recognisers=("dlib", "mobilefacenet")))
+
+
+def test_restore_hands_over_its_options(
+    folder: Path, fakes: Any, calls: list[Any], monkeypatch: pytest.MonkeyPatch, complaint: Callable[[list[str]], str]
+):
+    assert "--reveal: this model is always shown the same" in complaint(
+        ["restore", "tiny.png", *GIVEN, "o/x.jpg", "--reveal", "0.25"]
+    )
+    calls.clear()
+    monkeypatch.setattr(fakes.Restorer, "config", OF_PEOPLE)
     options = ["--box", "1,2,3,4", "--scale", "8", "--steps", "5", "--seed", "7", "--variants", "2"]
     options += ["--consistency", "0.5", "--reveal", "0.25"]
     assert cli.main(["restore", "tiny.png", *GIVEN, "o/x.jpg", *options, "--sheet", "o/sheet.png"]) == 0
@@ -87,8 +97,7 @@ def test_only_some_models_do_without_photographs(
 ):
     arguments = ["restore", "tiny.png", "--identity", "me.safetensors", "--out", "o.png"]
     assert "--photos is missing, which this model cannot do without" in complaint(arguments)
-    config = Config(model=ModelConfig(recognisers=("dlib", "mobilefacenet")))
-    monkeypatch.setattr(fakes.Restorer, "config", config)
+    monkeypatch.setattr(fakes.Restorer, "config", OF_PEOPLE)
     assert cli.main(arguments) == 0
     assert calls[-1][:3] == ("restore", Path("tiny.png"), [])
 

@@ -118,7 +118,7 @@ def test_pages_hold_every_method_and_unit(facts, tmp_path):
     assert all(len(row) == len(table.header) for table in tables for row in table.rows)
     markdown, page = to_markdown(blocks, tmp_path), to_html(blocks, "<toy>")
     for text in (markdown, page):
-        assert "same network as the condition" in text and "inter-ocular distances" in text and "1 failed" in text
+        assert "same network as the condition" in text and "inter-ocular distances" in text and "1 without" in text
     assert "ddim with 2 steps at temperature 0.75, guess 0.5; " in markdown
     assert "![identity scale](plots/identity_scale.svg)" in markdown
     assert "<title>&lt;toy&gt;</title>" in page and page.count("<figure>") == len(plots)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -93,7 +94,7 @@ def test_the_same_seed_gives_the_same_picture_and_what_is_asked_for_is_said(rest
     assert np.any(restorer.restore(small, identity, crops, seed=1).images[0] != image)
     hidden = restorer.restore(small, identity, crops, reveal=0.0)
     assert np.any(hidden.images[0] != image)
-    assert "reveal 0.5" in result.metadata["idfsr:sampler"] and "reveal 0" in hidden.metadata["idfsr:sampler"]
+    assert "reveal 0.5" in result.metadata["idfsr:sampler"] and hidden.metadata["idfsr:sampler"].endswith("reveal 0")
     with pytest.raises(InputError, match="from 0 to 1"):
         restorer.restore(small, identity, crops, reveal=1.5)
 
@@ -148,12 +149,32 @@ def test_consistency_keeps_an_input_of_any_width(restorer, identity, crops, face
     assert np.abs(free - small).max() > 2
 
 
+def test_photographs_are_chosen_for_an_identity_of_several_parts(restorer, identity, _astronaut, tmp_path):
+    Image.fromarray(_astronaut).save(tmp_path / "me.png")
+    crops, notes = restorer.references([tmp_path / "me.png"], identity)
+    assert len(crops) == 1 and notes == []
+
+
+def test_sharp_photographs_count_more(restorer, crops, tmp_path):
+    from idfsr_jax.restore.fitting import fit_person
+
+    units = np.eye(2, 320, dtype=np.float32) + np.eye(2, 320, 200, dtype=np.float32)
+    weights = np.array([1.0, 0.25])
+    start, *_ = fit_person(restorer.model, restorer.recognisers, crops[:2], units, restorer.config, weights=weights)
+    np.testing.assert_allclose(start[:2], np.array([4.0, 1.0]) / np.sqrt(17.0), atol=1e-6)
+
+
 def test_guidance_away_from_nobody_changes_the_picture(restorer, small, identity, crops, result):
     assert np.any(restorer.restore(small, identity, crops, guidance=3.0).images[0] != result.images[0])
 
 
-def test_what_is_compiled_ahead_serves(restorer):
-    restorer.compile_ahead(2, consistency=1.0)
+def test_what_is_compiled_ahead_serves(restorer, identity, crops, small, caplog):
+    one = Restorer(restorer.model, devices=1)
+    found = [one.find(small, identity, crops)] * 4
+    one.compile_ahead(4, variants=3)
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        one.sample(found, variants=3)
+    assert not [line for line in caplog.messages if "_sampled" in line and line.startswith("Compiling")]
 
 
 def test_an_identity_of_another_model_is_refused(restorer, small, identity, crops):
