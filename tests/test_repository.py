@@ -44,6 +44,7 @@ PARTS = [
     "weights",
     "likeness",
     "identity",
+    "restore",
     "gather",
     "recognition",
     "places",
