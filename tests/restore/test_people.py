@@ -164,6 +164,18 @@ def test_sharp_photographs_count_more(restorer, crops, tmp_path):
     np.testing.assert_allclose(start[:2], np.array([4.0, 1.0]) / np.sqrt(17.0), atol=1e-6)
 
 
+def test_what_a_fit_reads(restorer, crops):
+    from idfsr_jax.restore.fitting import album_of, frozen_of
+
+    album = album_of(crops, restorer.units(crops), restorer.sizes, restorer.config)
+    assert album.images.shape == (20, SIZE, SIZE, 3) and int(album.count) == 3
+    np.testing.assert_array_equal(album.frames[0], crops[0].frame)
+    assert album.order[:3, :2].tolist() == [[1, 2], [0, 2], [0, 1]]
+    frozen = frozen_of(restorer.model, restorer.recognisers)
+    assert frozen.center.shape == (320,) and frozen.people.shape == (1, 320)
+    assert frozen.tables.down.shape[-1] == SIZE
+
+
 def test_guidance_away_from_nobody_changes_the_picture(restorer, small, identity, crops, result):
     assert np.any(restorer.restore(small, identity, crops, guidance=3.0).images[0] != result.images[0])
 
@@ -195,3 +207,18 @@ def test_what_such_a_model_cannot_do_is_said_in_a_sentence(tiny_person_model, tm
     config = Path(__file__).parents[2] / "configs" / "lfw128_person.py"
     assert cli.main(["plan", str(config)]) == 2
     assert "model.recognisers: the step of a model of several recognisers cannot be planned" in capsys.readouterr().err
+
+
+def test_the_command_line_restores_with_and_without_photographs(
+    tiny_person_model, identity, small, _astronaut, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(_astronaut).save("photo.png")
+    Image.fromarray(small).save("small.png")
+    identity.save("me.safetensors")
+    arguments = ["restore", "small.png", "--identity", "me.safetensors", "--weights", str(tiny_person_model)]
+    assert cli.main([*arguments, "--photos", "photo.png", "--out", "with.png"]) == 0
+    assert cli.main([*arguments, "--reveal", "1", "--out", "without.png"]) == 0
+    with Image.open("with.png") as one, Image.open("without.png") as other:
+        assert one.size == other.size == (SIZE, SIZE)
+        assert np.any(np.asarray(one) != np.asarray(other))
