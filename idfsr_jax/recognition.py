@@ -37,6 +37,7 @@ def locate(
     """The landmarks of enlarged LR crops of n pixels of nobody in particular."""
     if not config.model.recognisers:
         return estimate_landmarks(landmark_net, y_up, config.landmarks)
+    # As in training, where pictures of 8 bits are enlarged to pictures.
     b, y_up = y_up.shape[0], jnp.clip(y_up, -1.0, 1.0)
     shapes, known = jnp.broadcast_to(jnp.asarray(MEAN_SHAPE), (b, 68, 2)), jnp.zeros(b)
     n = jnp.full((b,), n, jnp.float32)

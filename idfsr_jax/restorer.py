@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
 from idfsr_jax.config import FitConfig
 from idfsr_jax.devices import used
@@ -94,7 +94,7 @@ class Restorer(LoadedModel):
         if not 1 <= len(given) <= MAX_PHOTOGRAPHS:
             raise InputError(f"{len(given)} photographs were given to fit; give 1 to {MAX_PHOTOGRAPHS} of one person.")
         if self.config.model.recognisers:
-            return self._fit_person(read_crops(given), gathered, weights, config, progress)
+            return self._fit_person(read_crops(given), gathered, config, progress)
         album = self.album(read_crops(given))
         start = mean_identity(album.identities, weights)
         settings = replace(self.config, fit=config or self.config.fit)
@@ -109,13 +109,13 @@ class Restorer(LoadedModel):
         self,
         crops: Sequence[FaceCrop],
         gathered: Gathering | None,
-        weights: Float[np.ndarray, " k"] | None,
         config: FitConfig | None,
         progress: Callable[[int, float], None],
     ) -> Identity:
         """`fit`, for a model whose ID embedding is of several recognisers."""
         settings = replace(self.config, fit=config or self.config.fit)
         units = self.units(crops)
+        weights = gathered.weights if gathered else None
         start, fitted, losses = fit_person(self.model, self.recognisers, crops, units, settings, progress, weights)
         first = units[:, : self.sizes[0]]
         return Identity(

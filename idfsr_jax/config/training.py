@@ -50,11 +50,6 @@ class TrainConfig:
     """Examples of a step, over all devices."""
     learning_rate: float = 5e-4
     """Of AdamW, at its peak."""
-    new: str = ""
-    """Regular expression; a parameter whose path ("unet/stem/kernel") matches learns at a rate of its own. For what a
-    model has beside the weights that it starts from."""
-    new_rate: float = 1.0
-    """That rate, as a multiple of the others'."""
     warmup_steps: int = 500
     """Steps over which the learning rate rises to its peak."""
     weight_decay: float = 1e-4

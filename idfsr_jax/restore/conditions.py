@@ -1,14 +1,14 @@
-"""From an LR face, an identity and photographs of the person to the condition of its restoration."""
+"""From LR faces and what is known of their persons to the conditions of their restoration."""
 
 import functools
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Float32, UInt8
 
 from idfsr_jax.config import Config
 from idfsr_jax.face import FaceCrop, resize_crop
@@ -21,53 +21,104 @@ from idfsr_jax.pictures import to_float
 from idfsr_jax.weights import Model
 
 
+@dataclass(frozen=True)
+class Known:
+    """What is known of a person when one of their faces is restored.
+
+    Attributes:
+      identity: e, unit vectors of all recognisers, one after the other.
+      token_offsets: of fitting; 0 where nothing was fitted.
+      shape: proportions of the face, `landmarks.person_shape`.
+      images: photographs that can be references, canonical crops at the model's side; k may be 0.
+      landmarks: of each, unit coordinates.
+      frames: `face.align.photograph_frame` of each.
+    """
+
+    identity: Float[np.ndarray, " d"]
+    token_offsets: Float[np.ndarray, "t e"]
+    shape: Float[np.ndarray, "68 2"]
+    images: UInt8[np.ndarray, "k s s 3"]
+    landmarks: Float32[np.ndarray, "k 68 2"]
+    frames: Float32[np.ndarray, "k 2 3"]
+
+
+def conditions_of(
+    landmark_net: Any,
+    y_up: Float[Array, "b s s 3"],
+    n: Float[Array, " b"],
+    people: Sequence[Known],
+    reveal: float,
+    config: Config,
+) -> tuple[Condition, list[list[int]]]:
+    """The conditions of LR faces.
+
+    Args:
+      landmark_net: LandmarkNet's parameters.
+      y_up: enlargements of the LR crops, in [-1, 1].
+      n: widths of the LR crops, pixels.
+      people: whose faces they are.
+      reveal: how much of each is shown, 0 to 1.
+      config: the model's.
+
+    Returns:
+      The conditions, and for each the positions of the photographs that it holds, the nearest in pose and expression
+      first.
+    """
+    b, k, size = len(people), config.model.references, config.data.size
+    shapes = jnp.asarray(np.stack([known.shape for known in people]), jnp.float32)
+    landmarks = _estimate_landmarks(landmark_net, y_up, n, shapes, jnp.ones(b), config.landmarks)
+    images = np.zeros((b, k, size, size, 3), np.uint8)
+    points = np.repeat(np.asarray(landmarks)[:, None], k, axis=1)
+    frames = np.tile(np.eye(3, dtype=np.float32)[:2], (b, k, 1, 1))
+    chosen = []
+    for row, (known, face) in enumerate(zip(people, np.asarray(landmarks), strict=True)):
+        order = nearest_first(face, known.landmarks)[:k]
+        places = slice(len(order))
+        images[row, places] = known.images[order]
+        points[row, places], frames[row, places] = known.landmarks[order], known.frames[order]
+        chosen.append(order.tolist())
+    present = np.arange(k) < np.array([[len(order)] for order in chosen])
+    condition = _make_condition(
+        y_up,
+        landmarks,
+        References(to_float(images), jnp.asarray(points), jnp.asarray(frames), jnp.asarray(present, jnp.float32)),
+        jnp.asarray(np.stack([known.identity for known in people])),
+        jnp.asarray(np.stack([known.token_offsets for known in people])),
+        size / n,
+        jnp.full((b,), reveal, jnp.float32),
+        patch=config.model.patch,
+        mouth=config.model.mouth,
+    )
+    return condition, chosen
+
+
 def condition_of(
-    model: Model, y: np.ndarray, identity: Identity, crops: Sequence[FaceCrop], reveal: float
+    model: Model, y: UInt8[np.ndarray, "n n 3"], identity: Identity, crops: Sequence[FaceCrop], reveal: float
 ) -> tuple[Condition, FaceCrop | None]:
-    """The condition of one LR face.
+    """The condition of one LR face, and the photograph nearest to it in pose and expression, if there is any.
 
     Args:
       model: the model.
-      y: the LR crop, uint8 [n, n, 3].
+      y: the LR crop.
       identity: of whom it is to become.
       crops: photographs of the person; may be empty.
       reveal: how much of the LR face is shown, 0 to 1.
-
-    Returns:
-      The condition, batch of one, and the photograph nearest in pose and expression, if there is any.
     """
-    config, n = model.config, np.float32(y.shape[0])
-    k, size = config.model.references, config.data.size
+    size, side = model.config.data.size, y.shape[0]
     tables = tables_of(size)
     filled = np.zeros((1, tables.down.shape[2], tables.down.shape[2], 3), np.float32)
-    filled[0, : y.shape[0], : y.shape[0]] = to_float(y)
-    y_up = _enlarge(filled, np.array([y.shape[0]], np.int32), tables)
-    shape = np.asarray(identity.shape)
-    landmarks = _locate(model.landmark_net, y_up, n, shape, config)
-    order: list[int] = []
-    if crops:
-        order = nearest_first(np.asarray(landmarks[0]), np.stack([crop.landmarks for crop in crops]))[:k].tolist()
-    images = np.zeros((1, k, size, size, 3), np.uint8)
-    points, frames = (
-        np.broadcast_to(shape, (1, k, 68, 2)).copy(),
-        np.tile(np.eye(3, dtype=np.float32)[:2], (1, k, 1, 1)),
+    filled[0, :side, :side] = to_float(y)
+    y_up = _enlarge(filled, np.array([side], np.int32), tables)
+    known = Known(
+        identity=identity.embedding,
+        token_offsets=identity.token_offsets,
+        shape=identity.shape,
+        images=np.array([resize_crop(crop.image, size) for crop in crops], np.uint8).reshape(-1, size, size, 3),
+        landmarks=np.array([crop.landmarks for crop in crops], np.float32).reshape(-1, 68, 2),
+        frames=np.array([crop.frame for crop in crops], np.float32).reshape(-1, 2, 3),
     )
-    for place, position in enumerate(order):
-        crop = crops[position]
-        images[0, place], points[0, place] = resize_crop(crop.image, size), crop.landmarks
-        frames[0, place] = crop.frame
-    present = (np.arange(k) < len(order)).astype(np.float32)[None]
-    references = References(to_float(images), jnp.asarray(points), jnp.asarray(frames), jnp.asarray(present))
-    condition = _compiled(
-        y_up,
-        landmarks,
-        references,
-        jnp.asarray(identity.embedding)[None],
-        jnp.asarray(identity.token_offsets)[None],
-        jnp.full((1,), size / n, jnp.float32),
-        jnp.full((1,), reveal, jnp.float32),
-        config,
-    )
+    n = jnp.full((1,), side, jnp.float32)
+    condition, (order,) = conditions_of(model.landmark_net, y_up, n, [known], reveal, model.config)
     return condition, crops[order[0]] if order else None
 
 
@@ -78,26 +129,5 @@ def tables_of(size: int) -> ResamplingTables:
 
 
 _enlarge = jax.jit(enlarge)
-
-
-@partial(jax.jit, static_argnames="config")
-def _locate(
-    net: Any, y_up: Float[Array, "1 s s 3"], n: Any, shape: Float[Any, "68 2"], config: Config
-) -> Float[Array, "1 68 2"]:
-    known = jnp.ones(1)
-    return estimate_landmarks(net, y_up, jnp.full((1,), n), shape[None], known, config.landmarks)
-
-
-@partial(jax.jit, static_argnames="config")
-def _compiled(
-    y_up: Float[Array, "b s s 3"],
-    landmarks: Float[Array, "b 68 2"],
-    references: References,
-    identity: Float[Array, "b d"],
-    token_offsets: Float[Array, "b t e"],
-    scale: Float[Array, " b"],
-    reveal: Float[Array, " b"],
-    config: Config,
-) -> Condition:
-    options: dict[str, Any] = {"patch": config.model.patch, "mouth": config.model.mouth}
-    return make_condition(y_up, landmarks, references, identity, token_offsets, scale, reveal, **options)
+_estimate_landmarks = jax.jit(estimate_landmarks, static_argnames="config")
+_make_condition = jax.jit(make_condition, static_argnames=("patch", "mouth"))

@@ -11,11 +11,11 @@ from jaxtyping import Float
 from idfsr_jax.config import Config
 from idfsr_jax.face import FaceCrop, resize_crop
 from idfsr_jax.interop.lpips_weights import read_lpips
-from idfsr_jax.method.degrade import resampling_tables
 from idfsr_jax.method.fit import Album, IDEmbedding, fit, make_album
 from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.loss import Frozen
 from idfsr_jax.networks.recognisers import Recognisers, dimensions
+from idfsr_jax.restore.conditions import tables_of
 from idfsr_jax.weights import Model
 
 _PLACES = 20
@@ -82,5 +82,5 @@ def frozen_of(model: Model, recognisers: Recognisers) -> Frozen:
         center=jnp.asarray(model.center),
         people=jnp.zeros((1, model.center.shape[0])),
         perceptual=jax.tree.map(jnp.asarray, read_lpips("alexnet")),
-        tables=jax.tree.map(jnp.asarray, resampling_tables(model.config.data.size)),
+        tables=jax.tree.map(jnp.asarray, tables_of(model.config.data.size)),
     )

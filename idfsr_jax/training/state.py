@@ -1,6 +1,5 @@
 """What training changes: parameters, their moving average, the optimiser's moments and the step."""
 
-import re
 from typing import Any
 
 import flax.struct
@@ -38,18 +37,7 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
         optax.adamw(learning_rate(config), b1=0.9, b2=config.beta2, weight_decay=config.weight_decay, mask=kernels),
-        _faster(config.new, config.new_rate),
     )
-
-
-def _faster(pattern: str, factor: float) -> optax.GradientTransformation:
-    """Multiplies the updates of the parameters whose path matches."""
-
-    def scaled(path: tuple, update: Array) -> Array:
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        return factor * update if pattern and re.search(pattern, name) else update
-
-    return optax.stateless(lambda updates, params: jax.tree_util.tree_map_with_path(scaled, updates))
 
 
 def create_state(params: Any, optimizer: optax.GradientTransformation) -> TrainState:

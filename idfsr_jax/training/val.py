@@ -1,6 +1,5 @@
 """A look at val while a model trains: a few people's pictures, restored as they will be at use."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,24 +11,21 @@ from jaxtyping import Array, Float
 
 from idfsr_jax.config import Config
 from idfsr_jax.data.examples import People
-from idfsr_jax.method.condition import Condition, References, make_condition
-from idfsr_jax.method.degrade import Degradation, degrade, fixed_degradation
+from idfsr_jax.method.degrade import degrade, fixed_degradation
 from idfsr_jax.method.id_embedding import unit_parts
-from idfsr_jax.method.landmarks import estimate_landmarks, person_shape
+from idfsr_jax.method.landmarks import person_shape
 from idfsr_jax.method.loss import Frozen
-from idfsr_jax.method.references import nearest_first
 from idfsr_jax.method.sample import sample_pictures
 from idfsr_jax.models.mask import face_mask
 from idfsr_jax.networks.id_encoder import descriptors_of
 from idfsr_jax.networks.perceptual import perceptual_distance
 from idfsr_jax.networks.recognisers import unit_parts as unit_parts_of
 from idfsr_jax.pictures import to_float
+from idfsr_jax.restore.conditions import Known, conditions_of
 from idfsr_jax.runtime.randomness import step_key
 
 WIDTH = 8
 """Of the LR pictures, pixels: 16x of 128."""
-REVEAL = 0.5
-"""How much of their faces is shown."""
 MOST_PEOPLE = 16
 _MOST_PHOTOGRAPHS = 5
 
@@ -53,56 +49,16 @@ def few_cases(people: People, most: int = MOST_PEOPLE) -> list[Case]:
     return [Case(int(each[0]), tuple(each[1 : 1 + _MOST_PHOTOGRAPHS].tolist())) for each in several[:most]]
 
 
-def conditions_of(
-    people: People,
-    cases: Sequence[Case],
-    frozen: Frozen,
-    config: Config,
-    degradation: Degradation,
-    reveal: float,
-    references: int | None = None,
-) -> tuple[Float[Array, "b s s 3"], Condition]:
-    """Truths and conditions of cases, as restoring makes them.
-
-    Args:
-      people: of val.
-      cases: any number.
-      frozen: networks and tables.
-      config: the model's.
-      degradation: of each.
-      reveal: how much of each LR face is shown.
-      references: at the most so many; the configuration's number by default.
-    """
-    index, images, k = people.faces.index, people.faces.images, config.model.references
-    truth = to_float(images[[case.target for case in cases]])
-    y_up, _ = degrade(truth, degradation, frozen.tables, step_key(0, "val-noise", 0))
-    shapes = np.stack([person_shape(index.landmarks[list(case.photographs)]) for case in cases])
-    n, known = degradation.n.astype(jnp.float32), jnp.ones(len(cases))
-    landmarks = estimate_landmarks(frozen.landmark_net, y_up, n, jnp.asarray(shapes), known, config.landmarks)
-    chosen = [
-        np.array(case.photographs)[nearest_first(np.asarray(points), index.landmarks[list(case.photographs)])]
-        for case, points in zip(cases, landmarks, strict=True)
-    ]
-    chosen = [each[: k if references is None else references] for each in chosen]
-    records = np.stack([np.resize(each, k) if len(each) else np.zeros(k, int) for each in chosen])
-    present = np.stack([np.arange(k) < len(each) for each in chosen])
-    means = np.stack([people.units[list(case.photographs)].mean(axis=0) for case in cases])
-    given = References(
-        to_float(images[records]),
-        jnp.asarray(index.landmarks[records]),
-        jnp.asarray(index.frames[records]),
-        jnp.asarray(present, jnp.float32),
-    )
-    return truth, make_condition(
-        y_up,
-        landmarks,
-        given,
-        jnp.asarray(unit_parts(means, people.sizes)),
-        jnp.zeros((len(cases), config.model.identity_tokens, config.model.embedding)),
-        truth.shape[1] / n,
-        jnp.full((len(cases),), reveal),
-        patch=config.model.patch,
-        mouth=config.model.mouth,
+def known_of(people: People, case: Case, config: Config) -> Known:
+    """What a case's photographs tell of its person, before any fit."""
+    index, records = people.faces.index, list(case.photographs)
+    return Known(
+        identity=unit_parts(people.units[records].mean(axis=0), people.sizes),
+        token_offsets=np.zeros((config.model.identity_tokens, config.model.embedding), np.float32),
+        shape=person_shape(index.landmarks[records]),
+        images=people.faces.images[records],
+        landmarks=index.landmarks[records],
+        frames=index.frames[records],
     )
 
 
@@ -123,8 +79,11 @@ def measure(
       sees of the LR picture, the nearest reference, the result, the truth.
     """
     cases = few_cases(people)
+    truth = to_float(people.faces.images[[case.target for case in cases]])
     degradation = fixed_degradation(len(cases), WIDTH)
-    truth, condition = conditions_of(people, cases, frozen, config, degradation, REVEAL)
+    y_up, _ = degrade(truth, degradation, frozen.tables, step_key(0, "val-noise", 0))
+    widths, known = degradation.n.astype(jnp.float32), [known_of(people, case, config) for case in cases]
+    condition, _ = conditions_of(frozen.landmark_net, y_up, widths, known, config.sample.reveal, config)
     noise = jax.random.normal(step_key(0, "val", 0), truth.shape)
     found = jnp.clip(sample_pictures(params, condition, noise, config, people.sizes), -1.0, 1.0)
     landmarks = jnp.asarray(people.faces.index.landmarks[[case.target for case in cases]])

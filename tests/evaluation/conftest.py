@@ -3,6 +3,7 @@
 import hashlib
 import io
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,20 +18,31 @@ PEOPLE = {"Ada": 4, "Bo": 3, "Cleo": 2}
 
 
 @pytest.fixture(scope="session")
-def faces_dataset(tmp_path_factory: pytest.TempPathFactory, face_crop) -> Path:
-    """Nine photographs of three people in `val`: the astronaut's crop, tinted per person and shaded per photograph."""
+def write_faces(face_crop):
+    """A function that writes nine photographs of three people in `val` into a folder.
+
+    They show the astronaut's crop, tinted per person and shaded per photograph. On the first of each person the mouth
+    is said to lie `lower`, in unit coordinates.
+    """
+    return partial(_write_faces, face_crop)
+
+
+def _write_faces(
+    face_crop, folder: Path, encoder: str = "dlib-resnet-v1", length: int = 128, lower: float = 0.0
+) -> Path:
     rng = np.random.default_rng(0)
     crop = np.asarray(Image.fromarray(face_crop.image).resize((96, 96), Image.Resampling.LANCZOS)).astype(np.float32)
     records = []
     for name, count in PEOPLE.items():
-        tint, direction = rng.uniform(0.6, 1.0, 3), rng.normal(size=128)
+        tint, direction = rng.uniform(0.6, 1.0, 3), rng.normal(size=length)
         for number in range(count):
             shade = np.linspace(1.0, rng.uniform(0.5, 1.0), 96)[None, :, None]
             file = io.BytesIO()
             Image.fromarray((crop * tint * shade).astype(np.uint8)).save(file, "JPEG", quality=95)
             photo = f"{name}/{name}_{number:04d}.jpg"
-            embedding = (direction + 0.3 * rng.normal(size=128)).astype(np.float32)
+            embedding = (direction + 0.3 * rng.normal(size=length)).astype(np.float32)
             landmarks = (face_crop.landmarks + rng.normal(scale=0.004, size=(68, 2))).astype(np.float32)
+            landmarks[48:, 1] += np.float32(lower * (number == 0))
             digest = hashlib.sha256(photo.encode()).hexdigest()
             records.append(
                 (
@@ -38,11 +50,15 @@ def faces_dataset(tmp_path_factory: pytest.TempPathFactory, face_crop) -> Path:
                     FaceRecord(photo, file.getvalue(), landmarks, embedding, np.eye(3, dtype=np.float32)[:2], digest),
                 )
             )
-    folder = tmp_path_factory.mktemp("faces")
-    IdentityFaces(
-        data_dir=folder, records={"val": lambda: iter(records)}, encoder="dlib-resnet-v1"
-    ).download_and_prepare()
+    splits = {"val": lambda: iter(records)}
+    IdentityFaces(data_dir=folder, records=splits, encoder=encoder, embedding_size=length).download_and_prepare()
     return folder
+
+
+@pytest.fixture(scope="session")
+def faces_dataset(tmp_path_factory: pytest.TempPathFactory, write_faces) -> Path:
+    """The photographs, with dlib's descriptors."""
+    return write_faces(tmp_path_factory.mktemp("faces"))
 
 
 @pytest.fixture

@@ -1,15 +1,9 @@
 """Models of several recognisers are measured through the product: what a report says is what a user gets."""
 
-import hashlib
-import io
-
 import numpy as np
 import pytest
-from PIL import Image
 
-from idfsr_jax.data.identity_faces import IdentityFaces
 from idfsr_jax.data.index import load_index
-from idfsr_jax.data.parts import FaceRecord
 from idfsr_jax.evaluation.judges import Judge
 from idfsr_jax.evaluation.measure import RealVectors, measure, mouth_distances, mouth_nearer, stranger_cosines
 from idfsr_jax.evaluation.methods import Method, methods_of, restore
@@ -19,8 +13,6 @@ from idfsr_jax.evaluation.study import cases_of, load_study, low_resolution
 from idfsr_jax.pictures import to_uint8
 from idfsr_jax.restorer import Restorer
 
-PEOPLE = {"Ada": 4, "Bo": 3, "Cleo": 2}
-
 
 @pytest.fixture(scope="module")
 def restorer(tiny_person_model):
@@ -28,29 +20,8 @@ def restorer(tiny_person_model):
 
 
 @pytest.fixture(scope="module")
-def study(restorer, tmp_path_factory, face_crop):
-    """Photographs of three people, some of which smile: their mouths are lower."""
-    rng = np.random.default_rng(0)
-    crop = np.asarray(Image.fromarray(face_crop.image).resize((96, 96), Image.Resampling.LANCZOS)).astype(np.float32)
-    records = []
-    for name, count in PEOPLE.items():
-        tint, direction = rng.uniform(0.6, 1.0, 3), rng.normal(size=320)
-        for number in range(count):
-            file, photo = io.BytesIO(), f"{name}/{name}_{number:04d}.jpg"
-            Image.fromarray((crop * tint).astype(np.uint8)).save(file, "JPEG", quality=95)
-            landmarks = (face_crop.landmarks + rng.normal(scale=0.002, size=(68, 2))).astype(np.float32)
-            landmarks[48:] += np.float32(0.06 * (number == 0)) * np.array([0, 1], np.float32)
-            embedding = (direction + 0.3 * rng.normal(size=320)).astype(np.float32)
-            digest = hashlib.sha256(photo.encode()).hexdigest()
-            frame = np.eye(3, dtype=np.float32)[:2]
-            records.append((name, FaceRecord(photo, file.getvalue(), landmarks, embedding, frame, digest)))
-    folder = tmp_path_factory.mktemp("people")
-    IdentityFaces(
-        data_dir=folder,
-        records={"val": lambda: iter(records)},
-        encoder=restorer.model.encoder,
-        embedding_size=320,
-    ).download_and_prepare()
+def study(restorer, tmp_path_factory, write_faces):
+    folder = write_faces(tmp_path_factory.mktemp("people"), restorer.model.encoder, length=320, lower=0.06)
     protocol = make_protocol(load_index(folder, "val"), "val", name="people", counts=(1, 3), scales=(4, 8))
     return load_study(protocol, folder, restorer.config.data.size, restorer.config.data.scales)
 

@@ -24,6 +24,11 @@ def test_the_averages_half_life_grows_with_the_images_seen():
     assert decay_at(0) < 0.6
 
 
+def test_trained_weights_are_not_forgotten_sooner_at_the_beginning():
+    decays = [float(ema_decay(jnp.asarray(step, jnp.int32), 16, 2_000.0, from_random=False)) for step in (0, 10, 10**6)]
+    assert decays == pytest.approx([0.5 ** (16 / 2_000)] * 3, rel=1e-6)
+
+
 def test_one_step_moves_parameters_average_and_count():
     config = TrainConfig(learning_rate=0.1, warmup_steps=0, weight_decay=0.0)
     optimizer = make_optimizer(config)

@@ -24,24 +24,12 @@ def restorer(tiny_person_model):
 
 
 @pytest.fixture(scope="module")
-def crops(face_crop):
-    darker = replace(face_crop, image=(face_crop.image * 0.7).astype(np.uint8))
-    moved = replace(face_crop, landmarks=face_crop.landmarks + np.float32(0.02))
-    return [face_crop, darker, moved]
-
-
-@pytest.fixture(scope="module")
 def identity(restorer, crops):
     return restorer.fit(crops)
 
 
 def reduced(image, n):
     return np.array(Image.fromarray(image).resize((n, n), Image.Resampling.BOX))
-
-
-@pytest.fixture(scope="module")
-def small(face_crop):
-    return reduced(face_crop.image, 7)
 
 
 @pytest.fixture(scope="module")
