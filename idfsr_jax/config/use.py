@@ -61,7 +61,8 @@ class EvaluateConfig:
     """Folder of the report; `train.out`/report by default. It will hold pictures of people."""
     methods: Literal["core", "standard", "all"] = "standard"
     """`core`: baselines, unfitted, fitted, consistent, oracle. `standard`: also without reference or identity, with
-    another's, and other numbers of photographs. `all`: also other numbers of sampling steps, and the course of fitting."""
+    another's, and other numbers of photographs. `all`: also other numbers of sampling steps, and the course of
+    fitting."""
     ablations: tuple[str, ...] = ()
     """Further models, as NAME=FOLDER (`no_mask=runs/no_mask/model`)."""
     judges: tuple[str, ...] = ("dlib",)

@@ -77,7 +77,8 @@ def methods_of(
     Args:
       protocol: its counts of photographs are used, as far as anybody has so many; see `main_count`.
       group: `core`: baselines, the method with and without fitting, consistency, oracle. `standard`: also what it does
-        without reference or identity or with another's, and other numbers of photographs. `all`: also other numbers of sampling steps.
+        without reference or identity or with another's, and other numbers of photographs. `all`: also other numbers of
+        sampling steps.
       ablations: configs of further trained models by name.
       steps: of the model's own sampler.
     """
