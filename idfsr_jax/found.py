@@ -68,14 +68,21 @@ class Found:
 
 
 def condition_of(
-    model: Model, face: LowResolutionFace, identity: Identity, crops: Sequence[FaceCrop], reveal: float
+    model: Model,
+    face: LowResolutionFace,
+    identity: Identity,
+    crops: Sequence[FaceCrop],
+    reveal: float,
+    units: Float[np.ndarray, "k d"] | None = None,
 ) -> tuple[Condition | ConditionOfPerson, FaceCrop | None]:
     """The condition of one LR face, and the photograph that was chosen as its (nearest) reference.
 
-    The nearest is the photograph whose landmarks, moved and scaled onto those of the LR face, lie closest.
+    The nearest is the photograph whose landmarks, moved and scaled onto those of the LR face, lie closest. `units` are
+    the photographs' by all recognisers, for models of several.
     """
     if model.config.model.recognisers:
-        return condition_of_person(model, face.y, identity, crops, reveal)
+        assert units is not None
+        return condition_of_person(model, face.y, identity, crops, units, reveal)
     size, embedding = model.config.data.size, identity.embedding
     y_up = bicubic_upsample(to_float(face.y[None]), size)
     landmarks = locate(model.landmark_net, y_up, np.float32(face.y.shape[0]), model.config)

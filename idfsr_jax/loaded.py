@@ -109,6 +109,8 @@ class LoadedModel:
 
     def units(self, crops: Sequence[FaceCrop]) -> Float[np.ndarray, "k d"]:
         """Unit vectors of photographs by all recognisers, one after the other: what ID embeddings are means of."""
+        if not crops:
+            return np.zeros((0, sum(self.sizes)), np.float32)
         found = [photograph_descriptors(recogniser, crops) for recogniser in self.recognisers]
         return unit_parts(np.concatenate(found, axis=1) - self.model.center, self.sizes)
 

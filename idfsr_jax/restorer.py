@@ -218,7 +218,8 @@ class Restorer(LoadedModel):
             scale=scale,
             choose=partial(choose_place, number=face, likeness=likeness if crops else None),
         )
-        condition, reference = condition_of(self.model, found, identity, crops, shown)
+        units = self.units(crops) if self.config.model.recognisers else None
+        condition, reference = condition_of(self.model, found, identity, crops, shown, units)
         return Found(found, identity, condition, None if reference is None else reference.image, likeness, shown, truth)
 
     def sample(

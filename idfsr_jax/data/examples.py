@@ -96,6 +96,7 @@ def draw_example(people: People, record: int, rng: np.random.Generator) -> Examp
     return {
         "records": records,
         "present": (np.arange(people.references) < len(chosen)).astype(np.float32),
+        "reference_identities": people.units[records[1:]],
         "identity": _mean(people, pool) if len(pool) else _jittered(rng, people.units[record], people.sizes),
         "truth": people.units[record],
         "others": _mean(people, siblings) if len(siblings) else people.units[record],
@@ -174,6 +175,7 @@ def training_examples(
         target_landmarks, reference_landmarks: float32 [b, 68, 2], [b, k, 68, 2], unit coordinates;
         target_frame, reference_frames: float32 [b, 2, 3], [b, k, 2, 3], `face.align.photograph_frame`;
         present: float32 [b, k], 1 where there is a reference;
+        reference_identities: float32 [b, k, d], unit vectors of each reference, whatever it is where there is none;
         identity: float32 [b, d], unit vectors by all recognisers of the mean of up to 5 other photographs;
         truth: float32 [b, d], of the target itself; others: [b, d], of all other photographs' mean;
         several: float32 [b], 1 where the person has other photographs;

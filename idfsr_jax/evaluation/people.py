@@ -110,12 +110,13 @@ def found_people(
             identity = replace(identity, embedding=start, start=start)
         crops = crops_of(study, photos) if method.reference else []
         face = LowResolutionFace(y, y)
-        condition, nearest = condition_of(restorer.model, face, identity, crops, restorer.config.sample.reveal)
+        units, reveal = _units(study, photos if crops else (), restorer), restorer.config.sample.reveal
+        condition, nearest = condition_of(restorer.model, face, identity, crops, reveal, units)
         if method.identity == "none":
             assert isinstance(condition, Condition)
             condition = condition.replace(identity_present=jnp.zeros(1))  # type: ignore[attr-defined]
         image = None if nearest is None else nearest.image
-        found.append(Found(face, identity, condition, image, lambda small: math.nan, restorer.config.sample.reveal))
+        found.append(Found(face, identity, condition, image, lambda small: math.nan, reveal))
     return found
 
 
@@ -128,5 +129,5 @@ def conditions_of_people(
 
 
 def _units(study: Study, photos: Sequence[str], restorer: Restorer) -> Float[np.ndarray, "k d"]:
-    descriptors = study.index.embeddings[study.records(photos)]
+    descriptors = study.index.embeddings[np.asarray(study.records(photos), int)]
     return unit_parts(descriptors - restorer.model.center, restorer.sizes)

@@ -27,12 +27,14 @@ class References:
       landmarks: their 68 points, unit coordinates.
       frames: from unit coordinates of each to those of its photograph, `face.align.photograph_frame`.
       present: 1, or 0 where there is none.
+      identities: unit vectors of each by all recognisers, one after the other.
     """
 
     images: Float[Array, "b k s s 3"]
     landmarks: Float[Array, "b k 68 2"]
     frames: Float[Array, "b k 2 3"]
     present: Float[Array, "b k"]
+    identities: Float[Array, "b k d"]
 
 
 @flax.struct.dataclass
@@ -45,6 +47,7 @@ class Condition:
       pose: heat maps h of the LR face's landmarks.
       references: R, moved onto the LR face, the nearest first, 0 where they show nothing.
       valid: where they show something, 0 to 1.
+      reference_identities: unit vectors of each reference; next to e they say how far it shows the person.
       guess: the nearest reference's detail on what is revealed; without one, `hidden`.
       identity: e, the recognisers' unit vectors one after the other.
       identity_present: 1, or 0 where the learned null identity shall stand in for e.
@@ -57,6 +60,7 @@ class Condition:
     pose: Float[Array, "b h h 6"]
     references: Float[Array, "b k s s 3"]
     valid: Float[Array, "b k s s 1"]
+    reference_identities: Float[Array, "b k d"]
     guess: Float[Array, "b s s 3"]
     identity: Float[Array, "b d"]
     identity_present: Float[Array, " b"]
@@ -107,6 +111,7 @@ def make_condition(
         pose=heat_maps(landmarks, size // patch),
         references=moved,
         valid=valid,
+        reference_identities=references.identities,
         guess=hidden + mask * seen * (nearest - own_tone),
         identity=identity,
         identity_present=jnp.ones(identity.shape[0]),

@@ -58,7 +58,10 @@ class Denoiser(nn.Module):
 
     def encode(self, condition: Condition) -> ReferenceFeatures:
         """What the network takes from the references, the same at all noise levels."""
-        return self.references(condition.references, condition.valid, condition.hidden, condition.mask, condition.pose)
+        agreement = agreements(condition, self.sizes)
+        return self.references(
+            condition.references, condition.valid, agreement, condition.hidden, condition.mask, condition.pose
+        )
 
     def __call__(
         self,
@@ -88,15 +91,34 @@ class Denoiser(nn.Module):
         k = [jnp.sqrt(jnp.square(alpha * band.deviation) + jnp.square(sigma * band.noise_share)) for band in bands]
         scaled = sum(band.part(x_t - alpha * guess) / each for band, each in zip(bands, k, strict=True))
 
-        nearest, seen = _nearest(condition)
+        nearest, seen, trust = _nearest(condition, self.sizes)
         stack = jnp.concatenate([scaled, condition.hidden, condition.mask, nearest, seen], axis=-1)
-        output = self.unet(stack, log_snr, condition.scale, identity, condition.token_offsets, condition.pose, features)
+        offsets, pose = condition.token_offsets, condition.pose
+        output = self.unet(stack, log_snr, condition.scale, identity, offsets, trust, pose, features)
         v = jnp.zeros_like(x_t)
         for band, each in zip(bands, k, strict=True):
             c, s = band.noise_share, band.deviation
             linear = sigma / jnp.square(each) * band.part(alpha * (c**2 - s**2) * x_t - c**2 * guess)
             v += linear + c * s / each * band.part(output)
         return v
+
+
+def agreements(condition: Condition, sizes: tuple[int, ...]) -> Float[Array, "b k a"]:
+    """How far each reference shows the person that e stands for, and whether that can be said.
+
+    The cosine between e and the reference's own vector, by each recogniser; then 1. All are 0 where there is no
+    reference or no e. So a network need not find out from pixels whether a photograph is to be trusted: where it is of
+    somebody else, e alone says who is to come out, and the photograph remains what it is meant to be, style.
+
+    Args:
+      condition: of each.
+      sizes: length of each recogniser's part of the identity.
+    """
+    cuts = np.cumsum(sizes)[:-1].tolist()
+    there = jnp.max(condition.valid, axis=(2, 3, 4)) * condition.identity_present[:, None]
+    products = jnp.split(condition.reference_identities * condition.identity[:, None], cuts, axis=-1)
+    cosines = [jnp.sum(product, axis=-1) for product in products]
+    return jnp.stack([*cosines, jnp.ones_like(there)], axis=-1) * there[..., None]
 
 
 class _Band(NamedTuple):
@@ -119,11 +141,14 @@ def _fine(x: Float[Array, "b s s c"]) -> Float[Array, "b s s c"]:
     return x - _coarse(x)
 
 
-def _nearest(condition: Condition) -> tuple[Float[Array, "b s s 3"], Float[Array, "b s s 1"]]:
-    """The first reference, or nothing where there is no place for any."""
+def _nearest(
+    condition: Condition, sizes: tuple[int, ...]
+) -> tuple[Float[Array, "b s s 3"], Float[Array, "b s s 1"], Float[Array, "b a"]]:
+    """The first reference, where it shows something, and how far it agrees; nothing where there is no place for any."""
     if condition.references.shape[1]:
-        return condition.references[:, 0], condition.valid[:, 0]
-    return jnp.zeros_like(condition.hidden), jnp.zeros_like(condition.mask)
+        return condition.references[:, 0], condition.valid[:, 0], agreements(condition, sizes)[:, 0]
+    nothing = jnp.zeros((condition.hidden.shape[0], len(sizes) + 1))
+    return jnp.zeros_like(condition.hidden), jnp.zeros_like(condition.mask), nothing
 
 
 def empty_condition(batch: int, size: int, references: int, config: ModelConfig, sizes: tuple[int, ...]) -> Condition:
@@ -144,6 +169,7 @@ def empty_condition(batch: int, size: int, references: int, config: ModelConfig,
         pose=jnp.zeros((batch, side, side, CHANNELS)),
         references=jnp.zeros((batch, references, size, size, 3)),
         valid=jnp.zeros((batch, references, size, size, 1)),
+        reference_identities=jnp.zeros((batch, references, sum(sizes))),
         guess=picture,
         identity=jnp.zeros((batch, sum(sizes))),
         identity_present=ones,

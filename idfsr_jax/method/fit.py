@@ -139,6 +139,7 @@ def fit_loss(
         "reference_landmarks": album.landmarks[chosen],
         "reference_frames": album.frames[chosen],
         "present": album.present[target],
+        "reference_identities": album.units[chosen],
         "identity": jnp.broadcast_to(jax.lax.stop_gradient(embedding.identity), (b, embedding.identity.shape[0])),
         "truth": album.units[target],
         "others": album.others[target],

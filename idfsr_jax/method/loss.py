@@ -127,7 +127,11 @@ def draw_examples(batch: Mapping[str, Array], frozen: Frozen, config: Config, ke
     pictures = relight(pictures, draw_light(keys[10], b * k)).reshape(b, k, size, size, 3)
     nearest = _covered(keys[11], pictures[:, 0], batch["reference_landmarks"][:, 0], config)
     references = References(
-        pictures.at[:, 0].set(nearest), batch["reference_landmarks"], batch["reference_frames"], batch["present"]
+        pictures.at[:, 0].set(nearest),
+        batch["reference_landmarks"],
+        batch["reference_frames"],
+        batch["present"],
+        batch["reference_identities"],
     )
     condition = make_condition(
         y_up,

@@ -52,6 +52,7 @@ class ReferenceEncoder(nn.Module):
         self,
         references: Float[Array, "b k s s 3"],
         valid: Float[Array, "b k s s 1"],
+        agreement: Float[Array, "b k a"],
         hidden: Float[Array, "b s s 3"],
         mask: Float[Array, "b s s 1"],
         pose: Float[Array, "b h w p"],
@@ -61,6 +62,7 @@ class ReferenceEncoder(nn.Module):
         Args:
           references: moved onto the LR face, in [-1, 1], 0 where they show nothing.
           valid: where they show something, 0 to 1; all 0 is no reference.
+          agreement: how far each shows the person, `denoiser.agreements`.
           hidden: the LR picture with what is revealed of its face.
           mask: soft face region.
           pose: heat maps of the landmarks, at the finest feature map's side.
@@ -73,10 +75,14 @@ class ReferenceEncoder(nn.Module):
         h = Conv3x3(fine, name="fine")(nn.silu(h))
         d = nn.Dense(coarse, name="down")(space_to_depth(nn.silu(h), _COARSER))
         d = d + Conv3x3(coarse, name="coarse")(nn.silu(GroupNorm(name="norm_coarse")(d)))
+        agreement = agreement.reshape(b * k, 1, 1, agreement.shape[-1])
+        d = d + nn.Dense(coarse, kernel_init=nn.initializers.zeros, name="agreement_coarse")(agreement)
 
         side = h.shape[1]
         seen = valid.reshape(b, k, side, self.patch, side, self.patch).mean((3, 5))
-        h = nn.silu(GroupNorm(name="norm_fine")(h)).reshape(b, k, side, side, fine)
+        h = GroupNorm(name="norm_fine")(h)
+        h = h + nn.Dense(fine, kernel_init=nn.initializers.zeros, name="agreement_fine")(agreement)
+        h = nn.silu(h).reshape(b, k, side, side, fine)
         place = jnp.concatenate([space_to_depth(jnp.concatenate([hidden, mask], axis=-1), self.patch), pose], axis=-1)
         query = Conv3x3(_KEY_WIDTH, name="query")(place)
         key, value = nn.Dense(_KEY_WIDTH, name="key")(h), nn.Dense(fine, name="value")(h)

@@ -16,11 +16,14 @@ from idfsr_jax.networks.blocks import (
 from idfsr_jax.networks.convolution import Conv3x3
 from idfsr_jax.networks.reference_encoder import ReferenceAttention, ReferenceFeatures
 
+_AGREEMENT_WIDTH = 64
 _HEAD_CHANNELS = 12
 
 
 class Embedding(nn.Module):
-    """Joins log-SNR, scale and identity into one modulation vector, and makes identity tokens for attention.
+    """Joins log-SNR, scale, identity and its agreement with the nearest reference into one modulation vector.
+
+    And makes identity tokens for attention.
 
     Attributes:
       width: of the vector and of each token.
@@ -32,15 +35,21 @@ class Embedding(nn.Module):
 
     @nn.compact
     def __call__(
-        self, log_snr: Float[Array, " b"], scale: Float[Array, " b"], identity: Float[Array, "b d"]
+        self,
+        log_snr: Float[Array, " b"],
+        scale: Float[Array, " b"],
+        identity: Float[Array, "b d"],
+        agreement: Float[Array, "b a"],
     ) -> tuple[Float[Array, "b e"], Float[Array, "b n e"]]:
         width = self.width
         noise = nn.silu(nn.Dense(width, name="noise_in")(fourier_features(log_snr, 128)))
         person = nn.silu(nn.Dense(width, name="identity_in")(identity))
+        trust = nn.silu(nn.Dense(_AGREEMENT_WIDTH, name="agreement_in")(agreement))
         modulation = (
             nn.Dense(width, name="noise_out")(noise)
             + nn.Dense(width, name="scale_out")(fourier_features(jnp.log2(scale), 32))
             + nn.Dense(width, name="identity_out")(person)
+            + nn.Dense(width, kernel_init=nn.initializers.zeros, name="agreement_out")(trust)
         )
         tokens = nn.Dense(self.tokens * width, name="identity_tokens")(identity)
         return modulation, tokens.reshape(-1, self.tokens, width)
@@ -81,6 +90,7 @@ class UNet(nn.Module):
         scale: Float[Array, " b"],
         identity: Float[Array, "b d"],
         token_offsets: Float[Array, "b n e"],
+        agreement: Float[Array, "b a"],
         pose: Float[Array, "b h w p"],
         references: ReferenceFeatures,
     ) -> Float[Array, "b s s o"]:
@@ -92,10 +102,12 @@ class UNet(nn.Module):
           scale: down-sampling factor s of each example, at least 1.
           identity: identity vectors of about unit variance per element.
           token_offsets: what fitting adds to the identity's tokens.
+          agreement: of the nearest reference with the identity, `denoiser.agreements`.
           pose: heat maps of the landmarks, at the finest feature map's side.
           references: of `ReferenceEncoder`.
         """
-        modulation, tokens = Embedding(self.embedding, self.identity_tokens, name="embedding")(log_snr, scale, identity)
+        embed = Embedding(self.embedding, self.identity_tokens, name="embedding")
+        modulation, tokens = embed(log_snr, scale, identity, agreement)
         tokens = tokens + token_offsets
         zero = nn.initializers.zeros  # what is new begins as nothing
 

@@ -32,6 +32,7 @@ class Known:
       images: photographs that can be references, canonical crops at the model's side; k may be 0.
       landmarks: of each, unit coordinates.
       frames: `face.align.photograph_frame` of each.
+      units: unit vectors of each by all recognisers.
     """
 
     identity: Float[np.ndarray, " d"]
@@ -40,6 +41,7 @@ class Known:
     images: UInt8[np.ndarray, "k s s 3"]
     landmarks: Float32[np.ndarray, "k 68 2"]
     frames: Float32[np.ndarray, "k 2 3"]
+    units: Float[np.ndarray, "k d"]
 
 
 def conditions_of(
@@ -70,18 +72,21 @@ def conditions_of(
     images = np.zeros((b, k, size, size, 3), np.uint8)
     points = np.repeat(np.asarray(landmarks)[:, None], k, axis=1)
     frames = np.tile(np.eye(3, dtype=np.float32)[:2], (b, k, 1, 1))
+    units = np.zeros((b, k, len(people[0].identity)), np.float32)
     chosen = []
     for row, (known, face) in enumerate(zip(people, np.asarray(landmarks), strict=True)):
         order = nearest_first(face, known.landmarks)[:k]
         places = slice(len(order))
         images[row, places] = known.images[order]
         points[row, places], frames[row, places] = known.landmarks[order], known.frames[order]
+        units[row, places] = known.units[order]
         chosen.append(order.tolist())
-    present = np.arange(k) < np.array([[len(order)] for order in chosen])
+    present = (np.arange(k) < np.array([[len(order)] for order in chosen])).astype(np.float32)
+    references = References(to_float(images), *map(jnp.asarray, (points, frames, present, units)))
     condition = _make_condition(
         y_up,
         landmarks,
-        References(to_float(images), jnp.asarray(points), jnp.asarray(frames), jnp.asarray(present, jnp.float32)),
+        references,
         jnp.asarray(np.stack([known.identity for known in people])),
         jnp.asarray(np.stack([known.token_offsets for known in people])),
         size / n,
@@ -93,7 +98,12 @@ def conditions_of(
 
 
 def condition_of(
-    model: Model, y: UInt8[np.ndarray, "n n 3"], identity: Identity, crops: Sequence[FaceCrop], reveal: float
+    model: Model,
+    y: UInt8[np.ndarray, "n n 3"],
+    identity: Identity,
+    crops: Sequence[FaceCrop],
+    units: Float[np.ndarray, "k d"],
+    reveal: float,
 ) -> tuple[Condition, FaceCrop | None]:
     """The condition of one LR face, and the photograph nearest to it in pose and expression, if there is any.
 
@@ -102,6 +112,7 @@ def condition_of(
       y: the LR crop.
       identity: of whom it is to become.
       crops: photographs of the person; may be empty.
+      units: unit vectors of each by all recognisers, empty without photographs.
       reveal: how much of the LR face is shown, 0 to 1.
     """
     size, side = model.config.data.size, y.shape[0]
@@ -116,6 +127,7 @@ def condition_of(
         images=np.array([resize_crop(crop.image, size) for crop in crops], np.uint8).reshape(-1, size, size, 3),
         landmarks=np.array([crop.landmarks for crop in crops], np.float32).reshape(-1, 68, 2),
         frames=np.array([crop.frame for crop in crops], np.float32).reshape(-1, 2, 3),
+        units=units,
     )
     n = jnp.full((1,), side, jnp.float32)
     condition, (order,) = conditions_of(model.landmark_net, y_up, n, [known], reveal, model.config)

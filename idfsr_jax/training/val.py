@@ -59,6 +59,7 @@ def known_of(people: People, case: Case, config: Config) -> Known:
         images=people.faces.images[records],
         landmarks=index.landmarks[records],
         frames=index.frames[records],
+        units=people.units[records],
     )
 
 

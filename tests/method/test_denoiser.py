@@ -10,7 +10,7 @@ import pytest
 from idfsr_jax.config import ModelConfig
 from idfsr_jax.errors import BadConfig
 from idfsr_jax.method.condition import References, make_condition, tone_share
-from idfsr_jax.method.denoiser import Denoiser, empty_condition, init_denoiser
+from idfsr_jax.method.denoiser import Denoiser, agreements, empty_condition, init_denoiser
 from idfsr_jax.method.growth import grown
 from idfsr_jax.method.landmarks import MEAN_SHAPE
 from idfsr_jax.models.condition import Condition as Before
@@ -36,13 +36,14 @@ def params():
 
 
 def condition_of(present=(1.0, 1.0, 0.0), reveal=0.5, batch=2, seed=2):
-    keys = jax.random.split(jax.random.key(seed), 4)
+    keys = jax.random.split(jax.random.key(seed), 5)
     points = jnp.broadcast_to(jnp.asarray(FACE), (batch, K, 68, 2))
     references = References(
         jax.random.uniform(keys[0], (batch, K, SIZE, SIZE, 3), minval=-1.0),
         points + 0.01 * jax.random.normal(keys[1], points.shape),
         jnp.broadcast_to(jnp.eye(3)[:2], (batch, K, 2, 3)),
         jnp.broadcast_to(jnp.array(present), (batch, K)),
+        jax.random.normal(keys[4], (batch, K, sum(SIZES))),
     )
     identity = jax.random.normal(keys[2], (batch, sum(SIZES)))
     offsets = jnp.zeros((batch, MODEL.identity_tokens, MODEL.embedding))
@@ -86,8 +87,27 @@ def test_an_absent_reference_changes_nothing(params):
 def test_all_but_the_nearest_may_come_in_any_order(params):
     condition = condition_of((1.0, 1.0, 1.0))
     order = jnp.array([0, 2, 1])
-    turned = condition.replace(references=condition.references[:, order], valid=condition.valid[:, order])
+    names = ("references", "valid", "reference_identities")
+    turned = condition.replace(**{name: getattr(condition, name)[:, order] for name in names})
     np.testing.assert_allclose(predict(params, condition), predict(params, turned), atol=1e-4)
+
+
+def test_agreement_is_the_cosine_by_each_recogniser():
+    condition = condition_of((1.0, 1.0, 0.0))
+    parts = np.split(np.asarray(condition.identity), [SIZES[0]], axis=-1)
+    units = [part / np.linalg.norm(part, axis=-1, keepdims=True) for part in parts]
+    e = jnp.asarray(np.concatenate(units, axis=-1))
+    own, opposite = jnp.stack([e, -e, e], axis=1), condition.replace(identity=e)
+    found = agreements(opposite.replace(reference_identities=own), SIZES)
+    np.testing.assert_allclose(found[0], [[1.0, 1.0, 1.0], [-1.0, -1.0, 1.0], [0.0, 0.0, 0.0]], atol=1e-5)
+    nobody = opposite.replace(reference_identities=own, identity_present=jnp.zeros(2))
+    np.testing.assert_array_equal(agreements(nobody, SIZES), 0.0)
+
+
+def test_who_a_reference_shows_matters(params):
+    condition = condition_of((1.0, 0.0, 0.0))
+    another = condition.replace(reference_identities=-condition.reference_identities)
+    assert np.abs(predict(params, condition) - predict(params, another)).max() > 1e-3
 
 
 def test_every_reference_counts(params):
@@ -121,7 +141,7 @@ def test_nothing_is_revealed_at_zero_and_more_with_more():
     hidden = [np.asarray(condition_of(reveal=reveal).hidden) for reveal in (0.0, 0.1, 1.0)]
     mask = np.asarray(condition_of().mask)[..., 0] > 0.999
     soft = np.asarray(condition_of().mask)
-    y_up = np.asarray(jax.random.uniform(jax.random.split(jax.random.key(2), 4)[3], hidden[0].shape, minval=-1.0))
+    y_up = np.asarray(jax.random.uniform(jax.random.split(jax.random.key(2), 5)[3], hidden[0].shape, minval=-1.0))
     np.testing.assert_allclose(hidden[0], y_up * (1.0 - soft), atol=1e-6)
     assert hidden[1][mask].std() < hidden[2][mask].std()
     share, shown = tone_share(jnp.array([0.0, 0.1, 1.0]), jnp.full((3,), 8.0), 128)

@@ -93,6 +93,7 @@ def batch_of(seed=0):
         "target_landmarks": points[:, 0].astype(np.float32), "reference_landmarks": points[:, 1:].astype(np.float32),
         "target_frame": frames[:, 0], "reference_frames": frames[:, 1:],
         "present": np.array([[1, 1], [1, 0], [0, 0], [1, 1]], np.float32),
+        "reference_identities": np.random.default_rng(9).normal(size=(B, K, 192)).astype(np.float32) / 14.0,
         "identity": units[0], "truth": units[1], "others": units[2],
         "several": np.array([1, 1, 0, 1], np.float32), "known": np.array([1, 1, 0, 1], np.float32),
         "shape": np.tile(MEAN_SHAPE, (B, 1, 1)), "person": np.arange(B, dtype=np.int32), "record": np.arange(B),
