@@ -30,32 +30,49 @@ def random_like(tree, seed):
     return jax.tree.unflatten(structure, [0.25 * jax.random.normal(k, x.shape) for k, x in zip(keys, leaves)])
 
 
+@pytest.fixture(scope="module", autouse=True)
+def hasty(hasty_compiler):
+    with hasty_compiler():
+        yield
+
+
 @pytest.fixture(scope="module")
-def params():
+def params(hasty):
     return random_like(init_denoiser(jax.random.key(0), SIZE, K, MODEL, SIZES), 1)
 
 
-def condition_of(present=(1.0, 1.0, 0.0), reveal=0.5, batch=2, seed=2):
-    keys = jax.random.split(jax.random.key(seed), 5)
+def condition_of(present=(1.0, 1.0, 0.0), reveal=0.5):
+    return _condition_of(jnp.array(present), jnp.full((2,), reveal))
+
+
+@jax.jit
+def _condition_of(present, shown):
+    batch = 2
+    keys = jax.random.split(jax.random.key(2), 5)
     points = jnp.broadcast_to(jnp.asarray(FACE), (batch, K, 68, 2))
     references = References(
         jax.random.uniform(keys[0], (batch, K, SIZE, SIZE, 3), minval=-1.0),
         points + 0.01 * jax.random.normal(keys[1], points.shape),
         jnp.broadcast_to(jnp.eye(3)[:2], (batch, K, 2, 3)),
-        jnp.broadcast_to(jnp.array(present), (batch, K)),
+        jnp.broadcast_to(present, (batch, K)),
         jax.random.normal(keys[4], (batch, K, sum(SIZES))),
     )
     identity = jax.random.normal(keys[2], (batch, sum(SIZES)))
     offsets = jnp.zeros((batch, MODEL.identity_tokens, MODEL.embedding))
     y_up = jax.random.uniform(keys[3], (batch, SIZE, SIZE, 3), minval=-1.0)
     landmarks = jnp.broadcast_to(jnp.asarray(FACE), (batch, 68, 2))
-    scale, shown = jnp.full((batch,), 8.0), jnp.full((batch,), reveal)
+    scale = jnp.full((batch,), 8.0)
     return make_condition(y_up, landmarks, references, identity, offsets, scale, shown, patch=MODEL.patch)
 
 
-def predict(params, condition, seed=3):
-    x_t = jax.random.normal(jax.random.key(seed), condition.hidden.shape)
-    return np.asarray(Denoiser(MODEL, SIZES).apply({"params": params}, x_t, jnp.array([0.3, -2.0]), condition))
+def predict(params, condition):
+    x_t = jax.random.normal(jax.random.key(3), condition.hidden.shape)
+    return np.asarray(_predict(params, x_t, jnp.array([0.3, -2.0]), condition))
+
+
+@jax.jit
+def _predict(params, x_t, log_snr, condition):
+    return Denoiser(MODEL, SIZES).apply({"params": params}, x_t, log_snr, condition)
 
 
 def test_a_grown_network_answers_as_before():
@@ -66,9 +83,11 @@ def test_a_grown_network_answers_as_before():
         jnp.ones(2), condition.scale, condition.guess,
     )  # fmt: skip
     x_t, level = jax.random.normal(jax.random.key(3), condition.hidden.shape), jnp.array([0.3, -2.0])
-    before = random_like(old.init(jax.random.key(0), x_t, level, seen)["params"], 4)
+    shapes = jax.eval_shape(old.init, jax.random.key(0), x_t, level, seen)["params"]
+    before = random_like(shapes, 4)
     after = grown(before, init_denoiser(jax.random.key(5), SIZE, K, MODEL, SIZES))
-    np.testing.assert_allclose(predict(after, condition), old.apply({"params": before}, x_t, level, seen), atol=1e-4)
+    wanted = jax.jit(old.apply)({"params": before}, x_t, level, seen)
+    np.testing.assert_allclose(predict(after, condition), wanted, atol=1e-4)
 
 
 def test_what_does_not_fit_does_not_grow(params):
@@ -154,7 +173,7 @@ def test_an_untrained_network_gives_back_the_guess():
     condition = condition_of()
     level = jnp.full((2,), -9.0)
     x_t = jnp.sqrt(jax.nn.sigmoid(9.0)) * jax.random.normal(jax.random.key(3), condition.hidden.shape)
-    v = Denoiser(MODEL, SIZES).apply({"params": params}, x_t, level, condition)
+    v = _predict(params, x_t, level, condition)
     alpha, sigma = jnp.sqrt(jax.nn.sigmoid(-9.0)), jnp.sqrt(jax.nn.sigmoid(9.0))
     np.testing.assert_allclose(alpha * x_t - sigma * v, condition.guess, atol=0.03)
 
