@@ -23,9 +23,13 @@ Example = dict[str, np.ndarray]
 
 MOST_PHOTOGRAPHS = 5
 """Photographs of a person, at the most, that an example's embedding and references come from; as at use."""
-SAME, OTHER = 0.6, 0.2
-"""How often the references are the person's, or somebody else's; in the rest there are none. With somebody else's, and
-with none, only the ID embedding says who is to come out. People with one photograph: half other, half none."""
+SAME, OTHER = 0.9, 0.05
+"""How often the references are the person's, or somebody else's; in the rest there are none, and only the ID embedding
+says who is to come out. People with one photograph have somebody else's as often, or none: with them, none in three of
+ten examples.
+
+Somebody else's are rare, as what they teach is at odds with the rest: along the gradient of such examples the identity
+of val people with their own references gets worse faster than that of the others makes it better."""
 LEAST_COSINE = 0.75
 """Of the jittered embedding of people with one photograph to that photograph's own; two photographs of one person have
 about as much."""
@@ -85,7 +89,7 @@ def draw_example(people: People, record: int, rng: np.random.Generator) -> Examp
     kind = rng.random()
     if len(siblings) and kind < SAME:
         chosen = _nearest(people, record, pool)
-    elif kind < (SAME + OTHER if len(siblings) else 0.5):
+    elif kind < (SAME + OTHER if len(siblings) else OTHER):
         other = int(rng.choice(nearest_others(people.shapes, index.person, record)))
         chosen = _nearest(people, record, index.members[index.person[other]])
     else:
