@@ -7,6 +7,8 @@ from idfsr_jax.data.augment import mirror_landmarks
 from idfsr_jax.data.examples import (
     LEAST_COSINE,
     MOST_PHOTOGRAPHS,
+    OTHER,
+    SAME,
     draw_example,
     gather,
     load_people,
@@ -62,11 +64,11 @@ def test_references_are_the_person_s_somebody_else_s_or_none(people):
         owners = set(person[references_of(example)])
         kinds["none" if not owners else "same" if owners == {0} else "other"] += 1
         assert len(owners) <= 1
-    assert kinds["same"] == pytest.approx(600, abs=60)
-    assert kinds["other"] == pytest.approx(200, abs=50)
+    assert kinds["same"] == pytest.approx(1000 * SAME, abs=50)
+    assert kinds["other"] == pytest.approx(1000 * OTHER, abs=35)
     single = [set(person[references_of(example)]) for example in drawn(people, 12, 400)]
     assert not any(2 in owners for owners in single)
-    assert sum(not owners for owners in single) == pytest.approx(200, abs=45)
+    assert sum(not owners for owners in single) == pytest.approx(400 * (1 - OTHER), abs=20)
 
 
 def test_references_are_nearest_in_pose_first(people):
