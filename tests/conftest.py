@@ -198,7 +198,7 @@ def tiny_person_model(tmp_path_factory: pytest.TempPathFactory, shrink, face_cro
     denoiser = jax.device_get(init_denoiser(jax.random.key(0), config.data.size, 2, config.model, (128, 192)))
     # What starts at zero would hide the condition from the output.
     denoiser = jax.tree.map(
-        lambda x: x + 0.1 * rng.standard_normal(x.shape).astype(np.float32) if not np.any(x) else x, denoiser
+        lambda x: x + 0.07 * rng.standard_normal(x.shape).astype(np.float32) if not np.any(x) else x, denoiser
     )
     net = jax.device_get(init_landmark_net(jax.random.key(1), config.landmarks))
     net["points"]["bias"] = ((face_crop.landmarks - 0.5) / 0.1).reshape(-1).astype(np.float32)

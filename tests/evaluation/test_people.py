@@ -1,5 +1,7 @@
 """Models of several recognisers are measured through the product: what a report says is what a user gets."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from idfsr_jax.evaluation.people import crops_of, fit_one, start_of, stranger
 from idfsr_jax.evaluation.protocol import make_protocol
 from idfsr_jax.evaluation.study import cases_of, load_study, low_resolution
 from idfsr_jax.pictures import to_uint8
+from idfsr_jax.recognition import photograph_descriptors
 from idfsr_jax.restorer import Restorer
 
 
@@ -23,7 +26,11 @@ def restorer(tiny_person_model):
 def study(restorer, tmp_path_factory, write_faces):
     folder = write_faces(tmp_path_factory.mktemp("people"), restorer.model.encoder, length=320, lower=0.06)
     protocol = make_protocol(load_index(folder, "val"), "val", name="people", counts=(1, 3), scales=(4, 8))
-    return load_study(protocol, folder, restorer.config.data.size, restorer.config.data.scales)
+    study = load_study(protocol, folder, restorer.config.data.size, restorer.config.data.scales)
+    # A data set holds the descriptors that the product finds in its photographs.
+    crops = crops_of(study, study.index.photos)
+    found = [photograph_descriptors(recogniser, crops) for recogniser in restorer.recognisers]
+    return replace(study, index=replace(study.index, embeddings=np.concatenate(found, axis=1)))
 
 
 @pytest.fixture(scope="module")

@@ -175,14 +175,16 @@ def test_several_people_are_fitted_as_each_alone(params, frozen):
     albums = [album_of(3, 4), album_of(1, 4)]
     starts = [start_of(album) for album in albums]
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *albums)
-    many, _ = jax.vmap(lambda s, a: fit(s, a, params, frozen, CONFIG))(
+    many, courses = jax.vmap(lambda s, a: fit(s, a, params, frozen, CONFIG))(
         jax.tree.map(lambda *x: jnp.stack(x), *starts), stacked
     )
     for i, (start, album) in enumerate(zip(starts, (album_of(3, 4), album_of(1, 4)), strict=True)):
-        alone, _ = fit(start, album, params, frozen, CONFIG)
-        for one, other in zip(alone, many, strict=True):
-            # Adam makes rounding errors of small gradients as large as a few of its steps.
-            np.testing.assert_allclose(one, other[i], atol=1e-3)
+        alone, course = fit(start, album, params, frozen, CONFIG)
+        np.testing.assert_allclose(course, courses[i], rtol=1e-4)
+        for begun, one, other in zip(start, alone, many, strict=True):
+            # Adam makes of the rounding of a gradient near zero a share of a whole step, so single numbers differ.
+            way, beside = np.ravel(one - begun), np.ravel(other[i] - begun)
+            assert np.linalg.norm(way - beside) < 0.03 * np.linalg.norm(way)
 
 
 def test_an_album_ranks_the_others_and_never_the_photograph_itself():
