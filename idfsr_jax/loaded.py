@@ -1,7 +1,7 @@
 """A loaded model: its networks on the devices, its face recogniser, and what they see in photographs."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,9 @@ from idfsr_jax.recognition import likeness_at, photograph_descriptors
 from idfsr_jax.training.fit import Album
 from idfsr_jax.training.step import Frozen
 from idfsr_jax.weights import Model
+
+_REMEMBERED = 40
+"""Photographs whose unit vectors are kept; a person has 20 at the most."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +112,17 @@ class LoadedModel:
 
     def units(self, crops: Sequence[FaceCrop]) -> Float[np.ndarray, "k d"]:
         """Unit vectors of photographs by all recognisers, one after the other: what ID embeddings are means of."""
-        if not crops:
-            return np.zeros((0, sum(self.sizes)), np.float32)
-        found = [photograph_descriptors(recogniser, crops) for recogniser in self.recognisers]
-        return unit_parts(np.concatenate(found, axis=1) - self.model.center, self.sizes)
+        return np.array([self._unit_of(crop) for crop in crops], np.float32).reshape(-1, sum(self.sizes))
+
+    @functools.cached_property
+    def _unit_of(self) -> Callable[[FaceCrop], Float[np.ndarray, " d"]]:
+        """The unit vectors of one photograph, remembered: an album asks for the same ones at each of its pictures."""
+
+        def unit_of(crop: FaceCrop) -> Float[np.ndarray, " d"]:
+            found = [photograph_descriptors(recogniser, [crop]) for recogniser in self.recognisers]
+            return unit_parts(np.concatenate(found, axis=1)[0] - self.model.center, self.sizes)
+
+        return functools.lru_cache(maxsize=_REMEMBERED)(unit_of)
 
     def album(self, crops: Sequence[FaceCrop]) -> Album:
         """The photographs at the model's side, with their identities."""

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from idfsr_jax.errors import BadConfig
+from idfsr_jax.method.jpeg import QUANTISATION
 
 Kind = Literal["area", "classical"]
 
@@ -145,7 +146,8 @@ def jpeg(images: Float[Array, "b n n 3"], quality: Float[Array, "b"]) -> Float[A
     """
     b, n = images.shape[:2]
     percent = jnp.where(quality < 50.0, 5000.0 / quality, 200.0 - 2.0 * quality)[:, None, None, None, None, None]
-    steps = jnp.clip(jnp.floor((_quantisation_tables() * percent + 50.0) / 100.0), 1.0, 255.0)
+    quantisation = np.moveaxis(QUANTISATION, 0, -1)[None, None, :, None, :, :]
+    steps = jnp.clip(jnp.floor((quantisation * percent + 50.0) / 100.0), 1.0, 255.0)
     # T.81 centres 0..255 on 128, our [-1, 1] on 127.5; only the luminance feels the difference.
     shift = jnp.array([0.5, 0.0, 0.0])
     levels = jnp.round(jnp.einsum("bhwc,dc->bhwd", images * 127.5, _YCBCR, precision="highest") - shift)
@@ -194,21 +196,3 @@ def _dct_matrix() -> Float[np.ndarray, "8 8"]:
     cosines = 0.5 * np.cos((2 * place + 1) * frequency * np.pi / 16)
     cosines[0] /= np.sqrt(2.0)
     return cosines.astype(np.float32)
-
-
-def _quantisation_tables() -> Float[np.ndarray, "1 1 8 1 8 3"]:
-    """ITU T.81's tables K.1 (luminance) and K.2 (chrominance), vertical frequency first, for blocks of Y, Cb, Cr."""
-    luminance = [
-        [16, 11, 10, 16, 24, 40, 51, 61],
-        [12, 12, 14, 19, 26, 58, 60, 55],
-        [14, 13, 16, 24, 40, 57, 69, 56],
-        [14, 17, 22, 29, 51, 87, 80, 62],
-        [18, 22, 37, 56, 68, 109, 103, 77],
-        [24, 35, 55, 64, 81, 104, 113, 92],
-        [49, 64, 78, 87, 103, 121, 120, 101],
-        [72, 92, 95, 98, 112, 100, 103, 99],
-    ]
-    chrominance = np.full((8, 8), 99)
-    chrominance[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
-    tables = np.stack([luminance, chrominance, chrominance], axis=-1)
-    return tables.astype(np.float32)[None, None, :, None, :, :]

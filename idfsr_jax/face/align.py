@@ -21,9 +21,9 @@ _FOREHEAD = 0.3  # Of the height from brows to chin.
 _MARGIN = 4  # Pixels around the quad that the interpolation may touch.
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FaceCrop:
-    """A face in the canonical frame.
+    """A face in the canonical frame; equal to itself alone.
 
     Attributes:
       image: uint8 RGB.

@@ -91,10 +91,10 @@ class Denoiser(nn.Module):
         k = [jnp.sqrt(jnp.square(alpha * band.deviation) + jnp.square(sigma * band.noise_share)) for band in bands]
         scaled = sum(band.part(x_t - alpha * guess) / each for band, each in zip(bands, k, strict=True))
 
-        nearest, seen, trust = _nearest(condition, self.sizes)
+        nearest, seen, agreement = _nearest(condition, self.sizes)
         stack = jnp.concatenate([scaled, condition.hidden, condition.mask, nearest, seen], axis=-1)
         offsets, pose = condition.token_offsets, condition.pose
-        output = self.unet(stack, log_snr, condition.scale, identity, offsets, trust, pose, features)
+        output = self.unet(stack, log_snr, condition.scale, identity, offsets, agreement, pose, features)
         v = jnp.zeros_like(x_t)
         for band, each in zip(bands, k, strict=True):
             c, s = band.noise_share, band.deviation

@@ -72,7 +72,7 @@ def _quantised_blocks(planes: Float[Array, "3 m m"], quality: Int[Array, ""]) ->
     """Y, Cb and Cr in levels after transform, rounding and back; rounded in between as libjpeg's integers are."""
     quality = jnp.clip(quality, 1, 100)
     percent = jnp.where(quality < 50, 5000 // quality, 200 - 2 * quality).astype(jnp.float32)
-    steps = jnp.clip(jnp.floor((_QUANTISATION * percent + 50.5) / 100.0), 1.0, 255.0)
+    steps = jnp.clip(jnp.floor((QUANTISATION * percent + 50.5) / 100.0), 1.0, 255.0)
     blocks = planes.shape[1] // 8
     steps = jnp.tile(steps, (1, blocks, blocks))
     # Each pass is sqrt(8) times orthonormal; the first keeps two bits more.
@@ -118,7 +118,6 @@ def _dct_matrix() -> Float[np.ndarray, "8 8"]:
 
 
 def _quantisation_tables() -> Float[np.ndarray, "3 8 8"]:
-    """ITU T.81's tables K.1 (luminance) and K.2 (chrominance), vertical frequency first, for Y, Cb, Cr."""
     luminance = [
         [16, 11, 10, 16, 24, 40, 51, 61],
         [12, 12, 14, 19, 26, 58, 60, 55],
@@ -134,4 +133,5 @@ def _quantisation_tables() -> Float[np.ndarray, "3 8 8"]:
     return np.stack([luminance, chrominance, chrominance]).astype(np.float32)
 
 
-_QUANTISATION = _quantisation_tables()
+QUANTISATION = _quantisation_tables()
+"""ITU T.81's tables K.1 (luminance) and K.2 (chrominance), vertical frequency first, for Y, Cb, Cr."""

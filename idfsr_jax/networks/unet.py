@@ -44,12 +44,12 @@ class Embedding(nn.Module):
         width = self.width
         noise = nn.silu(nn.Dense(width, name="noise_in")(fourier_features(log_snr, 128)))
         person = nn.silu(nn.Dense(width, name="identity_in")(identity))
-        trust = nn.silu(nn.Dense(_AGREEMENT_WIDTH, name="agreement_in")(agreement))
+        agreed = nn.silu(nn.Dense(_AGREEMENT_WIDTH, name="agreement_in")(agreement))
         modulation = (
             nn.Dense(width, name="noise_out")(noise)
             + nn.Dense(width, name="scale_out")(fourier_features(jnp.log2(scale), 32))
             + nn.Dense(width, name="identity_out")(person)
-            + nn.Dense(width, kernel_init=nn.initializers.zeros, name="agreement_out")(trust)
+            + nn.Dense(width, kernel_init=nn.initializers.zeros, name="agreement_out")(agreed)
         )
         tokens = nn.Dense(self.tokens * width, name="identity_tokens")(identity)
         return modulation, tokens.reshape(-1, self.tokens, width)

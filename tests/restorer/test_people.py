@@ -143,6 +143,13 @@ def test_photographs_are_chosen_for_an_identity_of_several_parts(restorer, ident
     assert len(crops) == 1 and notes == []
 
 
+def test_photographs_are_described_once_for_all_pictures(restorer, identity, crops, face_crop):
+    fresh = Restorer(restorer.model)
+    for n in (5, 8):
+        fresh.find(reduced(face_crop.image, n), identity, crops)
+    assert fresh._unit_of.cache_info().misses == len(crops)
+
+
 def test_sharp_photographs_count_more(restorer, crops, tmp_path):
     from idfsr_jax.restore.fitting import fit_person
 

@@ -8,15 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from idfsr_jax.config import TrainConfig
 from idfsr_jax.errors import BadWeights
 from idfsr_jax.training import checkpoint
 from idfsr_jax.training.checkpoint import UnreadCheckpoint, files_as_written, open_checkpoints, restore, save
-from idfsr_jax.training.log import run_log
 from idfsr_jax.training.loop import NonFiniteLoss, train_denoiser
-from idfsr_jax.training.soundness import is_sound
 from idfsr_jax.training.start import initial_state
-from idfsr_jax.training.state import TrainState, create_state, make_optimizer
 from idfsr_jax.training.step import Frozen
 
 
@@ -160,30 +156,6 @@ def test_parameters_that_explode_on_the_last_step_are_not_saved(tmp_path, tiny_c
     assert (_steps(tmp_path), shown) == ([2], [])
 
 
-@pytest.fixture(scope="module")
-def _state() -> TrainState:
-    params = {"kernel": jnp.linspace(-1.0, 1.0, 12).reshape(3, 4), "bias": jnp.zeros(4)}
-    return create_state(params, make_optimizer(TrainConfig()))
-
-
-def test_a_state_is_sound_where_all_its_numbers_are(_state):
-    assert is_sound(_state)
-    leaves, structure = jax.tree.flatten(_state)
-    floats = [n for n, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    assert len(floats) == 8  # parameters, average, both moments
-    for n in floats:
-        for value in (np.nan, np.inf, -np.inf):
-            broken = [leaf.at[(-1,) * leaf.ndim].set(value) if n == m else leaf for m, leaf in enumerate(leaves)]
-            assert not is_sound(jax.tree.unflatten(structure, broken))
-
-
-@pytest.mark.parametrize("part", ["params", "ema"])
-@pytest.mark.parametrize(("value", "sound"), [(9e3, True), (-9e3, True), (2e4, False), (-2e4, False), (1e37, False)])
-def test_finite_numbers_that_nothing_can_come_of_are_not_sound(_state, part, value, sound):
-    grown = jax.tree.map(lambda leaf: leaf.at[(0,) * leaf.ndim].set(value), getattr(_state, part))
-    assert bool(is_sound(_state.replace(**{part: grown}))) == sound
-
-
 def test_a_checkpoint_that_was_saved_broken_is_not_gone_on_from(tmp_path, tiny_config, frozen, face_crop):
     config = configured(tiny_config, tmp_path)
     state = initial_state(config)
@@ -193,22 +165,6 @@ def test_a_checkpoint_that_was_saved_broken_is_not_gone_on_from(tmp_path, tiny_c
     with pytest.raises(NonFiniteLoss, match=r"checkpoints/6: holds parameters that are not finite"):
         train_denoiser(config, frozen, SeededBatches(face_crop), step_function=_light_step)
     assert _steps(tmp_path) == [6]
-
-
-def test_steps_that_are_done_again_are_once_in_the_log(tmp_path):
-    for first, done in ((1, 0), (3, 2), (4, 3)):
-        with run_log(tmp_path, done) as log:
-            for step in range(first, first + 3):
-                log(step, {"loss": float(done)})
-        with (tmp_path / "log.jsonl").open("a") as file:
-            file.write('{"step": 7, "lo')  # as a killed run leaves it
-    with run_log(tmp_path, 6):
-        pass
-    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [(line["step"], line["loss"]) for line in lines] == [(1, 0), (2, 0), (3, 2), (4, 3), (5, 3), (6, 3)]
-    with run_log(tmp_path, 0):
-        pass
-    assert (tmp_path / "log.jsonl").read_text() == ""
 
 
 def test_only_the_newest_checkpoints_are_kept(tmp_path, tiny_config, frozen, face_crop):
