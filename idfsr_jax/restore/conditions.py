@@ -16,7 +16,7 @@ from idfsr_jax.identity import Identity
 from idfsr_jax.method.condition import Condition, References, make_condition
 from idfsr_jax.method.degrade import ResamplingTables, enlarge, resampling_tables
 from idfsr_jax.method.landmarks import estimate_landmarks
-from idfsr_jax.method.references import nearest_first
+from idfsr_jax.method.references import likest, nearest_first
 from idfsr_jax.pictures import to_float
 from idfsr_jax.weights import Model
 
@@ -63,8 +63,8 @@ def conditions_of(
       config: the model's.
 
     Returns:
-      The conditions, and for each the positions of the photographs that it holds, the nearest in pose and expression
-      first.
+      The conditions, and for each the positions of the photographs that it holds: of those that show the person best,
+      the nearest in pose and expression first.
     """
     b, k, size = len(people), config.model.references, config.data.size
     shapes = jnp.asarray(np.stack([known.shape for known in people]), jnp.float32)
@@ -75,7 +75,8 @@ def conditions_of(
     units = np.zeros((b, k, len(people[0].identity)), np.float32)
     chosen = []
     for row, (known, face) in enumerate(zip(people, np.asarray(landmarks), strict=True)):
-        order = nearest_first(face, known.landmarks)[:k]
+        shown = likest(known.identity, known.units)
+        order = shown[nearest_first(face, known.landmarks[shown])][:k]
         places = slice(len(order))
         images[row, places] = known.images[order]
         points[row, places], frames[row, places] = known.landmarks[order], known.frames[order]
