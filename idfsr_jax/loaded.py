@@ -14,15 +14,12 @@ from jaxtyping import Float, UInt8
 from idfsr_jax.config import Config
 from idfsr_jax.devices import data_mesh, everywhere
 from idfsr_jax.errors import InputError
-from idfsr_jax.face import FaceCrop, resize_crop
+from idfsr_jax.face import FaceCrop
 from idfsr_jax.identity import Identity
 from idfsr_jax.method.id_embedding import unit_parts
-from idfsr_jax.networks.id_encoder import IdEncoder, encoder_of, require_encoder, unit_identity
+from idfsr_jax.networks.id_encoder import IdEncoder, require_encoder, unit_identity
 from idfsr_jax.networks.recognisers import Recognisers, dimensions, load_recognisers, recognisers_name
-from idfsr_jax.pictures import to_float
 from idfsr_jax.recognition import likeness_at, photograph_descriptors
-from idfsr_jax.training.fit import Album
-from idfsr_jax.training.step import Frozen
 from idfsr_jax.weights import Model
 
 _REMEMBERED = 40
@@ -31,14 +28,14 @@ _REMEMBERED = 40
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model with the ID encoder that it was trained with; what is done with it is `restorer.Restorer`.
+    """A model with the recognisers that it was trained with; what is done with it is `restorer.Restorer`.
 
-    Networks are put on the devices, and the encoder is read, when they are first needed.
+    Networks are put on the devices, and recognisers are read, when they are first needed.
     """
 
     model: Model
     encoder_choice: str | None = None
-    """The ID encoder, where it is not the one that the model's configuration names: "dlib" or "arcface:PATH"."""
+    """The recognisers, joined by "+", where they lie elsewhere than the configuration says; see `load_recognisers`."""
 
     devices: int = 0
     """How many of this process's devices faces and people are spread over, where there are several; 0 means all."""
@@ -58,29 +55,22 @@ class LoadedModel:
         return everywhere((self.model.denoiser, self.model.autoencoder), self.mesh)
 
     @functools.cached_property
-    def encoder(self) -> IdEncoder:
-        """The ID encoder, by which people are told apart; the first recogniser, where a model has several.
-
-        Raises:
-          InputError: it is missing or damaged, or is not the one that the model was trained with.
-        """
-        if self.config.model.recognisers:
-            return self.recognisers[0]
-        encoder = encoder_of(self.config.model, self.encoder_choice)
-        remedy = "give the file that it was trained with by --encoder arcface:PATH"
-        require_encoder(self.model.encoder, encoder.name, "The model", remedy)
-        return encoder
-
-    @functools.cached_property
     def recognisers(self) -> Recognisers:
-        """All that the ID embedding of a model with `model.recognisers` is made of.
+        """All that the ID embedding is made of.
 
         Raises:
+          BadWeights: one of them is missing or damaged.
           BadConfig: they are not those that the model was trained with.
         """
-        recognisers = load_recognisers(self.config.model.recognisers)
-        require_encoder(self.model.encoder, recognisers_name(recognisers), "The model", "get its folder again")
+        recognisers = load_recognisers(self.encoder_choice or self.config.model.recognisers)
+        remedy = "name those that it was trained with, joined by +, by --encoder"
+        require_encoder(self.model.encoder, recognisers_name(recognisers), "The model", remedy)
         return recognisers
+
+    @property
+    def encoder(self) -> IdEncoder:
+        """The first recogniser, by which people are told apart."""
+        return self.recognisers[0]
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -97,18 +87,10 @@ class LoadedModel:
         """How the model was trained."""
         return self.model.config
 
-    @property
-    def frozen(self) -> Frozen:
-        """What fitting reads and never changes."""
-        return Frozen(self.model.landmark_net, self.encoder, jnp.asarray(self.model.center), self.model.autoencoder)
-
-    def descriptors(self, crops: Sequence[FaceCrop]) -> Float[np.ndarray, "k d"]:
-        """Raw descriptors of photographs, as `idfsr prepare` computes them."""
-        return photograph_descriptors(self.encoder, crops)
-
     def identities(self, crops: Sequence[FaceCrop]) -> Float[np.ndarray, "k d"]:
         """Unit identities of photographs by `encoder`, which tell people apart."""
-        return np.asarray(unit_identity(jnp.asarray(self.descriptors(crops)), jnp.asarray(self.likeness_center)))
+        descriptors = photograph_descriptors(self.encoder, crops)
+        return np.asarray(unit_identity(jnp.asarray(descriptors), jnp.asarray(self.likeness_center)))
 
     def units(self, crops: Sequence[FaceCrop]) -> Float[np.ndarray, "k d"]:
         """Unit vectors of photographs by all recognisers, one after the other: what ID embeddings are means of."""
@@ -123,12 +105,6 @@ class LoadedModel:
             return unit_parts(np.concatenate(found, axis=1)[0] - self.model.center, self.sizes)
 
         return functools.lru_cache(maxsize=_REMEMBERED)(unit_of)
-
-    def album(self, crops: Sequence[FaceCrop]) -> Album:
-        """The photographs at the model's side, with their identities."""
-        images = to_float(np.stack([resize_crop(crop.image, self.config.data.size) for crop in crops]))
-        landmarks = jnp.asarray(np.stack([crop.landmarks for crop in crops]))
-        return Album(images, landmarks, jnp.asarray(self.identities(crops)))
 
     def likeness(self, small: UInt8[np.ndarray, "n n 3"], crops: Sequence[FaceCrop]) -> float:
         """The cosine between a small face (a crop of `recognition.seen_side`) and photographs made as small."""

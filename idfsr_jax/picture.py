@@ -62,12 +62,12 @@ def find_low_resolution_face(
       landmark_net: parameters of LandmarkNet.
       box: x, y, width, height of the face, brows to chin, in photo pixels.
       eyes: x, y of one eye's centre, then of the other's, in photo pixels.
-      scale: down-sampling factor s; by default the nearest to the face's own size.
+      scale: down-sampling factor s; by default all pixels that the face has are used.
       choose: picks one of the faces that were found; by default there must be one only.
 
     Raises:
-      InputError: unreadable, no face, undecided between several, a box or eyes outside the picture, a scale that the
-        model does not know.
+      InputError: unreadable, no face, undecided between several, a box or eyes outside the picture, or a scale that
+        leaves too few or too many pixels.
     """
     name = picture if isinstance(picture, (str, Path)) else "the picture"
     origin = read_picture(picture) if isinstance(picture, (str, Path)) else None
@@ -78,13 +78,13 @@ def find_low_resolution_face(
     height, width = image.shape[:2]
     if box is None and eyes is None and max(height, width) <= CROP_SIDES[1]:
         _require_square(height, width, name)
-        side = low_resolution_side(height, config, scale, name)
+        side = low_resolution_side(height, config.data.size, scale, name)
         return LowResolutionFace(_resize(image, side), native=image, origin=origin)
     places = places_of(image, name, config, landmark_net, box=box, eyes=eyes)
     choice = choose(image, places, name)
     place = places[choice.chosen]
     native = crop_side(place.transform)
-    side = low_resolution_side(round(native), config, scale, name)
+    side = low_resolution_side(round(native), config.data.size, scale, name)
     return LowResolutionFace(
         cut_crop(image, place.transform, side),
         native=cut_crop(image, place.transform, max(CROP_SIDES[0], min(round(native), _MOST_NATIVE))),
@@ -106,31 +106,18 @@ def _require_square(height: int, width: int, name: str | Path) -> None:
         )
 
 
-def low_resolution_side(native: int, config: Config, scale: int | None, name: str | Path) -> int:
-    """The side n = S / s of the LR crop: of the scale that is given, or the nearest (in octaves) to the native side.
+def low_resolution_side(native: int, size: int, scale: int | None, name: str | Path) -> int:
+    """The side n of the LR crop: all pixels that the face has, from 4 to S / 2; or S / s for a given scale.
+
+    Args:
+      native: side of the face's crop in the picture, pixels.
+      size: side S of the result.
+      scale: down-sampling factor s, if one is given.
+      name: of the picture, for complaints.
 
     Raises:
-      InputError: the model was not trained for the scale, or the face is as large as the model's result already.
+      InputError: the scale leaves too few or too many pixels, or the face is as large as the result already.
     """
-    size, scales = config.data.size, config.data.scales
-    if config.model.recognisers:
-        return _any_side(native, size, scale, name)
-    if scale is not None:
-        if scale not in scales:
-            raise InputError(
-                f"{name}: --scale {scale} is none of the model's, which are {', '.join(map(str, scales))}."
-            )
-        return size // scale
-    if native >= size:
-        raise InputError(
-            f"{name}: the face's crop is {native} px wide, and this model makes {size} px; there is nothing to restore "
-            f"(give --scale {scales[0]} to reduce it first)."
-        )
-    return min((size // s for s in scales), key=lambda side: abs(np.log2(side / native)))
-
-
-def _any_side(native: int, size: int, scale: int | None, name: str | Path) -> int:
-    """All pixels that the face has, from 4 to half of the result's; or as many as a given scale leaves."""
     least, most = CROP_SIDES[0], size // 2
     if scale is not None:
         if scale < 2 or not least <= size // scale <= most:

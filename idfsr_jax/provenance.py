@@ -25,7 +25,7 @@ def provenance(
         "idfsr:seed": str(seed),
         "idfsr:sampler": f"{config.sample.sampler}, {config.sample.steps} steps, "
         f"guidance {config.sample.guidance:g}, temperature {config.sample.temperature:g}, "
-        f"{f'reveal {reveal:g}' if config.model.recognisers else f'guess {config.sample.guess_share:g}'}",
+        f"reveal {reveal:g}",
         "idfsr:consistency": f"{consistency:g}",
     }
 

@@ -14,9 +14,7 @@ from idfsr_jax.config import Config
 from idfsr_jax.data.degrade import bicubic_upsample
 from idfsr_jax.face import FaceCrop, resize_crop
 from idfsr_jax.likeness import mean_direction
-from idfsr_jax.method.landmarks import MEAN_SHAPE
-from idfsr_jax.method.landmarks import estimate_landmarks as estimate_landmarks_of
-from idfsr_jax.models.landmark_net import estimate_landmarks
+from idfsr_jax.method.landmarks import MEAN_SHAPE, estimate_landmarks
 from idfsr_jax.networks.chips import face_chips
 from idfsr_jax.networks.id_encoder import IdEncoder, descriptors_of, unit_identity
 from idfsr_jax.networks.recognisers import photograph_descriptors as descriptors_of_chips
@@ -35,13 +33,11 @@ def locate(
     landmark_net: Any, y_up: Float[Array, "b s s 3"], n: Float[Array, ""] | float, config: Config
 ) -> Float[Array, "b 68 2"]:
     """The landmarks of enlarged LR crops of n pixels of nobody in particular."""
-    if not config.model.recognisers:
-        return estimate_landmarks(landmark_net, y_up, config.landmarks)
     # As in training, where pictures of 8 bits are enlarged to pictures.
     b, y_up = y_up.shape[0], jnp.clip(y_up, -1.0, 1.0)
     shapes, known = jnp.broadcast_to(jnp.asarray(MEAN_SHAPE), (b, 68, 2)), jnp.zeros(b)
     n = jnp.full((b,), n, jnp.float32)
-    return estimate_landmarks_of(landmark_net, y_up, n, shapes, known, config.landmarks)
+    return estimate_landmarks(landmark_net, y_up, n, shapes, known, config.landmarks)
 
 
 def photograph_descriptors(encoder: Any, crops: Sequence[FaceCrop]) -> Float[np.ndarray, "k d"]:

@@ -12,8 +12,7 @@ from idfsr_jax.errors import InputError
 from idfsr_jax.face import crop_side, write_image
 from idfsr_jax.face.blend import blend_face, paste_mask
 from idfsr_jax.likeness import is_far, is_unlike
-from idfsr_jax.method.condition import Condition as ConditionOfPerson
-from idfsr_jax.models.condition import Condition
+from idfsr_jax.method.condition import Condition
 from idfsr_jax.naming import beside
 from idfsr_jax.picture import LowResolutionFace
 from idfsr_jax.pictures import label_panels, to_uint8
@@ -53,7 +52,7 @@ class Restoration:
 
     face: LowResolutionFace
     images: list[UInt8[np.ndarray, "s s 3"]]
-    condition: Condition | ConditionOfPerson
+    condition: Condition
     reference: UInt8[np.ndarray, "n n 3"] | None
     unfitted: Callable[[], UInt8[np.ndarray, "s s 3"]]
     metadata: Mapping[str, str]
@@ -257,8 +256,7 @@ class Restoration:
             ("what the model sees", to_uint8(c.hidden[0])),
         ]
         if self.reference is not None:
-            warped = c.references[0, 0] if isinstance(c, ConditionOfPerson) else c.reference[0]
-            panels += [("reference", self.reference), ("warped reference", to_uint8(warped))]
+            panels += [("reference", self.reference), ("warped reference", to_uint8(c.references[0, 0]))]
         panels += [("not fitted", self.unfitted()), ("fitted", self.images[0])]
         panels += [(f"fitted, sample {n}", image) for n, image in enumerate(self.images[1:], 2)]
         if self.truth is not None:

@@ -11,10 +11,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from idfsr_jax.config import FitConfig
-from idfsr_jax.devices import used
 from idfsr_jax.errors import InputError
 from idfsr_jax.face import FaceCrop, read_crops
-from idfsr_jax.found import Found, at_once, condition_of, sample_found, sampling_of
+from idfsr_jax.found import Found, at_once, sample_found, sampling_of
 from idfsr_jax.gather import MAX_PHOTOGRAPHS, Gathering, choose_references, gather_photographs
 from idfsr_jax.identity import Identity
 from idfsr_jax.likeness import agreement
@@ -25,11 +24,9 @@ from idfsr_jax.picture import find_low_resolution_face
 from idfsr_jax.places import choose_place
 from idfsr_jax.provenance import provenance
 from idfsr_jax.restoration import Restoration
-from idfsr_jax.restore.conditions import tables_of
+from idfsr_jax.restore.conditions import condition_of, tables_of
 from idfsr_jax.restore.fitting import fit_person
-from idfsr_jax.restore.sampling import compile_ahead as compile_people
-from idfsr_jax.sampling import compile_ahead
-from idfsr_jax.training.fit import fit_identity, mean_identity
+from idfsr_jax.restore.sampling import compile_ahead
 from idfsr_jax.weights import load_model
 
 
@@ -46,7 +43,8 @@ class Restorer(LoadedModel):
 
         Args:
           weights: the folder.
-          encoder: "arcface:PATH" where an ArcFace model's recogniser lies elsewhere than it did in training.
+          encoder: the recognisers, joined by "+" ("mobilefacenet+arcface:PATH"), where one lies elsewhere than it did
+            in training.
           devices: that are to be used; all of this process if 0.
 
         Raises:
@@ -93,29 +91,9 @@ class Restorer(LoadedModel):
         weights = gathered.weights if gathered else None
         if not 1 <= len(given) <= MAX_PHOTOGRAPHS:
             raise InputError(f"{len(given)} photographs were given to fit; give 1 to {MAX_PHOTOGRAPHS} of one person.")
-        if self.config.model.recognisers:
-            return self._fit_person(read_crops(given), gathered, config, progress)
-        album = self.album(read_crops(given))
-        start = mean_identity(album.identities, weights)
-        settings = replace(self.config, fit=config or self.config.fit)
-        (denoiser, _), _ = used(self.networks, self.mesh, 1)
-        fitted, losses = fit_identity(start, album, denoiser, self.frozen, settings, progress, weights)
-        curve, origins = np.asarray(losses, np.float32), gathered.origins if gathered else ()
-        agreed = agreement(np.asarray(album.identities)) if len(given) > 1 else math.nan
-        facts = (len(given), self.model.encoder, self.model.digest, origins, agreed)
-        return Identity(fitted, np.asarray(start), curve, *facts)
-
-    def _fit_person(
-        self,
-        crops: Sequence[FaceCrop],
-        gathered: Gathering | None,
-        config: FitConfig | None,
-        progress: Callable[[int, float], None],
-    ) -> Identity:
-        """`fit`, for a model whose ID embedding is of several recognisers."""
+        crops = read_crops(given)
         settings = replace(self.config, fit=config or self.config.fit)
         units = self.units(crops)
-        weights = gathered.weights if gathered else None
         start, fitted, losses = fit_person(self.model, self.recognisers, crops, units, settings, progress, weights)
         first = units[:, : self.sizes[0]]
         return Identity(
@@ -200,8 +178,6 @@ class Restorer(LoadedModel):
           UndecidedFaces: several faces, and none stands out.
           InputError: a picture cannot be used, or the identity belongs to another model.
         """
-        if not photos and not self.config.model.recognisers:
-            raise InputError("No photograph of the person was given; this model needs at least one as its reference.")
         self.check_identity(identity)
         shown = self.config.sample.reveal if reveal is None else reveal
         if not 0.0 <= shown <= 1.0:
@@ -218,8 +194,7 @@ class Restorer(LoadedModel):
             scale=scale,
             choose=partial(choose_place, number=face, likeness=likeness if crops else None),
         )
-        units = self.units(crops) if self.config.model.recognisers else None
-        condition, reference = condition_of(self.model, found, identity, crops, shown, units)
+        condition, reference = condition_of(self.model, found.y, identity, crops, self.units(crops), shown)
         return Found(found, identity, condition, None if reference is None else reference.image, likeness, shown, truth)
 
     def sample(
@@ -245,8 +220,7 @@ class Restorer(LoadedModel):
         Raises:
           InputError: no variant, or a consistency that is none.
         """
-        sizes = self.sizes if self.config.model.recognisers else ()
-        sampling = sampling_of(self.config, steps, seed, variants, consistency, guidance, sizes)
+        sampling = sampling_of(self.config, steps, seed, variants, consistency, guidance, self.sizes)
         draw = partial(sample_found, self.networks, mesh=self.mesh, sampling=sampling)
         return [
             Restoration(
@@ -289,13 +263,9 @@ class Restorer(LoadedModel):
         Raises:
           InputError: no variant, or a consistency that is none.
         """
-        sampling = sampling_of(self.config, steps, 0, variants, consistency, guidance)
+        sampling = sampling_of(self.config, steps, 0, variants, consistency, guidance, self.sizes)
+        held = None
+        if sampling.consistency > 0:
+            held = agreement_with(np.zeros((4, 4, 3), np.uint8), 1.0, tables_of(self.config.data.size))
         for count in {min(pictures, at_once(variants, self.mesh)), pictures % at_once(variants, self.mesh)} - {0}:
-            if self.config.model.recognisers:
-                size = self.config.data.size
-                blank = np.zeros((4, 4, 3), np.uint8)
-                held = agreement_with(blank, 1.0, tables_of(size)) if sampling.consistency > 0 else None
-                compile_people(self.networks[0], sampling.config, self.sizes, self.mesh, count, held, variants)
-                continue
-            options = {"consistent": sampling.consistency > 0, "variants": variants}
-            compile_ahead(self.networks, sampling.config, self.mesh, count, **options)  # type: ignore[arg-type]
+            compile_ahead(self.networks[0], sampling.config, self.sizes, self.mesh, count, held, variants)

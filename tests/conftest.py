@@ -180,10 +180,14 @@ def shrink():
 
 @pytest.fixture(scope="session")
 def tiny_config(shrink):
-    """The default configuration, shrunk."""
-    from idfsr_jax.config import Config
+    """Of two recognisers and two references, shrunk; fits take no step."""
+    from dataclasses import replace
 
-    return shrink(Config())
+    from idfsr_jax.config import Config, ModelConfig
+
+    model = ModelConfig(recognisers=("dlib", "mobilefacenet"), references=2, patch=4, identity_tokens=2)
+    config = shrink(Config(model=model))
+    return replace(config, fit=replace(config.fit, steps=0))
 
 
 @pytest.fixture(scope="session")
@@ -196,61 +200,33 @@ def face_crop(_astronaut: np.ndarray):
 
 
 @pytest.fixture(scope="session")
-def tiny_person_model(tmp_path_factory: pytest.TempPathFactory, shrink, face_crop) -> pathlib.Path:
-    """The folder of a model of two recognisers and two references, with random weights; fits take no step."""
-    from dataclasses import replace
-
-    from idfsr_jax.config import Config, ModelConfig
+def tiny_weights(tiny_config, face_crop) -> tuple[dict, dict]:
+    """Random denoiser (with an output that is not zero) and LandmarkNet (that sees the astronaut's face everywhere)."""
     from idfsr_jax.method.denoiser import init_denoiser
     from idfsr_jax.method.landmarks import init_landmark_net
-    from idfsr_jax.networks.recognisers import load_recognisers, recognisers_name
-    from idfsr_jax.weights import save_model
 
-    names = ("dlib", "mobilefacenet")
-    config = shrink(Config(model=ModelConfig(recognisers=names, references=2, patch=4, identity_tokens=2)))
-    config = replace(config, fit=replace(config.fit, steps=0))
-    rng = np.random.default_rng(0)
-    denoiser = jax.device_get(init_denoiser(jax.random.key(0), config.data.size, 2, config.model, (128, 192)))
+    rng, model = np.random.default_rng(0), tiny_config.model
+    key, sizes = jax.random.key(0), (128, 192)
+    denoiser = jax.device_get(init_denoiser(key, tiny_config.data.size, model.references, model, sizes))
     # What starts at zero would hide the condition from the output.
     denoiser = jax.tree.map(
         lambda x: x + 0.07 * rng.standard_normal(x.shape).astype(np.float32) if not np.any(x) else x, denoiser
     )
-    net = jax.device_get(init_landmark_net(jax.random.key(1), config.landmarks))
+    net = jax.device_get(init_landmark_net(jax.random.key(1), tiny_config.landmarks))
     net["points"]["bias"] = ((face_crop.landmarks - 0.5) / 0.1).reshape(-1).astype(np.float32)
-    center = (0.1 * rng.normal(size=320)).astype(np.float32)
-    folder = tmp_path_factory.mktemp("person") / "model"
-    save_model(folder, config, denoiser, net, center, 1, encoder=recognisers_name(load_recognisers(names)))
-    return folder
+    return denoiser, net
 
 
 @pytest.fixture(scope="session")
-def tiny_weights(tiny_config, face_crop) -> tuple[dict, dict]:
-    """Random denoiser (with an output that is not zero) and LandmarkNet (that sees the astronaut's face everywhere)."""
-    import jax.numpy as jnp
-
-    from idfsr_jax.models.denoiser import init_denoiser
-    from idfsr_jax.models.landmark_net import LandmarkNet
-
-    rng = np.random.default_rng(0)
-    denoiser = jax.device_get(init_denoiser(jax.random.key(0), tiny_config))
-    # What starts at zero would hide the condition from the output.
-    denoiser = jax.tree.map(
-        lambda x: x + 0.1 * rng.standard_normal(x.shape).astype(np.float32) if not np.any(x) else x, denoiser
-    )
-    side = tiny_config.landmarks.size
-    net = jax.device_get(LandmarkNet(tiny_config.landmarks).init(jax.random.key(1), jnp.zeros((1, side, side, 3))))
-    net["params"]["points"]["bias"] = ((face_crop.landmarks - 0.5) / 0.1).reshape(-1).astype(np.float32)
-    return denoiser, net["params"]
-
-
-@pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory, tiny_config, tiny_weights):
-    """A model folder as training leaves it."""
+def tiny_model(tmp_path_factory, tiny_config, tiny_weights) -> pathlib.Path:
+    """A model folder as training leaves it, of random weights."""
+    from idfsr_jax.networks.recognisers import load_recognisers, recognisers_name
     from idfsr_jax.weights import save_model
 
     folder = tmp_path_factory.mktemp("tiny") / "model"
-    center = np.random.default_rng(1).normal(scale=0.01, size=128).astype(np.float32)
-    save_model(folder, tiny_config, *tiny_weights, center, steps=3)
+    center = (0.1 * np.random.default_rng(1).normal(size=320)).astype(np.float32)
+    name = recognisers_name(load_recognisers(tiny_config.model.recognisers))
+    save_model(folder, tiny_config, *tiny_weights, center, steps=3, encoder=name)
     return folder
 
 

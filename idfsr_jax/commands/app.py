@@ -38,7 +38,7 @@ def app(
       queue: How many requests may wait; further ones are told that the page is busy.
       visitors: How many visitors there may be at once; of more, the one seen least recently is forgotten.
       weights: Folder of a trained model; the one that ships with the package if not given.
-      encoder: Where the face recogniser lies that an ArcFace model was trained with, if not where it lay then.
+      encoder: The face recognisers that the model was trained with, joined by +, if they lie elsewhere now.
     """
     if any(importlib.util.find_spec(name) is None for name in _NEEDED):
         raise InputError(

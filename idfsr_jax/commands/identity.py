@@ -29,7 +29,7 @@ def fit(
       out: The identity file to write, a few kilobytes (me.safetensors).
       keep_all: Set no photograph aside as somebody else's.
       weights: Folder of a trained model; the one that ships with the package if not given.
-      encoder: Where the face recogniser lies that an ArcFace model was trained with, if not where it lay then.
+      encoder: The face recognisers that the model was trained with, joined by +, if they lie elsewhere now.
     """
     skipped: list[str] = []
     pictures = photographs_of(photos, "photographs of the person", skipped.append)

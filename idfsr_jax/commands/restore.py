@@ -83,7 +83,7 @@ def restore(
       box: The face's x,y,width,height in the photograph, in pixels; found by itself if not given.
       eyes: The two eyes' centres in the photograph, in pixels, instead of a box.
       face: Which of several faces of the photograph, counted from the left; the one most like the person if not given.
-      scale: Enlargement of the face (4, 8, 16 or 32); from the size of the input if not given.
+      scale: Enlargement of the face, from 2 to 32; from the size of the input if not given.
       enlarge: Enlargement of the whole photograph; so large that the face keeps all of its pixels if not given.
       steps: Sampling steps; as the model was trained for if not given.
       seed: Seed of the noise; the same seed gives the same picture.
@@ -98,7 +98,7 @@ def restore(
         inch are kept in any case.
       sheet: Also write a comparison sheet here; for several inputs a folder.
       weights: Folder of a trained model; the one that ships with the package if not given.
-      encoder: Where the face recogniser lies that an ArcFace model was trained with, if not where it lay then.
+      encoder: The face recognisers that the model was trained with, joined by +, if they lie elsewhere now.
     """
     if not inputs:
         raise InputError("the picture to restore is missing; give a low-resolution face or a photograph with one.")
@@ -150,16 +150,12 @@ def restore(
     use_compile_cache()
     restorer, person = Restorer.load(weights, encoder), Identity.load(identity)
     restorer.check_identity(person, identity)
-    if not references and not restorer.config.model.recognisers:
-        raise InputError(f"--photos is missing, which this model cannot do without; give {what}.")
     crops, notes = restorer.references(references, person) if references else ([], [])
     note_skipped(skipped)
     for sentence in notes:
         note(sentence)
     options = {"scale": scale, "steps": steps, "seed": seed, "variants": variants, "consistency": consistency}
     if reveal is not None:  # What was restored before there was this option was made for the same request.
-        if not restorer.config.model.recognisers:
-            raise InputError("--reveal: this model is always shown the same of a small face; leave it out.")
         options["reveal"] = reveal
     sums = sums_of([identity, *references, _model_file(weights)]) if is_album else None
     request = Request({**where, **options}, enlarge, label, sums, keep_place)

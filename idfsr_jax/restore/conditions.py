@@ -63,8 +63,8 @@ def conditions_of(
       config: the model's.
 
     Returns:
-      The conditions, and for each the positions of the photographs that it holds: of those that show the person best,
-      the nearest in pose and expression first.
+      The conditions, and for each the positions of the photographs that it holds, the nearest in pose and expression
+      first.
     """
     b, k, size = len(people), config.model.references, config.data.size
     shapes = jnp.asarray(np.stack([known.shape for known in people]), jnp.float32)
@@ -75,8 +75,7 @@ def conditions_of(
     units = np.zeros((b, k, len(people[0].identity)), np.float32)
     chosen = []
     for row, (known, face) in enumerate(zip(people, np.asarray(landmarks), strict=True)):
-        shown = likest(known.identity, known.units)
-        order = shown[nearest_first(face, known.landmarks[shown])][:k]
+        order = nearest_first(face, known.landmarks)[:k]
         places = slice(len(order))
         images[row, places] = known.images[order]
         points[row, places], frames[row, places] = known.landmarks[order], known.frames[order]
@@ -106,7 +105,9 @@ def condition_of(
     units: Float[np.ndarray, "k d"],
     reveal: float,
 ) -> tuple[Condition, FaceCrop | None]:
-    """The condition of one LR face, and the photograph nearest to it in pose and expression, if there is any.
+    """The condition of one LR face, and the photograph that is its nearest reference, if there is any.
+
+    Of the photographs those that show the person best are references, the nearest in pose and expression first.
 
     Args:
       model: the model.
@@ -117,6 +118,8 @@ def condition_of(
       reveal: how much of the LR face is shown, 0 to 1.
     """
     size, side = model.config.data.size, y.shape[0]
+    shown = likest(identity.start, units)
+    crops, units = [crops[place] for place in shown], units[shown]
     tables = tables_of(size)
     filled = np.zeros((1, tables.down.shape[2], tables.down.shape[2], 3), np.float32)
     filled[0, :side, :side] = to_float(y)

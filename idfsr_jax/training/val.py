@@ -15,6 +15,7 @@ from idfsr_jax.method.degrade import degrade, fixed_degradation
 from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.landmarks import person_shape
 from idfsr_jax.method.loss import Frozen
+from idfsr_jax.method.references import likest
 from idfsr_jax.method.sample import sample_pictures
 from idfsr_jax.models.mask import face_mask
 from idfsr_jax.networks.id_encoder import descriptors_of
@@ -51,15 +52,17 @@ def few_cases(people: People, most: int = MOST_PEOPLE) -> list[Case]:
 
 def known_of(people: People, case: Case, config: Config) -> Known:
     """What a case's photographs tell of its person, before any fit."""
-    index, records = people.faces.index, list(case.photographs)
+    index, records = people.faces.index, np.asarray(case.photographs)
+    identity = unit_parts(people.units[records].mean(axis=0), people.sizes)
+    shown = records[likest(identity, people.units[records])]
     return Known(
-        identity=unit_parts(people.units[records].mean(axis=0), people.sizes),
+        identity=identity,
         token_offsets=np.zeros((config.model.identity_tokens, config.model.embedding), np.float32),
         shape=person_shape(index.landmarks[records]),
-        images=people.faces.images[records],
-        landmarks=index.landmarks[records],
-        frames=index.frames[records],
-        units=people.units[records],
+        images=people.faces.images[shown],
+        landmarks=index.landmarks[shown],
+        frames=index.frames[shown],
+        units=people.units[shown],
     )
 
 

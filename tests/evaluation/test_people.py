@@ -18,8 +18,8 @@ from idfsr_jax.restorer import Restorer
 
 
 @pytest.fixture(scope="module")
-def restorer(tiny_person_model):
-    return Restorer.load(tiny_person_model, devices=1)
+def restorer(tiny_model):
+    return Restorer.load(tiny_model, devices=1)
 
 
 @pytest.fixture(scope="module")

@@ -13,23 +13,29 @@ from idfsr_jax.errors import BadWeights, InputError
 from idfsr_jax.face import read_image
 from idfsr_jax.identity import Identity
 from idfsr_jax.interop.arcface_weights import read_arcface
-from idfsr_jax.models.denoiser import init_denoiser
+from idfsr_jax.method.denoiser import init_denoiser
 from idfsr_jax.networks.id_encoder import encoder_name, load_id_encoder
 from idfsr_jax.restorer import Restorer
 from idfsr_jax.weights import save_model
 
 
+@pytest.fixture(scope="module")
+def arcface_weights(tiny_config, tiny_weights):
+    """Networks of a model whose identity is ArcFace's 16 numbers."""
+    model = tiny_config.model
+    denoiser = init_denoiser(jax.random.key(0), tiny_config.data.size, model.references, model, (16,))
+    return jax.device_get(denoiser), tiny_weights[1]
+
+
 @pytest.fixture
-def arcface_model(tiny_config, tiny_weights, tiny_arcface, tmp_path_factory):
+def arcface_model(tiny_config, arcface_weights, tiny_arcface, tmp_path_factory):
     """A model folder that was trained with ArcFace, and the recogniser's place of then."""
     place = tmp_path_factory.mktemp("then") / "arcface.safetensors"
     shutil.copy(tiny_arcface, place)
-    model = replace(tiny_config.model, encoder=f"arcface:{place}", identity_dim=16)
-    config = replace(tiny_config, model=model, fit=replace(tiny_config.fit, identity_loss=0.1))
-    denoiser = jax.device_get(init_denoiser(jax.random.key(0), config))
+    config = replace(tiny_config, model=replace(tiny_config.model, recognisers=(f"arcface:{place}",)))
     folder = tmp_path_factory.mktemp("arcface") / "model"
     name = encoder_name(f"arcface:{place}")
-    save_model(folder, config, denoiser, tiny_weights[1], np.zeros(16, np.float32), steps=1, encoder=name)
+    save_model(folder, config, *arcface_weights, np.zeros(16, np.float32), steps=1, encoder=name)
     return folder, place
 
 
@@ -38,28 +44,28 @@ def test_an_arcface_model_fits_and_restores(arcface_model, tiny_arcface, restore
     arcface = Restorer.load(folder)
     person = arcface.fit(crops)
     assert person.embedding.shape == (16,) and person.encoder == encoder_name(f"arcface:{place}")
-    vectors = arcface.album(crops).identities
+    vectors = arcface.units(crops)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
     person.save(tmp_path / "me.safetensors")
     assert Identity.load(tmp_path / "me.safetensors").encoder == person.encoder
     with pytest.raises(InputError, match="another model"):
         restorer.restore(small, person, crops)
-    # Restoring needs no recogniser; fitting says where it was, and takes another place of the same file only.
+    size = arcface.config.data.size
+    assert arcface.restore(small, person, crops).images[0].shape == (size, size, 3)
+    # It is told where the recogniser has moved, and takes no other one.
     place.rename(place.with_suffix(".moved"))
     load_id_encoder.cache_clear()
     read_arcface.cache_clear()
-    size = arcface.config.data.size
-    assert Restorer.load(folder).restore(small, person, crops).images[0].shape == (size, size, 3)
     with pytest.raises(BadWeights, match=r"arcface\.safetensors: cannot be read"):
         Restorer.load(folder).fit(crops)
-    np.testing.assert_array_equal(Restorer.load(folder, f"arcface:{tiny_arcface}").album(crops).identities, vectors)
+    np.testing.assert_array_equal(Restorer.load(folder, f"arcface:{tiny_arcface}").units(crops), vectors)
     other = tmp_path / "other.safetensors"
     state = load_file(tiny_arcface)
     save_file({**state, "fc.bias": state["fc.bias"] + 1}, other)
     with pytest.raises(InputError, match=r"holds embeddings of the encoder arcface-\w+, and arcface-\w+ is asked for"):
-        Restorer.load(folder, f"arcface:{other}").album(crops)
-    with pytest.raises(InputError, match=r"model\.identity_dim is 16.*128"):
-        Restorer.load(folder, "dlib").album(crops)
+        Restorer.load(folder, f"arcface:{other}").units(crops)
+    with pytest.raises(InputError, match=r"holds embeddings of the encoder arcface-\w+, and dlib"):
+        Restorer.load(folder, "dlib").units(crops)
 
 
 def test_the_commands_are_told_where_the_recogniser_has_moved(arcface_model, tiny_arcface, crops, place, capsys):

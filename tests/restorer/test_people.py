@@ -19,8 +19,8 @@ SIZE = 32
 
 
 @pytest.fixture(scope="module")
-def restorer(tiny_person_model):
-    return Restorer.load(tiny_person_model)
+def restorer(tiny_model):
+    return Restorer.load(tiny_model)
 
 
 @pytest.fixture(scope="module")
@@ -112,15 +112,6 @@ def test_several_faces_without_photographs_want_a_number(restorer, identity, _as
     assert restorer.find(two, identity, face=2, scale=4).face.choice.chosen == 1
 
 
-def test_pictures_restored_together_come_out_as_each_alone(restorer, identity, crops, face_crop):
-    pictures = [reduced(face_crop.image, n) for n in (8, 5, 13)]
-    options = {"variants": 2, "consistency": 1.0, "seed": 4}
-    found = [restorer.find(picture, identity, crops) for picture in pictures]
-    for picture, together in zip(pictures, restorer.sample(found, **options), strict=True):
-        alone = restorer.restore(picture, identity, crops, **options)
-        assert len(together.images) == 2 and np.any(together.images[0] != together.images[1])
-        assert np.abs(np.stack(together.images).astype(int) - np.stack(alone.images)).max() <= 1
-
 
 @pytest.mark.parametrize("n", [7, 8, 15])
 def test_consistency_keeps_an_input_of_any_width(restorer, identity, crops, face_crop, n):
@@ -184,10 +175,6 @@ def test_what_is_compiled_ahead_serves(restorer, identity, crops, small, caplog)
     assert not [line for line in caplog.messages if "_sampled" in line and line.startswith("Compiling")]
 
 
-def test_an_identity_of_another_model_is_refused(restorer, small, identity, crops):
-    with pytest.raises(InputError, match="another model"):
-        restorer.restore(small, replace(identity, model="ab" * 32), crops)
-
 
 def test_mirrored_border_is_not_taken_for_the_person(restorer, small, identity, crops):
     cut = replace(crops[0], frame=np.array([[1.0, 0.0, 0.0], [0.0, 1.0, -0.5]], np.float32))
@@ -196,22 +183,15 @@ def test_mirrored_border_is_not_taken_for_the_person(restorer, small, identity, 
     assert float(jnp.sum(valid)) < 0.8 * float(jnp.sum(whole))
 
 
-def test_what_such_a_model_cannot_do_is_said_in_a_sentence(tiny_person_model, tmp_path, capsys):
-    assert cli.main(["export", "--weights", str(tiny_person_model), "--out", str(tmp_path / "out")]) == 2
-    assert "is a model of several recognisers, which cannot be exported." in capsys.readouterr().err
-    config = Path(__file__).parents[2] / "configs" / "lfw128_person.py"
-    assert cli.main(["plan", str(config)]) == 2
-    assert "model.recognisers: the step of a model of several recognisers cannot be planned" in capsys.readouterr().err
-
 
 def test_the_command_line_restores_with_and_without_photographs(
-    tiny_person_model, identity, small, _astronaut, tmp_path, monkeypatch
+    tiny_model, identity, small, _astronaut, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     Image.fromarray(_astronaut).save("photo.png")
     Image.fromarray(small).save("small.png")
     identity.save("me.safetensors")
-    arguments = ["restore", "small.png", "--identity", "me.safetensors", "--weights", str(tiny_person_model)]
+    arguments = ["restore", "small.png", "--identity", "me.safetensors", "--weights", str(tiny_model)]
     assert cli.main([*arguments, "--photos", "photo.png", "--out", "with.png"]) == 0
     assert cli.main([*arguments, "--reveal", "1", "--out", "without.png"]) == 0
     with Image.open("with.png") as one, Image.open("without.png") as other:

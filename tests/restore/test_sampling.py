@@ -1,0 +1,115 @@
+"""A picture is the same alone, in a batch, filled up and over eight devices; and a length is compiled once."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from idfsr_jax.config import Config
+from idfsr_jax.devices import data_mesh, everywhere
+from idfsr_jax.method.condition import Condition
+from idfsr_jax.method.denoiser import empty_condition
+from idfsr_jax.method.sample import Agreement, agreement_with, sample_pictures
+from idfsr_jax.restore.conditions import tables_of
+from idfsr_jax.restore.sampling import compile_ahead, sample_many
+
+COUNT = 9
+SIZES = (128, 192)
+
+
+@pytest.fixture(scope="module")
+def condition(tiny_config: Config) -> Condition:
+    """Nine conditions, of chance."""
+    rng = np.random.default_rng(0)
+    empty = empty_condition(COUNT, tiny_config.data.size, tiny_config.model.references, tiny_config.model, SIZES)
+    drawn = jax.tree.map(lambda leaf: jnp.asarray(rng.uniform(0, 1, leaf.shape), jnp.float32), empty)
+    return drawn.replace(scale=jnp.asarray([4.0, 8.0] * COUNT)[:COUNT], identity_present=jnp.ones(COUNT))
+
+
+@pytest.fixture(scope="module")
+def keys():
+    return jax.vmap(jax.random.key)(jnp.arange(COUNT))
+
+
+def part(tree, rows: slice):
+    return jax.tree.map(lambda leaf: leaf[rows], tree)
+
+
+def agreement(config: Config, sides: list[int], strength: float) -> Agreement:
+    rng = np.random.default_rng(1)
+    pictures = [rng.integers(64, 192, (n, n, 3)).astype(np.uint8) for n in sides]
+    each = [agreement_with(y, strength, tables_of(config.data.size)) for y in pictures]
+    return jax.tree.map(lambda *rows: np.concatenate(rows), *each)
+
+
+@pytest.fixture
+def compiled() -> Iterator[Callable[[], int]]:
+    """How often the sampler was compiled since it was last asked."""
+    names: list[str] = []
+
+    def note(event: str, seconds: float, **facts) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            names.append(str(facts.get("fun_name", "")))
+
+    def count() -> int:
+        found = sum("_sampled" in name for name in names)
+        del names[:]
+        return found
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    yield count
+    jax.monitoring.unregister_event_duration_listener(note)
+
+
+def test_alone_or_in_a_batch_on_one_or_eight_devices(tiny_config, tiny_weights, condition, keys, hasty_compiler):
+    params, found = tiny_weights[0], {}
+    with hasty_compiler():
+        for devices, count in ((8, 3), (1, COUNT), (8, COUNT)):
+            mesh, rows = data_mesh(devices), slice(0, count)
+            networks = everywhere(params, mesh)
+            found[devices, count] = sample_many(networks, part(condition, rows), keys[rows], tiny_config, SIZES, mesh)
+            assert found[devices, count].shape == (count, 1, 32, 32, 3)
+        noise = jax.random.normal(jax.random.fold_in(keys[4], 0), (1, 32, 32, 3))
+        alone = sample_pictures(params, part(condition, slice(4, 5)), noise, tiny_config, SIZES)
+    assert np.abs(found[1, COUNT][0] - found[1, COUNT][2]).max() > 0.01
+    for (_, count), images in found.items():
+        np.testing.assert_allclose(images, found[1, COUNT][:count], atol=1e-5)
+    np.testing.assert_allclose(found[8, COUNT][4], np.clip(alone, -1.0, 1.0), atol=1e-5)
+
+
+def test_variants_are_those_of_one_key_and_more_of_them_change_none(
+    tiny_config, tiny_weights, condition, keys, hasty_compiler
+):
+    mesh = data_mesh(2)
+    networks, two = everywhere(tiny_weights[0], mesh), part(condition, slice(0, 2))
+    with hasty_compiler():
+        three = sample_many(networks, two, keys[:2], tiny_config, SIZES, mesh, variants=3)
+        one = sample_many(networks, two, keys[:2], tiny_config, SIZES, mesh)
+    np.testing.assert_allclose(three[:, :1], one, atol=1e-5)
+    assert np.abs(three[:, 1] - three[:, 0]).max() > 0.01 < np.abs(three[:, 2] - three[:, 1]).max()
+
+
+def test_one_program_for_each_length_and_setting(
+    tiny_config, tiny_weights, condition, keys, hasty_compiler, compiled: Callable[[], int]
+):
+    """Numbers of pictures, their widths, seeds and strengths compile nothing; what was compiled ahead serves."""
+    config = replace(tiny_config, sample=replace(tiny_config.sample, sampler="ddim"))
+    mesh = data_mesh(2)
+    networks = everywhere(tiny_weights[0], mesh)
+
+    def sample(rows: slice, held: Agreement | None = None) -> None:
+        sample_many(networks, part(condition, rows), keys[rows], config, SIZES, mesh, agreement=held)
+
+    with hasty_compiler():
+        compile_ahead(networks, config, SIZES, mesh, 3, None, 1)
+        assert compiled() == 1
+        for rows in (slice(0, 4), slice(1, 4), slice(5, 9)):
+            sample(rows)
+        assert compiled() == 0
+        sample(slice(3, 5), agreement(config, [4, 7], 0.5))
+        assert compiled() == 1
+        sample(slice(0, 2), agreement(config, [16, 5], 1.0))
+        assert compiled() == 0
