@@ -42,7 +42,7 @@ def _mask_row(figure: Any, page: Any, stages: "Stages") -> None:
     side = stages.restoration.face.y.shape[0]
     _heading(page, 0, 0, "1  Mask", "the small face says little, and says it wrongly: it is hidden")
     _picture(figure, page, 0, 0, stages.restoration.face.y, f"the small face,\n{side} × {side} pixels")
-    axes = _picture(figure, page, 0, 1, stages.enlarged, "enlarged; landmarks\nestimated from it alone")
+    axes = _picture(figure, page, 0, 1, stages.enlarged, "enlarged; landmarks by it\nand the person's shape")
     _dots(axes, stages.landmarks)
     mask = np.repeat(np.asarray(stages.condition.mask[0]), 3, axis=-1)
     _picture(figure, page, 0, 2, to_uint8(2.0 * mask - 1.0), "the mask of\nthe face")
@@ -52,15 +52,17 @@ def _mask_row(figure: Any, page: Any, stages: "Stages") -> None:
 
 
 def _warp_row(figure: Any, page: Any, stages: "Stages") -> None:
-    _heading(page, 1, 0, "2  Warp", "a photograph of the person takes its place, in the same pose")
+    _heading(page, 1, 0, "2  Warp", "photographs of the person stand beside it, in the same pose")
     reference = stages.photographs[stages.reference]
     axes = _picture(figure, page, 1, 0, reference.image, "the one nearest in\npose; its landmarks")
     _dots(axes, reference.landmarks)
-    axes = _picture(figure, page, 1, 1, to_uint8(stages.condition.reference[0]), "moved onto the\nestimated landmarks")
+    moved = to_uint8(stages.condition.references[0, 0])
+    axes = _picture(figure, page, 1, 1, moved, "moved onto the\nestimated landmarks")
     _dots(axes, stages.landmarks)
-    detail = stages.guess - np.asarray(stages.condition.hidden[0])
+    guess = np.asarray(stages.condition.guess[0])
+    detail = guess - np.asarray(stages.condition.hidden[0])
     _picture(figure, page, 1, 2, to_uint8(detail), "the detail that it\ngives to the face")
-    _picture(figure, page, 1, 3, to_uint8(stages.guess), "the guess: both\ntogether")
+    _picture(figure, page, 1, 3, to_uint8(guess), "the guess: both\ntogether")
     for column in range(3):
         _across(page, 1, column)
     _around(page, 3)
@@ -75,7 +77,7 @@ def _identity_block(figure: Any, page: Any, stages: "Stages") -> None:
     _heading(page, 1, 4, "4  Fit", "to this person")
     start, fitted = stages.identity.start, stages.identity.embedding
     bound = float(np.abs(np.stack([start, fitted])).max())
-    _stripes(figure, page, 1, 4, start, bound, f"{start.size} numbers by a face\nrecogniser, the mean")
+    _stripes(figure, page, 1, 4, start, bound, f"{start.size} numbers by two face\nrecognisers, the mean")
     steps = stages.identity.losses.size
     _stripes(figure, page, 1, 5, fitted, bound, f"after {steps} fitting steps;\nall weights frozen")
     _across(page, 1, 4)
@@ -90,8 +92,7 @@ def _sampling_row(figure: Any, page: Any, stages: "Stages") -> None:
         words = f"x before step {step + 1} of {len(stages.noisy)},\nlog-SNR {level}"
         _picture(figure, page, 2, column, to_uint8(stages.noisy[step]), words)
         _across(page, 2, column)
-    result = "mixed with the guess" if stages.guess_share > 0 else "restored"
-    _picture(figure, page, 2, 4, stages.restoration.images[0], f"{result}:\na synthesised face")
+    _picture(figure, page, 2, 4, stages.restoration.images[0], "restored:\na synthesised face")
     _picture(figure, page, 2, 5, stages.truth, "the truth, never seen\nby the model")
 
 

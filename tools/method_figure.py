@@ -10,7 +10,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +19,17 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from idfsr_jax import demo
-from idfsr_jax.data.degrade import bicubic_upsample
 from idfsr_jax.diffusion.samplers import sampling_table
 from idfsr_jax.diffusion.schedule import x0_from_v
 from idfsr_jax.errors import InputError
 from idfsr_jax.face import FaceCrop, resize_crop, write_image
 from idfsr_jax.identity import Identity
-from idfsr_jax.models.condition import Condition, paste
-from idfsr_jax.models.denoiser import denoiser_of
-from idfsr_jax.pictures import to_float, to_uint8
-from idfsr_jax.recognition import locate
+from idfsr_jax.method.condition import Condition
+from idfsr_jax.method.denoiser import Denoiser
+from idfsr_jax.method.landmarks import estimate_landmarks
+from idfsr_jax.pictures import to_uint8
 from idfsr_jax.restoration import Restoration
+from idfsr_jax.restore.conditions import enlarged
 from idfsr_jax.restorer import Restorer
 from tools.method_drawing import draw
 
@@ -44,15 +43,13 @@ class Stages:
     Attributes:
       truth: the crop that was made small, at the model's side.
       photographs: canonical crops of those that the identity was fitted to.
-      reference: which of them was taken as the style reference.
+      reference: which of them is the nearest reference.
       enlarged: y_up.
-      landmarks: l_y, estimated from it, unit coordinates.
+      landmarks: l_y, estimated from it and the person's shape, unit coordinates.
       condition: what the denoiser is given.
-      guess: the reference pasted into what is left of the LR picture, [-1, 1].
       noisy: x_t before every step, [steps, s, s, 3].
       levels: the log-SNR of each.
       identity: the fitted one.
-      guess_share: of the guess in the face of the result.
       restoration: what came out.
     """
 
@@ -62,11 +59,9 @@ class Stages:
     enlarged: Picture
     landmarks: Float[np.ndarray, "68 2"]
     condition: Condition
-    guess: Float[np.ndarray, "s s 3"]
     noisy: Float[np.ndarray, "n s s 3"]
     levels: Float[np.ndarray, " n"]
     identity: Identity
-    guess_share: float
     restoration: Restoration
 
 
@@ -86,8 +81,9 @@ def stages_of(
     small = demo.shrink(truth, scale)
     person = restorer.fit(list(photographs))
     restoration = restorer.restore(small, person, list(photographs), scale=scale, seed=seed)
-    y_up = bicubic_upsample(to_float(small[None]), restorer.config.data.size)
-    landmarks = np.asarray(locate(restorer.model.landmark_net, y_up, np.float32(small.shape[0]), restorer.config)[0])
+    y_up, n = enlarged(small, restorer.config.data.size)
+    net, shape = restorer.model.landmark_net, jnp.asarray(person.shape)[None]
+    landmarks = estimate_landmarks(net, y_up, n, shape, jnp.ones(1), restorer.config.landmarks)
     levels, noisy = trajectory(restorer, restoration.condition, seed)
     chosen = next(i for i, crop in enumerate(photographs) if crop.image is restoration.reference)
     return Stages(
@@ -95,13 +91,11 @@ def stages_of(
         photographs=list(photographs),
         reference=chosen,
         enlarged=to_uint8(y_up[0]),
-        landmarks=landmarks,
+        landmarks=np.asarray(landmarks[0]),
         condition=restoration.condition,
-        guess=np.asarray(paste(restoration.condition, restorer.config.model.mask)[0]),
         noisy=noisy[:-1],
         levels=levels,
         identity=person,
-        guess_share=restorer.config.sample.guess_share,
         restoration=restoration,
     )
 
@@ -116,9 +110,10 @@ def trajectory(
     """
     config = restorer.config
     side = condition.hidden.shape[1]
-    denoise = jax.jit(partial(denoiser_of(config).apply, {"params": restorer.model.denoiser}))
-    key = jax.random.key(seed)
-    x = config.sample.temperature * jax.random.normal(jax.random.fold_in(key, 0), condition.hidden.shape)
+    network, params = Denoiser(config.model, restorer.sizes), {"params": restorer.model.denoiser}
+    denoise = jax.jit(lambda *inputs: network.apply(params, *inputs))
+    key = jax.random.fold_in(jax.random.key(seed), 0)  # of the first variant
+    x = config.sample.temperature * jax.random.normal(key, condition.hidden.shape)
     before: Array = jnp.zeros_like(x)
     table = sampling_table(config.sample, config.diffusion, side)
     seen: list[Any] = [x]

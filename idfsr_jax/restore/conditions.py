@@ -117,13 +117,9 @@ def condition_of(
       units: unit vectors of each by all recognisers, empty without photographs.
       reveal: how much of the LR face is shown, 0 to 1.
     """
-    size, side = model.config.data.size, y.shape[0]
+    size = model.config.data.size
     shown = likest(identity.start, units)
     crops, units = [crops[place] for place in shown], units[shown]
-    tables = tables_of(size)
-    filled = np.zeros((1, tables.down.shape[2], tables.down.shape[2], 3), np.float32)
-    filled[0, :side, :side] = to_float(y)
-    y_up = _enlarge(filled, np.array([side], np.int32), tables)
     known = Known(
         identity=identity.embedding,
         token_offsets=identity.token_offsets,
@@ -133,9 +129,17 @@ def condition_of(
         frames=np.array([crop.frame for crop in crops], np.float32).reshape(-1, 2, 3),
         units=units,
     )
-    n = jnp.full((1,), side, jnp.float32)
+    y_up, n = enlarged(y, size)
     condition, (order,) = conditions_of(model.landmark_net, y_up, n, [known], reveal, model.config)
     return condition, crops[order[0]] if order else None
+
+
+def enlarged(y: UInt8[np.ndarray, "n n 3"], size: int) -> tuple[Float[Array, "1 s s 3"], Float[Array, "1"]]:
+    """An LR crop enlarged as in training, in [-1, 1], and its width; batches of one."""
+    tables, side = tables_of(size), y.shape[0]
+    filled = np.zeros((1, tables.down.shape[2], tables.down.shape[2], 3), np.float32)
+    filled[0, :side, :side] = to_float(y)
+    return _enlarge(filled, np.array([side], np.int32), tables), jnp.full((1,), side, jnp.float32)
 
 
 @functools.lru_cache(maxsize=2)

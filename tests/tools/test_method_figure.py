@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from idfsr_jax.face import FaceCrop, read_image, read_metadata
-from idfsr_jax.models.condition import paste
 from idfsr_jax.pictures import to_uint8
 from idfsr_jax.restorer import Restorer
 from tools import method_figure
@@ -34,7 +33,7 @@ def test_the_steps_lead_to_the_restoration(stages, restorer):
 def test_the_stages_are_those_of_the_model(stages, restorer):
     expected = restorer.restore(stages.restoration.face.y, stages.identity, stages.photographs, scale=8, seed=3)
     np.testing.assert_array_equal(expected.images[0], stages.restoration.images[0])
-    np.testing.assert_array_equal(stages.guess, paste(expected.condition, restorer.config.model.mask)[0])
+    np.testing.assert_array_equal(stages.condition.guess, expected.condition.guess)
     assert stages.photographs[stages.reference].image is stages.restoration.reference
 
 
