@@ -21,7 +21,7 @@ from idfsr_jax.networks.id_encoder import unit_identity
 from idfsr_jax.pictures import to_float, to_uint8
 from idfsr_jax.recognition import locate
 from idfsr_jax.restorer import Restorer
-from idfsr_jax.sampling import in_corner, restore_many
+
 from idfsr_jax.training.fit import mean_identity
 from idfsr_jax.weights import Model
 

@@ -13,13 +13,14 @@ from jaxtyping import Float
 from idfsr_jax.evaluation.protocol import PersonPlan, Protocol
 from idfsr_jax.evaluation.study import Case, Study, low_resolution
 from idfsr_jax.face import FaceCrop
-from idfsr_jax.found import Found, Sampling, condition_of, sample_found
+from idfsr_jax.found import Found, Sampling, sample_found
 from idfsr_jax.identity import Identity
 from idfsr_jax.method.condition import Condition
 from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.landmarks import person_shape
 from idfsr_jax.picture import LowResolutionFace
 from idfsr_jax.pictures import to_float, to_uint8
+from idfsr_jax.restore.conditions import condition_of
 from idfsr_jax.restore.fitting import fit_person
 from idfsr_jax.restorer import Restorer
 
@@ -100,18 +101,17 @@ def found_people(
             embedding, offsets, _ = fitted[case.person.name]
             identity = replace(identity, embedding=embedding, token_offsets=offsets)
         elif method.identity in ("truth", "swapped"):
-            # The shape stays the person's: only the ID embedding is another.
+            # Shape and references stay the person's: only the ID embedding is another.
             others = (
                 (case.photo,)
                 if method.identity == "truth"
                 else stranger(study.protocol, case.person)[: method.photographs]
             )
-            start = start_of(study, others, restorer).start
-            identity = replace(identity, embedding=start, start=start)
+            identity = replace(identity, embedding=start_of(study, others, restorer).start)
         crops = crops_of(study, photos) if method.reference else []
         face = LowResolutionFace(y, y)
         units, reveal = _units(study, photos if crops else (), restorer), restorer.config.sample.reveal
-        condition, nearest = condition_of(restorer.model, face, identity, crops, reveal, units)
+        condition, nearest = condition_of(restorer.model, y, identity, crops, units, reveal)
         if method.identity == "none":
             assert isinstance(condition, Condition)
             condition = condition.replace(identity_present=jnp.zeros(1))  # type: ignore[attr-defined]
