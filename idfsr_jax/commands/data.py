@@ -16,7 +16,7 @@ def prepare(
     identities: OptionalPath = None,
     workers: OptionalInt = None,
     rule: Literal["only", "central"] = "central",
-    encoder: str = "dlib",
+    encoder: str = "dlib+mobilefacenet",
     val_people: float = 0.0,
 ) -> int:
     """Makes a data set of a folder of identities, and reports which photographs were refused and why.
@@ -32,8 +32,8 @@ def prepare(
       identities: Text file of lines FILE PERSON (identity_CelebA.txt) that says the same.
       workers: Processes that read photographs; one for each core if not given, 0 for none but this one.
       rule: Which face counts where several are found: the central one, or none of them.
-      encoder: The face recogniser whose descriptors are stored: dlib, or arcface:PATH (see docs/encoders.md). Models
-        are trained with the same one.
+      encoder: The face recognisers whose descriptors are stored, joined by +: dlib, mobilefacenet or arcface:PATH (see
+        docs/encoders.md). Models are trained with the same ones.
       val_people: Without --splits, share of the people that make the split val, 0.1 for a tenth; who they are follows
         from the names.
     """
