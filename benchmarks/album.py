@@ -1,4 +1,4 @@
-"""An album's faces sampled in batches against one by one; `benchmarks.fit_many` does so with people to be fitted.
+"""An album's faces sampled in batches against one by one.
 
 python -m benchmarks.album [--faces 16] [--batch 4 16] [--steps N] [--devices 0] [--rounds 5] [--out FILE]
 

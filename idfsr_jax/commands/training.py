@@ -14,8 +14,8 @@ from idfsr_jax.config import Config, typed_fields
 from idfsr_jax.config_checks import check_config, check_use, read_config
 from idfsr_jax.errors import BadConfig
 
-_EVALUATED = ("name", "data.dataset", "data.val_split", "data.scales", "model.encoder", "train.out")
-"""What an evaluation reads of a config beside whole sections; of the encoder, where an ArcFace lies."""
+_EVALUATED = ("name", "data.dataset", "data.val_split", "train.out")
+"""What an evaluation reads of a config beside whole sections."""
 
 
 def train(config: tyro.conf.Positional[Path], distributed: Distributed = "") -> int:
@@ -86,7 +86,7 @@ def changes_for_evaluation(options: Sequence[str], config: Config) -> dict[str, 
     for name in given:
         if name not in _EVALUATED and name.split(".")[0] not in ("sample", "fit", "devices", "evaluate"):
             raise BadConfig(f"--{name}: an evaluation takes this from the model's folder; leave it out.")
-    return {name: fields[name] for name in given if name.startswith(("sample.", "fit.")) or name == "model.encoder"}
+    return {name: fields[name] for name in given if name.startswith(("sample.", "fit."))}
 
 
 def run_evaluation(config: Config, changes: Mapping[str, Any]) -> int:

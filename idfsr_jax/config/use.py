@@ -60,14 +60,13 @@ class EvaluateConfig:
     out: str = ""
     """Folder of the report; `train.out`/report by default. It will hold pictures of people."""
     methods: Literal["core", "standard", "all"] = "standard"
-    """`core`: baselines, unfitted, fitted, consistent, oracle. `standard`: also without reference or identity, with
-    another's, and other numbers of photographs. `all`: also other numbers of sampling steps, and the course of
-    fitting."""
+    """`core`: baselines, unfitted, fitted, consistent, oracle. `standard`: also without references or identity, with
+    another's, and other numbers of photographs. `all`: also other numbers of sampling and of fitting steps."""
     ablations: tuple[str, ...] = ()
-    """Further models, as NAME=FOLDER (`no_mask=runs/no_mask/model`)."""
+    """Further models, as NAME=FOLDER (`longer=runs/longer/model`)."""
     judges: tuple[str, ...] = ("dlib",)
-    """Who judges identity: `dlib`, `encoder` for the model's own encoder whichever it is, or the path of a face
-    recogniser in ONNX (ArcFace, AdaFace)."""
+    """Who judges identity: those of the model's own recognisers (`dlib`, `mobilefacenet`), whom it was trained to
+    please, or the path of another in ONNX (ArcFace, AdaFace)."""
     inception: str = ""
     """ONNX file of an Inception network for FID: [batch, 3, 299, 299] in [-1, 1] to its features."""
     scales: tuple[int, ...] = ()

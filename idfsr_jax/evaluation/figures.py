@@ -1,7 +1,6 @@
 """Pictures of the results, for the eyes of whoever may see the data: they show people and are not to be published."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,14 +8,12 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from idfsr_jax.data.degrade import bicubic_upsample
-from idfsr_jax.evaluation.landmarks import predicted_landmarks
-from idfsr_jax.evaluation.methods import Method, condition_of, main_count, nearest_references, restore
-from idfsr_jax.evaluation.people import conditions_of_people
-from idfsr_jax.evaluation.study import Study, cases_of, low_resolution
+from idfsr_jax.evaluation.landmarks import estimated_landmarks
+from idfsr_jax.evaluation.methods import Method, main_count
+from idfsr_jax.evaluation.restoring import conditions
+from idfsr_jax.evaluation.study import Case, Study, cases_of, low_resolution
 from idfsr_jax.face import write_image
 from idfsr_jax.pictures import to_uint8
-from idfsr_jax.recognition import locate
 from idfsr_jax.restorer import Restorer
 
 if TYPE_CHECKING:
@@ -70,7 +67,7 @@ def result_sheet(
     order = np.argsort([-row["metrics"][key] for row in chosen])
     middle = max(0, len(order) // 2 - each // 2)
     places = [*order[:each], *order[middle : middle + each], *order[-each:]] if len(order) > 3 * each else list(order)
-    lows = to_uint8(low_resolution(study, cases))
+    lows = to_uint8(low_resolution(study, cases)[1])
     methods = [name for name in _GRID_METHODS if (name, scale, degradation) in pictures]
     rows = []
     for place in places:
@@ -85,47 +82,45 @@ def result_sheet(
 
 def landmark_sheet(restorer: Restorer, study: Study) -> Panel:
     """LandmarkNet's points (red) and dlib's (green) on ten faces: a row each, a column for each scale."""
-    records = study.records([person.restored[0] for person in study.protocol.people[:_SHOWN]])
-    truth = study.index.landmarks[records]
-    columns, labels = [[draw_points(study.images[r], [(truth[i], "lime")]) for i, r in enumerate(records)]], ["dlib"]
-    for scale in restorer.config.data.scales:
-        points = predicted_landmarks(restorer, study, records, scale)
-        side = study.size // scale
-        small = [Image.fromarray(study.images[r]).resize((side, side), Image.Resampling.BOX) for r in records]
-        columns.append(
-            [draw_points(np.array(s), [(truth[i], "lime"), (points[i], "red")]) for i, s in enumerate(small)]
-        )
-        labels.append(f"{scale}x, {side} px")
+    columns: list[list[Panel]] = []
+    labels = []
+    for scale in study.protocol.scales:
+        cases = _first_cases(study, scale)
+        records = study.records([case.photo for case in cases])
+        truth, points = study.index.landmarks[records], estimated_landmarks(restorer, study, cases)
+        if not columns:
+            columns.append([draw_points(study.images[r], [(t, "lime")]) for r, t in zip(records, truth, strict=True)])
+            labels.append("dlib")
+        small = zip(to_uint8(low_resolution(study, cases)[1]), truth, points, strict=True)
+        columns.append([draw_points(image, [(t, "lime"), (p, "red")]) for image, t, p in small])
+        labels.append(f"{scale}x, {study.size // scale} px")
     return sheet(labels, list(zip(*columns, strict=True)))
 
 
 def warp_sheet(restorer: Restorer, study: Study, scale: int | None = None) -> Panel:
-    """Reference, enlarged input, warped reference, paste and truth of ten faces."""
-    scale = scale or (16 if 16 in study.protocol.scales else study.protocol.scales[0])
-    cases = cases_of(study.protocol, scale, study.protocol.degradations[0])
-    firsts = {case.person.name: case for case in reversed(cases)}
-    cases = [firsts[person.name] for person in study.protocol.people[:_SHOWN]]
-    method = Method("warp", "pasted", main_count(study.protocol))
-    y = low_resolution(study, cases)
-    if restorer.config.model.recognisers:
-        # What stands for the paste there: the nearest reference's detail in the light of the LR face.
-        warped = conditions_of_people(replace(method, identity="unfitted"), cases, study, restorer, {})
-        moved, pasted = warped.references[:, 0], to_uint8(warped.guess)
-    else:
-        moved = condition_of(method, cases, study, restorer.model, {}, y).reference
-        pasted = to_uint8(restore(method, cases, study, restorer, {}))
-    y_up = bicubic_upsample(y, study.size)
-    points = np.asarray(locate(restorer.model.landmark_net, y_up, np.float32(y.shape[1]), restorer.config))
-    references = nearest_references(points, method, cases, study)
+    """Nearest reference, enlarged input, the reference moved onto it, the guess and the truth of ten faces."""
+    cases = _first_cases(study, scale or (16 if 16 in study.protocol.scales else study.protocol.scales[0]))
+    method = Method("warp", photographs=main_count(study.protocol), identity="unfitted")
+    y_up, _ = low_resolution(study, cases)
+    condition, references = conditions(method, cases, study, restorer, {}, y_up)
+    nearest = [records[0] for records in references]
+    points = estimated_landmarks(restorer, study, cases)
     columns = [
-        [draw_points(study.images[r], [(study.index.landmarks[r], "cyan")]) for r in references],
+        [draw_points(study.images[r], [(study.index.landmarks[r], "cyan")]) for r in nearest],
         [draw_points(image, [(p, "red")]) for image, p in zip(to_uint8(y_up), points, strict=True)],
-        list(to_uint8(moved)),
-        list(pasted),
+        list(to_uint8(condition.references[:, 0])),
+        list(to_uint8(condition.guess)),
         [study.images[study.record[case.photo]] for case in cases],
     ]
-    labels = ["reference", f"input, {scale}x", "warped", "pasted", "truth"]
+    labels = ["reference", f"input, {cases[0].scale}x", "warped", "guess", "truth"]
     return sheet(labels, list(zip(*columns, strict=True)))
+
+
+def _first_cases(study: Study, scale: int) -> list[Case]:
+    """The first picture of each of the first ten people."""
+    cases = cases_of(study.protocol, scale, study.protocol.degradations[0])
+    firsts = {case.person.name: case for case in reversed(cases)}
+    return [firsts[person.name] for person in study.protocol.people[:_SHOWN]]
 
 
 def draw_points(image: Panel, layers: Sequence[tuple[Float[np.ndarray, "68 2"], str]]) -> Panel:

@@ -14,12 +14,12 @@ import numpy as np
 from jaxtyping import Float
 
 from idfsr_jax.errors import InputError
-from idfsr_jax.evaluation.onnx_network import open_network
 from idfsr_jax.face.chip import ARCFACE_POSITIONS
 from idfsr_jax.interop.arcface_weights import arcface_name
 from idfsr_jax.models.warp import similarity_transform
-from idfsr_jax.networks.id_encoder import DLIB_NAME, IdEncoder, identity_of
+from idfsr_jax.networks.id_encoder import IdEncoder, identity_of
 from idfsr_jax.networks.resample import sample_bilinear
+from idfsr_jax.restorer import Restorer
 
 Embed = Callable[[Float[np.ndarray, "b s s 3"], Float[np.ndarray, "b 68 2"]], Float[np.ndarray, "b d"]]
 
@@ -49,32 +49,26 @@ class Judge:
         return f"{self.name} (same network as the condition)" if self.same_as_condition else self.name
 
 
-def load_judges(names: Sequence[str], encoder: IdEncoder, center: Float[np.ndarray, " d"]) -> list[Judge]:
+def load_judges(names: Sequence[str], restorer: Restorer) -> list[Judge]:
     """The judges of a config.
 
     Args:
-      names: "encoder" for the model's own ID encoder, which "dlib" means as well where that is dlib's; or the paths of
-        ONNX recognisers.
-      encoder: the model's.
-      center: of the model that is evaluated.
+      names: those of the model's own recognisers, as `model.recognisers` has them, or the paths of ONNX recognisers.
+      restorer: of the model that is evaluated.
 
     Raises:
       InputError: there is no such judge, two have one name, or onnxruntime is missing.
     """
-    if "dlib" in names and encoder.name != DLIB_NAME:
-        raise InputError(
-            f"evaluate.judges={list(names)}: the model's encoder is {encoder.name}, whose centre is not dlib's; "
-            "give `encoder` for it, or the paths of recognisers in ONNX."
-        )
-    own = lambda name: name in ("dlib", "encoder")  # noqa: E731
-    judges = [encoder_judge(encoder, center) if own(name) else onnx_judge(name, encoder) for name in names]
+    centers = np.split(restorer.model.center, np.cumsum(restorer.sizes)[:-1])
+    own = dict(zip(restorer.config.model.recognisers, zip(restorer.recognisers, centers, strict=True), strict=True))
+    judges = [encoder_judge(*own[name]) if name in own else onnx_judge(name, restorer.recognisers) for name in names]
     if not judges or len({judge.name for judge in judges}) < len(judges):
         raise InputError(f"evaluate.judges={list(names)}: give one or more judges of different names.")
     return judges
 
 
 def encoder_judge(encoder: IdEncoder, center: Float[np.ndarray, " d"]) -> Judge:
-    """The encoder whose descriptor is the condition."""
+    """A recogniser of the condition, around its centre."""
     identify = jax.jit(identity_of)
     center = jnp.asarray(center)  # type: ignore[assignment]
     embed = lambda images, landmarks: np.asarray(  # noqa: E731
@@ -83,12 +77,12 @@ def encoder_judge(encoder: IdEncoder, center: Float[np.ndarray, " d"]) -> Judge:
     return Judge(encoder.name, embed, same_as_condition=True)
 
 
-def onnx_judge(path: str | Path, encoder: IdEncoder | None = None) -> Judge:
+def onnx_judge(path: str | Path, recognisers: Sequence[IdEncoder] = ()) -> Judge:
     """A face recogniser in an ONNX file that takes 112 px RGB chips in [-1, 1], as ArcFace's and AdaFace's do.
 
     Args:
       path: the file; its name without the ending is the judge's name.
-      encoder: the model's, which the judge may be.
+      recognisers: the model's, one of which the judge may be.
 
     Raises:
       InputError: the file is missing or not such a network, or onnxruntime is not installed.
@@ -99,9 +93,7 @@ def onnx_judge(path: str | Path, encoder: IdEncoder | None = None) -> Judge:
         vectors = run(np.asarray(_arcface_chips(jnp.asarray(images), jnp.asarray(landmarks))).transpose(0, 3, 1, 2))
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
-    return Judge(
-        Path(path).stem, embed, same_as_condition=encoder is not None and arcface_name(Path(path)) == encoder.name
-    )
+    return Judge(Path(path).stem, embed, arcface_name(path) in [recogniser.name for recogniser in recognisers])
 
 
 def arcface_chips(
@@ -127,3 +119,40 @@ def arcface_chips(
 
 
 _arcface_chips = jax.jit(arcface_chips)
+
+
+def open_network(path: str | Path, side: int, kind: str) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from pictures, [b, 3, side, side], to one row of numbers each, run by onnxruntime.
+
+    Args:
+      path: the ONNX file, which the user brings.
+      side: of the square RGB pictures that it takes, [batch, 3, side, side].
+      kind: what it should be, for complaints: "a face recogniser".
+
+    Raises:
+      InputError: the file is missing or not such a network, or onnxruntime is not installed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such ONNX file; give the path of {kind}.")
+    try:
+        import onnxruntime
+    except ImportError:
+        raise InputError(f"{path}: needs onnxruntime; install it (`pip install onnxruntime`).") from None
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has no common class for what it raises on a bad file
+        raise InputError(f"{path}: onnxruntime cannot read it; give {kind} in ONNX.") from error
+    entry = session.get_inputs()[0]
+    # A free axis is a name or None; a fixed one must fit.
+    sides = zip(entry.shape[1:], (3, side, side), strict=False)
+    if len(entry.shape) != 4 or any(isinstance(given, int) and given != wanted for given, wanted in sides):
+        raise InputError(f"{path}: takes {entry.shape}, not [batch, 3, {side}, {side}]; give {kind} that does.")
+
+    def run(pictures: Float[np.ndarray, "b 3 h w"]) -> Float[np.ndarray, "b d"]:
+        # One by one: many exported files have a fixed batch of one.
+        inputs = (np.ascontiguousarray(picture[None], np.float32) for picture in pictures)
+        rows = [session.run(None, {entry.name: each})[0].reshape(-1) for each in inputs]
+        return np.stack(rows).astype(np.float32)
+
+    return run

@@ -1,40 +1,98 @@
-"""How well LandmarkNet sees: its error against dlib on the photographs of a split, at every scale."""
+"""Landmarks: what LandmarkNet finds in LR pictures, what dlib finds in results, and how far expressions differ."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
-from idfsr_jax.data.degrade import area_downsample, bicubic_upsample, quantise
-from idfsr_jax.evaluation.metrics import bootstrap_interval, landmark_nme
-from idfsr_jax.evaluation.study import Study
-from idfsr_jax.pictures import to_float
-from idfsr_jax.recognition import locate
+from idfsr_jax.evaluation.metrics import landmark_nme
+from idfsr_jax.evaluation.protocol import DEGRADATIONS
+from idfsr_jax.evaluation.statistics import summary
+from idfsr_jax.evaluation.study import Case, Study, cases_of, low_resolution
+from idfsr_jax.face import find_faces
+from idfsr_jax.method.landmarks import EYES, MOUTH, estimate_landmarks, expression_errors, person_shape
+from idfsr_jax.method.references import nearest_first
+from idfsr_jax.pictures import to_uint8
 from idfsr_jax.restorer import Restorer
 
 _BATCH = 64
+LEAST_DISTANCE = 0.1
+"""Distance of two expressions, in eye distances, from which on they are different ones."""
+_SEEN_SIDE = 256
+"""Side to which crops are enlarged for dlib's detector, which sees no face of less than 80 px."""
+_estimate = jax.jit(estimate_landmarks, static_argnames="config")
 
 
-def predicted_landmarks(restorer: Restorer, study: Study, records: list[int], scale: int) -> np.ndarray:
-    """LandmarkNet's points on clean LR pictures of photographs, unit coordinates, [n, 68, 2]."""
-    images = to_float(study.images[records])
-    y_up = bicubic_upsample(quantise(area_downsample(images, scale)), study.size)
-    n = np.float32(study.size // scale)
-    return np.asarray(locate(restorer.model.landmark_net, y_up, n, restorer.config))
+def estimated_landmarks(restorer: Restorer, study: Study, cases: Sequence[Case]) -> Float[np.ndarray, "b 68 2"]:
+    """LandmarkNet's points on the LR pictures of cases of one scale, told the persons' shapes; unit coordinates."""
+    y_up, y = low_resolution(study, cases)
+    shapes = [person_shape(study.index.landmarks[study.records(case.person.photographs)]) for case in cases]
+    n, known = jnp.full(len(cases), y.shape[1], jnp.float32), jnp.ones(len(cases))
+    points = _estimate(
+        restorer.model.landmark_net, y_up, n, jnp.asarray(np.stack(shapes)), known, restorer.config.landmarks
+    )
+    return np.asarray(points)
 
 
 def landmark_errors(restorer: Restorer, study: Study) -> dict[str, Any]:
-    """Mean error in eye distances by scale, over all photographs of the protocol's people, with 95% intervals."""
-    people = [(plan.name, photo) for plan in study.protocol.people for photo in plan.restored + plan.photographs]
-    names = np.array([name for name, _ in people])
-    records = study.records([photo for _, photo in people])
-    errors: dict[str, Any] = {}
-    for scale in restorer.config.data.scales:
-        values = []
-        for start in range(0, len(records), _BATCH):
-            chunk = records[start : start + _BATCH]
-            points = predicted_landmarks(restorer, study, [*chunk, *[chunk[-1]] * (_BATCH - len(chunk))], scale)
-            values.append(landmark_nme(points[: len(chunk)], study.index.landmarks[chunk]))
-        nme = np.concatenate(values)
-        low, high = bootstrap_interval(nme, names, resamples=2_000)
-        errors[f"{scale}"] = {"mean": float(nme.mean()), "interval": [low, high], "photographs": len(nme)}
+    """LandmarkNet's mean error against dlib in eye distances by scale, on clean LR pictures, with 95% intervals."""
+    errors = {}
+    for scale in study.protocol.scales:
+        cases = cases_of(study.protocol, scale, DEGRADATIONS[0])
+        values: list[float] = []
+        for start in range(0, len(cases), _BATCH):
+            chunk = cases[start : start + _BATCH]
+            points = estimated_landmarks(restorer, study, [*chunk, *[chunk[-1]] * (_BATCH - len(chunk))])
+            truth = study.index.landmarks[study.records([case.photo for case in chunk])]
+            values += landmark_nme(points[: len(chunk)], truth).tolist()
+        found = summary(values, [case.person.name for case in cases])
+        errors[f"{scale}"] = {"mean": found["mean"], "interval": found["interval"], "photographs": found["count"]}
     return errors
+
+
+def seen_landmarks(images: Float[np.ndarray, "b s s 3"]) -> Float[np.ndarray, "b 68 2"]:
+    """The landmarks that dlib finds in results in [-1, 1], unit coordinates; NaN where it finds no face."""
+    rung = max(0, round(np.log2(_SEEN_SIDE / images.shape[1])))
+    points = np.full((len(images), 68, 2), np.nan, np.float32)
+    for place, image in enumerate(to_uint8(images)):
+        faces = find_faces(image, ladder=(rung,))
+        if faces:
+            points[place] = faces[0].landmarks / np.float32(image.shape[0])
+    return points
+
+
+def expression_distances(
+    first: Float[np.ndarray, "b 68 2"], second: Float[np.ndarray, "b 68 2"]
+) -> Float[np.ndarray, " b"]:
+    """Mean distance of the points of mouth and eyes, in eye distances of the second.
+
+    The faces are laid on one another by the points that no expression moves.
+    """
+    errors = expression_errors(jnp.asarray(first), jnp.asarray(second))
+    return np.asarray(errors[:, jnp.asarray(MOUTH + EYES)].mean(axis=1))
+
+
+def expression_kept(
+    seen: Float[np.ndarray, "b 68 2"], cases: Sequence[Case], study: Study, photographs: int
+) -> Float[np.ndarray, " b"]:
+    """1 where a result's expression is nearer to the truth's than to the nearest reference's, 0 where it is not.
+
+    That reference is the one of the person's first photographs nearest to the truth in pose and expression. Where its
+    expression is the truth's (`LEAST_DISTANCE`) nothing is to be told: NaN. A result without a face counts as 0.
+
+    Args:
+      seen: `seen_landmarks` of the results.
+      cases: what they restore.
+      study: holds the truth.
+      photographs: how many of the person's count.
+    """
+    truth = study.index.landmarks[study.records([case.photo for case in cases])]
+    others = [study.index.landmarks[study.records(case.person.photographs[:photographs])] for case in cases]
+    nearest = np.stack([own[nearest_first(face, own)[0]] for face, own in zip(truth, others, strict=True)])
+    # Both in the frame and the unit of what is compared with; NaN is nearer to nothing.
+    kept = expression_distances(seen, truth) < expression_distances(seen, nearest)
+    told = expression_distances(nearest, truth) >= LEAST_DISTANCE
+    return np.where(told, kept, np.nan).astype(np.float32)

@@ -9,21 +9,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from idfsr_jax.evaluation.judges import Judge
-from idfsr_jax.evaluation.metrics import (
-    inside_only,
-    landmark_nme,
-    lr_consistency_psnr,
-    psnr,
-    ssim,
-)
-from idfsr_jax.evaluation.people import stranger
+from idfsr_jax.evaluation.landmarks import expression_distances, expression_kept, seen_landmarks
+from idfsr_jax.evaluation.metrics import inside_only, landmark_nme, lr_consistency_psnr, psnr, ssim
 from idfsr_jax.evaluation.perceptual import lpips, lpips_vgg_and_features
+from idfsr_jax.evaluation.protocol import swap_partners
 from idfsr_jax.evaluation.study import Case, Study, degraded, low_resolution, truths
-from idfsr_jax.face import find_faces
-from idfsr_jax.method.landmarks import MOUTH, expression_errors
-from idfsr_jax.method.references import nearest_first
 from idfsr_jax.models.mask import face_mask
-from idfsr_jax.pictures import to_float, to_uint8
+from idfsr_jax.pictures import to_float
 
 MOST_PSNR = 100.0
 """PSNR of equal pictures, which would be infinite, is reported as this, dB."""
@@ -75,21 +67,21 @@ def measure(
     scores["lpips_alex"], scores["lpips_alex_face"] = (np.asarray(lpips(x, truth)) for x in (results, inside))
     *distances, features = (np.asarray(x) for x in lpips_vgg_and_features(results, truth, inside))
     scores["lpips_vgg"], scores["lpips_vgg_face"] = distances
-    y = low_resolution(study, cases)
+    _, y = low_resolution(study, cases)
     # Clean block means are compared before rounding to 8 bit, which would make most results look exact.
     area = cases[0].degradation == "area"
-    scores["lr_psnr"] = np.asarray(lr_consistency_psnr(results, y) if area else psnr(degraded(results, cases), y))
+    scores["lr_psnr"] = np.asarray(lr_consistency_psnr(results, y) if area else psnr(degraded(results, cases)[1], y))
     for name in ("psnr", "psnr_face", "lr_psnr"):
         scores[name] = np.minimum(scores[name], MOST_PSNR)
     for real in judges:
         vectors = real.judge.embed(images, landmarks)
         scores[f"identity/{real.judge.name}"] = np.sum(vectors * real.vectors[records], axis=1)
         scores[f"identity_album/{real.judge.name}"] = album_cosines(vectors, cases, study, real, photographs)
-        scores[f"identity_other/{real.judge.name}"] = stranger_cosines(vectors, cases, study, real, photographs)
+        scores[f"identity_other/{real.judge.name}"] = partner_cosines(vectors, cases, study, real, photographs)
     seen = seen_landmarks(images)
     scores["landmark_error"] = np.asarray(landmark_nme(seen, landmarks), np.float32)
-    scores["mouth_error"] = mouth_distances(seen, landmarks)
-    scores["mouth_nearer"] = mouth_nearer(scores["mouth_error"], cases, study, photographs)
+    scores["expression_error"] = expression_distances(seen, landmarks)
+    scores["expression_kept"] = expression_kept(seen, cases, study, photographs)
     return scores, features
 
 
@@ -102,46 +94,18 @@ def album_cosines(
     return np.asarray(means, np.float32)
 
 
-def stranger_cosines(
+def partner_cosines(
     vectors: Float[np.ndarray, "b d"], cases: Sequence[Case], study: Study, real: RealVectors, photographs: int
 ) -> Float[np.ndarray, " b"]:
-    """Cosine of each result to the mean of another person's photographs, the one of `people.stranger`.
+    """Cosine of each result to the mean of another person's photographs, the one of `protocol.swap_partners`.
 
-    The swap test: with that person's identity in place of the own it should be much higher.
+    With that person's identity in place of the own it should be much higher.
     """
-    means = [
-        real.vectors[study.records(stranger(study.protocol, case.person)[:photographs])].mean(axis=0) for case in cases
-    ]
+    partners = swap_partners(study.protocol)
+    photos = [partners[case.person.name].photographs[:photographs] for case in cases]
+    means = [real.vectors[study.records(names)].mean(axis=0) for names in photos]
     units = np.stack([mean / np.linalg.norm(mean) for mean in means])
     return np.sum(vectors * units, axis=1).astype(np.float32)
-
-
-LEAST_MOUTH_DISTANCE = 0.1
-"""Distance of two mouths, in eye distances, from which on they show different expressions."""
-
-
-def mouth_distances(seen: Float[np.ndarray, "b 68 2"], truth: Float[np.ndarray, "b 68 2"]) -> Float[np.ndarray, " b"]:
-    """Mean distance of the mouth's points, the faces laid on one another by eyes and nose, in eye distances."""
-    errors = expression_errors(jnp.asarray(seen), jnp.asarray(truth))
-    return np.asarray(errors[:, jnp.asarray(MOUTH)].mean(axis=1))
-
-
-def mouth_nearer(
-    errors: Float[np.ndarray, " b"], cases: Sequence[Case], study: Study, photographs: int
-) -> Float[np.ndarray, " b"]:
-    """1 where the result's mouth is nearer to the truth's than that of the reference nearest in pose and expression.
-
-    0 where it is not, or where no face was found in the result; NaN where that reference's mouth is as the truth's
-    (`LEAST_MOUTH_DISTANCE`), so that nothing is to be told.
-    """
-    values = []
-    for error, case in zip(errors, cases, strict=True):
-        truth = study.index.landmarks[study.record[case.photo]]
-        others = study.index.landmarks[study.records(case.person.photographs[:photographs])]
-        nearest = others[nearest_first(truth, others)[0]]
-        distance = float(mouth_distances(nearest[None], truth[None])[0])
-        values.append(np.nan if distance < LEAST_MOUTH_DISTANCE else float(error < distance))
-    return np.asarray(values, np.float32)
 
 
 @jax.jit
@@ -155,21 +119,6 @@ def _pixels(
         "ssim": ssim(results, truth),
         "ssim_face": ssim(results, truth, mask),
     }
-
-
-_SEEN_SIDE = 256
-"""Side to which crops are enlarged for dlib's detector, which sees no face of less than 80 px."""
-
-
-def seen_landmarks(images: Float[np.ndarray, "b s s 3"]) -> Float[np.ndarray, "b 68 2"]:
-    """The landmarks that dlib finds in results in [-1, 1], unit coordinates; NaN where it finds no face."""
-    rung = max(0, round(np.log2(_SEEN_SIDE / images.shape[1])))
-    points = np.full((len(images), 68, 2), np.nan, np.float32)
-    for place, image in enumerate(to_uint8(images)):
-        faces = find_faces(image, ladder=(rung,))
-        if faces:
-            points[place] = faces[0].landmarks / np.float32(image.shape[0])
-    return points
 
 
 def _batches(count: int, batch: int) -> list[np.ndarray]:

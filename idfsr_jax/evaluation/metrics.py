@@ -12,8 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
-from idfsr_jax.data.degrade import area_downsample
-
 
 @dataclass(frozen=True)
 class Metric:
@@ -230,11 +228,9 @@ def lr_consistency_psnr(images: Float[Array, "b S S 3"], y: Float[Array, "b n n 
     Args:
       images: restorations in [-1, 1].
       y: LR pictures in [-1, 1]; n divides S.
-
-    Raises:
-      BadConfig: n does not divide S.
     """
-    return psnr(area_downsample(images, images.shape[1] // y.shape[1]), y)
+    b, n, s = images.shape[0], y.shape[1], images.shape[1] // y.shape[1]
+    return psnr(images.reshape(b, n, s, n, s, 3).mean(axis=(2, 4)), y)
 
 
 def _mean(values: Float[Array, "b h w c"], weights: Float[Array, "b h w 1"] | None) -> Float[Array, "b"]:

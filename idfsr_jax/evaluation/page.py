@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from idfsr_jax.evaluation.claims import sentences
 from idfsr_jax.evaluation.columns import Column
 from idfsr_jax.files import write_atomically
 
@@ -48,13 +49,13 @@ def account(facts: Mapping[str, Any], columns: Sequence[Column], plots: Sequence
         f"{people} people of the split {protocol['split']}, {restored} photographs restored, seeds "
         f"{', '.join(map(str, protocol['seeds']))}. Model {facts['model']['sha256'][:16]}, "
         f"{facts['model']['training_steps']} training steps; {facts['sampling']['sampler']} with "
-        f"{facts['sampling']['steps']} steps at temperature {facts['sampling']['temperature']:g}, "
-        f"guess {facts['sampling']['guess_share']:g}; {facts['fitting']['steps']} fitting steps. "
+        f"{facts['sampling']['steps']} steps at temperature {facts['sampling']['temperature']:g}; "
+        f"{facts['fitting']['steps']} fitting steps. "
         f"Protocol {protocol['sha256'][:16]}.",
         "Every number is a mean over pictures, with its 95% interval (bootstrap over people). Nothing is dropped: "
         "where a detector found no face, that is counted and said.",
     ]
-    blocks += [f"- {sentence}" for sentence in findings(facts)]
+    blocks += [f"- {sentence}" for sentence in (*findings(facts), *sentences(facts["claims"]))]
     identity = [column for column in columns if column.key.split("/")[0].startswith(("identity", "accepted"))]
     pixels = [column for column in columns if column not in identity]
     for scale, degradation in dict.fromkeys((e["scale"], e["degradation"]) for e in facts["summary"]):

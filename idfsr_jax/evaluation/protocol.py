@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from idfsr_jax.errors import BadConfig
 from idfsr_jax.files import write_atomically
 
 DEGRADATIONS = ("area", "classical")
+SWAP_PAIRS = 40
+"""So many people, each with another's identity swapped in, make the measure of the swap."""
 
 
 @dataclass(frozen=True)
@@ -146,17 +148,26 @@ def read_protocol(path: str | Path) -> Protocol:
     return protocol
 
 
-def check_protocol(protocol: Protocol, index: Index, size: int, scales: tuple[int, ...]) -> None:
+def swap_partners(protocol: Protocol) -> dict[str, PersonPlan]:
+    """For each person's name the other person whose identity is swapped in; the first `SWAP_PAIRS` are measured.
+
+    The partners are a ring through all people in an order that is drawn, a function of how many there are.
+    """
+    people = protocol.people
+    order = np.random.default_rng(0).permutation(len(people))
+    return {people[own].name: people[other] for own, other in zip(order, np.roll(order, -1), strict=True)}
+
+
+def check_protocol(protocol: Protocol, index: Index, size: int) -> None:
     """Makes sure that a data set and a model can serve a protocol.
 
     Args:
       protocol: to be checked.
       index: of the protocol's split.
       size: side S of the model's crops.
-      scales: those that the model knows.
 
     Raises:
-      BadConfig: a person or photograph is not there, or the model does not know a scale.
+      BadConfig: a person or photograph is not there, or a scale makes no picture that the model takes.
     """
     owner = dict(zip(index.photos, (index.people[position] for position in index.person), strict=True))
     for plan in protocol.people:
@@ -172,9 +183,16 @@ def check_protocol(protocol: Protocol, index: Index, size: int, scales: tuple[in
                     "prepare the data set that the protocol was made for."
                 )
     for scale in protocol.scales:
-        if scale not in scales or size % scale:
-            known = ", ".join(map(str, scales))
-            raise BadConfig(f"{protocol.name}: scale {scale} is none of the model's, which are {known}; leave it out.")
+        if scale not in usable_scales((scale,), size):
+            raise BadConfig(
+                f"{protocol.name}: scale {scale} leaves no whole number of 4 to {size // 2} of the model's {size} px; "
+                "leave it out."
+            )
+
+
+def usable_scales(scales: Sequence[int], size: int) -> tuple[int, ...]:
+    """Those of some scales that reduce crops of `size` px to what a model takes: 4 px to half of its side."""
+    return tuple(scale for scale in scales if size % scale == 0 and 4 <= size // scale <= size // 2)
 
 
 def _from_json(facts: Any, path: Path) -> Protocol:

@@ -11,6 +11,15 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from idfsr_jax.evaluation.claims import (
+    Setting,
+    difference,
+    expression,
+    fitting_course,
+    photographs,
+    sentences,
+    swap,
+)
 from idfsr_jax.evaluation.columns import Column, columns_of
 from idfsr_jax.evaluation.figures import write_figures
 from idfsr_jax.evaluation.methods import Method
@@ -24,9 +33,6 @@ from idfsr_jax.restorer import Restorer
 
 SET_DISTANCES = ("kid", "fid")
 """What compares sets of pictures; FID only where the user brought Inception."""
-
-Setting = tuple[int, str]
-"""Scale and degradation."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,6 @@ class Results:
       sets: distances between sets of pictures.
       real_pairs: by judge, its verdict on real photographs.
       landmark_net: error of LandmarkNet by scale.
-      course: identity over fitting steps; empty if not measured.
     """
 
     name: str
@@ -61,7 +66,6 @@ class Results:
     sets: Sequence[dict[str, Any]]
     real_pairs: dict[str, Any]
     landmark_net: dict[str, Any]
-    course: Sequence[dict[str, Any]] = ()
 
     @property
     def columns(self) -> list[Column]:
@@ -98,7 +102,7 @@ def write_report(
     Returns:
       What `results.json` holds.
     """
-    rows = with_acceptance(results)
+    rows, judge = with_acceptance(results), results.judges[0][0]
     results = dataclasses.replace(results, rows=rows)
     facts: dict[str, Any] = {
         "name": results.name,
@@ -114,7 +118,8 @@ def write_report(
         "summary": summaries(results),
         "differences": differences(results),
         "sets": list(results.sets),
-        "fitting_course": list(results.course),
+        "claims": claims(results),
+        "fitting_course": fitting_course(groups_of(results), results.methods, judge, results.fitting["steps"]),
         "pictures": list(rows),
     }
     text = json.dumps(facts, indent=1, allow_nan=False)
@@ -144,47 +149,49 @@ def summaries(results: Results) -> list[dict[str, Any]]:
     """Mean and interval of every metric by degradation, scale and method."""
     sets = {(entry["method"], entry["scale"], entry["degradation"]): entry for entry in results.sets}
     entries = []
-    for (scale, degradation), method, rows in _groups(results):
+    for ((scale, degradation), name), rows in groups_of(results).items():
         people = [row["person"] for row in rows]
         numbers = {
             column.key: summary([row["metrics"][column.key] for row in rows], people) for column in results.columns
         }
         entries.append(
-            {"scale": scale, "degradation": degradation, "method": method.name, "metrics": numbers}
-            | {name: sets.get((method.name, scale, degradation), {}).get(name) for name in SET_DISTANCES}
+            {"scale": scale, "degradation": degradation, "method": name, "metrics": numbers}
+            | {kind: sets.get((name, scale, degradation), {}).get(kind) for kind in SET_DISTANCES}
         )
     return entries
 
 
 def differences(results: Results, base: str = "fitted") -> list[dict[str, Any]]:
     """Paired differences, `base` minus each other method on the same pictures, with intervals over people."""
-    by_group = {(setting, method.name): rows for setting, method, rows in _groups(results)}
+    groups = groups_of(results)
     entries = []
-    for (setting, name), rows in by_group.items():
-        own = by_group.get((setting, base))
+    for (setting, name), rows in groups.items():
+        own = groups.get((setting, base))
         if own is None or name == base:
             continue
-        people = [row["person"] for row in rows]
-        numbers = {}
-        for column in results.columns:
-            pairs = [(a["metrics"][column.key], b["metrics"][column.key]) for a, b in zip(own, rows, strict=True)]
-            values = [None if a is None or b is None else a - b for a, b in pairs]
-            numbers[column.key] = summary(values, people)
+        numbers = {column.key: difference(own, rows, column.key) for column in results.columns}
         place = {"scale": setting[0], "degradation": setting[1]}
         entries.append(place | {"base": base, "method": name, "metrics": numbers})
     return entries
 
 
-def _groups(results: Results) -> list[tuple[Setting, Method, list[dict[str, Any]]]]:
+def claims(results: Results) -> dict[str, list[dict[str, Any]]]:
+    """The measures of what the method claims, by the first judge."""
+    groups, judge = groups_of(results), results.judges[0][0]
+    return {
+        "swap": swap(groups, results.protocol, judge),
+        "expression": expression(groups),
+        "photographs": photographs(groups, results.methods, judge),
+    }
+
+
+def groups_of(results: Results) -> dict[tuple[Setting, str], list[dict[str, Any]]]:
+    """The pictures of each setting and method, in the order of both."""
     grouped: dict[tuple[Setting, str], list[dict[str, Any]]] = {}
     for row in results.rows:
         grouped.setdefault(((row["scale"], row["degradation"]), row["method"]), []).append(row)
-    return [
-        (setting, method, grouped[setting, method.name])
-        for setting in results.settings
-        for method in results.methods
-        if (setting, method.name) in grouped
-    ]
+    keys = [(setting, method.name) for setting in results.settings for method in results.methods]
+    return {key: grouped[key] for key in keys if key in grouped}
 
 
 SHORT = ("identity", "accepted", "psnr", "psnr_face", "ssim", "lpips_alex", "lpips_vgg", "lr_psnr")
@@ -217,6 +224,8 @@ def print_tables(facts: Mapping[str, Any], columns: Sequence[Column], console: C
             f"{judge['title']}, real photographs: cosine {_text(real['same'])} same person, "
             f"{_text(real['different'])} different people; same person accepted {accepted or '(too few pairs)'}"
         )
+    for sentence in sentences(facts["claims"]):
+        console.print(sentence)
     errors = ", ".join(f"{scale}x {entry['mean']:.3f}" for scale, entry in facts["landmark_net"].items())
     console.print(f"LandmarkNet against dlib, eye distances: {errors}")
 

@@ -6,6 +6,7 @@ What is done is written person by person, for each method, scale and degradation
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +18,16 @@ from idfsr_jax.config import Config
 from idfsr_jax.config_checks import check_use
 from idfsr_jax.data.index import load_index
 from idfsr_jax.errors import BadConfig
-from idfsr_jax.evaluation.course import COURSE_PEOPLE, fitting_course
-from idfsr_jax.evaluation.fits import fit_all
 from idfsr_jax.evaluation.judges import load_judges
 from idfsr_jax.evaluation.landmarks import landmark_errors
 from idfsr_jax.evaluation.measure import real_vectors
-from idfsr_jax.evaluation.methods import main_count, methods_of, needs_fit
-from idfsr_jax.evaluation.parts import Arrays
-from idfsr_jax.evaluation.protocol import Protocol, make_protocol, read_protocol
+from idfsr_jax.evaluation.methods import methods_of
+from idfsr_jax.evaluation.parts import Arrays, Unit, fitted_people, measured_unit
+from idfsr_jax.evaluation.protocol import Protocol, make_protocol, read_protocol, usable_scales
 from idfsr_jax.evaluation.report import Results, write_report
 from idfsr_jax.evaluation.sets import distances_of_sets, inception
 from idfsr_jax.evaluation.statistics import real_pairs
 from idfsr_jax.evaluation.study import Case, cases_of, load_study
-from idfsr_jax.evaluation.units import Unit, measured_unit
 from idfsr_jax.networks.id_encoder import require_encoder
 from idfsr_jax.restorer import Restorer
 
@@ -40,7 +38,7 @@ def evaluate(config: Config, changes: Mapping[str, Any] | None = None) -> dict[s
     Args:
       config: which data, run and model; `config.evaluate` says what is measured.
       changes: fields of `sample` and `fit`, by their dotted names, that are to differ from what the models' own
-        configurations say; and as "model.encoder" where an ArcFace lies, if no longer where it lay in training.
+        configurations say.
 
     Returns:
       What `results.json` holds.
@@ -51,25 +49,22 @@ def evaluate(config: Config, changes: Mapping[str, Any] | None = None) -> dict[s
     console = Console(stderr=True)
     options = config.evaluate
     out = Path(options.out or Path(config.train.out) / "report")
-    changes = dict(changes or {})
-    loaded = load_restorers(config, changes.pop("model.encoder", None))
-    restorers = {name: changed(each, changes) for name, each in loaded.items()}
+    restorers = {name: changed(each, changes or {}) for name, each in load_restorers(config).items()}
     main = restorers[""]
-    protocol = protocol_of(config)
-    study = load_study(protocol, config.data.dataset, main.config.data.size, main.config.data.scales)
-    remedy = "prepare it with the model's encoder (`idfsr prepare --encoder`)"
+    protocol = protocol_of(config, main.config.data.size)
+    study = load_study(protocol, config.data.dataset, main.config.data.size)
+    remedy = "prepare it with the model's recognisers (`idfsr prepare --encoder`)"
     require_encoder(study.index.encoder, main.model.encoder, config.data.dataset, remedy)
     for name, restorer in restorers.items():
         if restorer.config.data.size != study.size:
             raise BadConfig(f"{name}: makes {restorer.config.data.size} px and the others {study.size}; leave it out.")
         if restorer.model.encoder != main.model.encoder:
-            raise BadConfig(f"{name}: has another ID encoder than the evaluated model; leave it out.")
-    judges = load_judges(options.judges, main.encoder, main.likeness_center)
-    # Findings, curves and pictures are by the first, who should not be the network that the model is conditioned on.
+            raise BadConfig(f"{name}: has other recognisers than the evaluated model; leave it out.")
+    judges = load_judges(options.judges, main)
+    # Findings, claims and curves are by the first, who should not be a network that the model is conditioned on.
     real = [real_vectors(judge, study, options.batch) for judge in sorted(judges, key=lambda j: j.same_as_condition)]
     seen = inception(options.inception) if options.inception else None
-    ablations = {name: restorer.config for name, restorer in restorers.items() if name}
-    methods = methods_of(protocol, options.methods, ablations, main.config.sample.steps)
+    methods = methods_of(protocol, options.methods, [name for name in restorers if name], main.config)
     units = [
         Unit(method, scale, degradation)
         for degradation in protocol.degradations
@@ -79,21 +74,19 @@ def evaluate(config: Config, changes: Mapping[str, Any] | None = None) -> dict[s
     ]
     parts = out / "parts"
     with _progress(console) as progress:
+        fits = {unit.method.fit: unit.method for unit in units if unit.method.fit}
+        task = progress.add_task("fitting", total=len(fits) * len(protocol.people))
+        one_more = partial(progress.advance, task)
         fitted = {
-            (name, count): fit_all(restorers[name], study, count, parts, progress)
-            for name, count in sorted({(m.model, m.photographs) for m in methods if needs_fit(m)})
+            key: fitted_people(method, study, restorers[method.model], parts, one_more) for key, method in fits.items()
         }
         task = progress.add_task("restoring", total=len(units))
         results: dict[Unit, Arrays] = {}
         for unit in units:
             progress.update(task, description=unit.label)
-            people = fitted.get((unit.method.model, unit.method.photographs), {})
+            people = fitted[unit.method.fit] if unit.method.fit else {}
             results[unit] = measured_unit(unit, study, restorers[unit.method.model], people, real, parts, options.batch)
             progress.advance(task)
-        course = []
-        if options.methods == "all" and not main.config.model.recognisers:
-            task = progress.add_task("course of fitting", total=min(COURSE_PEOPLE, len(protocol.people)))
-            course = fitting_course(main, study, main_count(protocol), real[0], parts, lambda: progress.advance(task))
     measured = Results(
         name=config.name,
         protocol=protocol,
@@ -107,7 +100,6 @@ def evaluate(config: Config, changes: Mapping[str, Any] | None = None) -> dict[s
         sets=distances_of_sets(results, study, options.batch, seen),
         real_pairs={each.judge.name: real_pairs(each.vectors, study.index.person) for each in real},
         landmark_net=landmark_errors(main, study),
-        course=course,
     )
     pictures = {(unit.method.name, unit.scale, unit.degradation): part["images"] for unit, part in results.items()}
     printer = Console()
@@ -116,22 +108,17 @@ def evaluate(config: Config, changes: Mapping[str, Any] | None = None) -> dict[s
     return write_report(measured, out, study, main, pictures, printer)
 
 
-def load_restorers(config: Config, encoder: str | None = None) -> dict[str, Restorer]:
-    """The evaluated model under "", and the ablations under their names.
-
-    Args:
-      config: `evaluate.weights` and `evaluate.ablations` say which.
-      encoder: see `Restorer.load`.
-    """
+def load_restorers(config: Config) -> dict[str, Restorer]:
+    """The evaluated model under "", and further ones (`evaluate.ablations`) under their names."""
     options, folder = config.evaluate, Path(config.train.out) / "model"
     own = Path(options.weights) if options.weights else folder if (folder / "model.json").exists() else None
     devices = config.devices.data * config.devices.fsdp
-    restorers = {"": Restorer.load(own, encoder, devices)}
+    restorers = {"": Restorer.load(own, devices=devices)}
     for text in options.ablations:
         name, found, place = text.partition("=")
         if not (name and found and place) or name in restorers:
             raise BadConfig(f"evaluate.ablations: {text!r} is not NAME=FOLDER with a name of its own.")
-        restorers[name] = Restorer.load(place, encoder, devices)
+        restorers[name] = Restorer.load(place, devices=devices)
     return restorers
 
 
@@ -154,8 +141,8 @@ def changed(restorer: Restorer, changes: Mapping[str, Any]) -> Restorer:
     return replace(restorer, model=replace(restorer.model, config=config))
 
 
-def protocol_of(config: Config) -> Protocol:
-    """The protocol of a config, cut down to what its options name.
+def protocol_of(config: Config, size: int) -> Protocol:
+    """The protocol of a config, cut down to what its options name; without one it is drawn for crops of `size` px.
 
     Raises:
       BadConfig: nothing is left.
@@ -164,10 +151,9 @@ def protocol_of(config: Config) -> Protocol:
     if options.protocol:
         protocol = read_protocol(options.protocol)
     else:
-        scales = tuple(scale for scale in data.scales if scale >= 8) or data.scales
         index = load_index(data.dataset, data.val_split)
         name = f"{Path(data.dataset).name}_{data.val_split}"
-        protocol = make_protocol(index, data.val_split, name=name, scales=scales)
+        protocol = make_protocol(index, data.val_split, name=name, scales=usable_scales((8, 16, 32), size))
     protocol = replace(
         protocol,
         people=protocol.people[: options.people or None],

@@ -8,12 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from idfsr_jax.evaluation.judges import open_network
 from idfsr_jax.evaluation.metrics import frechet_distance, kernel_distance
-from idfsr_jax.evaluation.onnx_network import open_network
-from idfsr_jax.evaluation.parts import Arrays
+from idfsr_jax.evaluation.parts import Arrays, Unit
 from idfsr_jax.evaluation.perceptual import vgg_features
 from idfsr_jax.evaluation.study import Study
-from idfsr_jax.evaluation.units import Unit
 from idfsr_jax.pictures import to_float
 
 INCEPTION_SIDE = 299

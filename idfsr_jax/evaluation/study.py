@@ -11,11 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PRNGKeyArray, UInt8
 
-from idfsr_jax.data.degrade import degrade, quantise
 from idfsr_jax.data.index import FaceImages, Index, load_index
 from idfsr_jax.evaluation.protocol import PersonPlan, Protocol, check_protocol
-from idfsr_jax.face import resize_crop
+from idfsr_jax.face import FaceCrop, resize_crop
+from idfsr_jax.method.degrade import Degradation, ResamplingTables, degrade, fixed_degradation
 from idfsr_jax.pictures import to_float
+from idfsr_jax.restore.conditions import tables_of
+
+BLUR_STD_LR_PIXELS, NOISE_STD_LEVELS, JPEG_QUALITY = (0.0, 0.8), (0.0, 20.0), (30.0, 100.0)
+"""Ranges of the degradation `classical`: blur in LR pixels, white noise in levels of 0..255, libjpeg's quality."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,14 @@ class Study:
         """Positions of photographs in the index."""
         return [self.record[photo] for photo in photos]
 
+    def crops(self, photos: Sequence[str]) -> list[FaceCrop]:
+        """Photographs as the product knows photographs."""
+        index, nowhere = self.index, np.eye(3)
+        return [
+            FaceCrop(self.images[record], index.landmarks[record], nowhere, frame=index.frames[record])
+            for record in self.records(photos)
+        ]
+
 
 @dataclass(frozen=True)
 class Case:
@@ -60,20 +72,19 @@ class Case:
         return jax.random.fold_in(key, zlib.crc32(stream.encode()))
 
 
-def load_study(protocol: Protocol, dataset: str | Path, size: int, scales: tuple[int, ...]) -> Study:
+def load_study(protocol: Protocol, dataset: str | Path, size: int) -> Study:
     """Reads the split of a protocol.
 
     Args:
       protocol: what will be measured.
       dataset: folder of the prepared data set.
       size: side S of the model's crops.
-      scales: those that the model knows.
 
     Raises:
       InputError: the data set is not there, or lacks what the protocol names.
     """
     index = load_index(dataset, protocol.split)
-    check_protocol(protocol, index, size, scales)
+    check_protocol(protocol, index, size)
     pictures = FaceImages(dataset, protocol.split)
     images = np.stack([resize_crop(pictures.read(record), size) for record in range(len(index))])
     return Study(protocol, index, images, {photo: record for record, photo in enumerate(index.photos)})
@@ -94,20 +105,43 @@ def truths(study: Study, cases: Sequence[Case]) -> Float[Array, "b s s 3"]:
     return to_float(study.images[study.records([case.photo for case in cases])])
 
 
-def low_resolution(study: Study, cases: Sequence[Case]) -> Float[Array, "b n n 3"]:
-    """The LR pictures of cases of one scale and degradation, 8 bit in [-1, 1]."""
+def low_resolution(study: Study, cases: Sequence[Case]) -> tuple[Float[Array, "b s s 3"], Float[Array, "b n n 3"]]:
+    """The LR pictures of cases of one scale and degradation; see `degraded`."""
     return degraded(truths(study, cases), cases)
 
 
-def degraded(images: Float[Array, "b s s 3"], cases: Sequence[Case]) -> Float[Array, "b n n 3"]:
-    """Any pictures, degraded exactly as those of the cases were: same strengths, same noise."""
+def degraded(
+    images: Float[Array, "b s s 3"], cases: Sequence[Case]
+) -> tuple[Float[Array, "b s s 3"], Float[Array, "b n n 3"]]:
+    """Any pictures of 8 bit, degraded exactly as those of the cases were: same strengths, same noise.
+
+    Returns:
+      The LR pictures enlarged again, as a model sees them, and the LR pictures, of 8 bit; both in [-1, 1].
+    """
     keys = jnp.stack([case.key("degradation") for case in cases])
-    return _degraded(keys, quantise(images), cases[0].scale, cases[0].degradation)
+    size = images.shape[1]
+    n = size // cases[0].scale
+    y_up, y = _degraded(keys, images, tables_of(size), n, cases[0].degradation)
+    return y_up, y[:, :n, :n]
 
 
-@partial(jax.jit, static_argnames=("scale", "kind"))
+@partial(jax.jit, static_argnames=("n", "kind"))
 def _degraded(
-    keys: Key[Array, " b"], images: Float[Array, "b s s 3"], scale: int, kind: str
-) -> Float[Array, "b n n 3"]:
-    one = lambda key, image: degrade(key, image[None], scale, kind)[0]  # type: ignore[arg-type] # noqa: E731
+    keys: Key[Array, " b"], images: Float[Array, "b s s 3"], tables: ResamplingTables, n: int, kind: str
+) -> tuple[Float[Array, "b s s 3"], Float[Array, "b most most 3"]]:
+    def one(key: PRNGKeyArray, image: Float[Array, "s s 3"]) -> tuple[Array, Array]:
+        strengths, noise = jax.random.split(key)
+        y_up, y = degrade(image[None], _degradation(strengths, n, kind), tables, noise)
+        return y_up[0], y[0]
+
     return jax.vmap(one)(keys, images)
+
+
+def _degradation(key: PRNGKeyArray, n: int, kind: str) -> Degradation:
+    """What is done to one picture: `area` shrinks it, `classical` does more, with strengths that are drawn."""
+    if kind == "area":
+        return fixed_degradation(1, n)
+    ranges = jnp.array([BLUR_STD_LR_PIXELS, NOISE_STD_LEVELS, JPEG_QUALITY])
+    blur, noise, quality = jax.random.uniform(key, (3, 1), minval=ranges[:, :1], maxval=ranges[:, 1:])
+    drawn = {"blur": blur, "noise": noise, "colour": jnp.ones(1), "quality": jnp.round(quality).astype(jnp.int32)}
+    return fixed_degradation(1, n, subsampled=False).replace(**drawn)  # type: ignore[attr-defined, no-any-return]

@@ -40,16 +40,6 @@ def test_the_unet_of_our_blocks_is_diffusers_unet():
     np.testing.assert_allclose(ours, expected.transpose(0, 2, 3, 1), atol=1e-5)
 
 
-def test_fitting_many_people_is_timed_and_gives_what_one_by_one_gives(run, tiny_model):
-    from benchmarks import fit_many
-
-    arguments = ("--people", 4, "--photographs", 2, "--steps", 2, "--weights", tiny_model)
-    code, printed, facts = run(fit_many.main, *arguments)
-    assert code == 0 and "people at once" in printed
-    assert [row["people"] for row in facts["results"]] == [1, 4]
-    assert facts["results"][1]["difference"] < 1e-4 and facts["machine"]["cores"] >= 1
-
-
 def test_an_album_is_timed_together_and_one_by_one(run, tiny_model):
     from benchmarks import album
 

@@ -6,8 +6,10 @@ import onnx
 import pytest
 
 from idfsr_jax.errors import InputError
-from idfsr_jax.evaluation.judges import ARCFACE_TEMPLATE, arcface_chips, encoder_judge, load_judges, onnx_judge
-from idfsr_jax.networks.id_encoder import descriptors_of, load_id_encoder
+from idfsr_jax.evaluation.judges import ARCFACE_TEMPLATE, arcface_chips, load_judges, onnx_judge
+from idfsr_jax.face import resize_crop
+from idfsr_jax.networks.id_encoder import descriptors_of
+from idfsr_jax.pictures import to_float
 
 
 def coordinates(side: int) -> np.ndarray:
@@ -40,17 +42,17 @@ def test_the_arcface_chip_carries_the_template_onto_the_face():
         np.testing.assert_allclose(seen, point, atol=1e-3)
 
 
-def test_encoder_judges_by_centred_descriptors(restorer, face_crop):
-    from idfsr_jax.face import resize_crop
-    from idfsr_jax.pictures import to_float
-
+def test_the_models_own_recognisers_judge_by_descriptors_around_their_centres(restorer, face_crop):
     images = np.asarray(to_float(resize_crop(face_crop.image, 64)))[None]
     landmarks = face_crop.landmarks[None]
-    center = np.random.default_rng(0).normal(scale=0.05, size=128).astype(np.float32)
-    judge = encoder_judge(restorer.encoder, center)
-    raw = np.asarray(descriptors_of(restorer.encoder, jnp.asarray(images), jnp.asarray(landmarks))) - center
-    np.testing.assert_allclose(judge.embed(images, landmarks), raw / np.linalg.norm(raw), atol=1e-5)
-    assert judge.title.endswith("(same network as the condition)")
+    places = (slice(128), slice(128, None))
+    for judge, recogniser, part in zip(
+        load_judges(["dlib", "mobilefacenet"], restorer), restorer.recognisers, places, strict=True
+    ):
+        raw = np.asarray(descriptors_of(recogniser, jnp.asarray(images), jnp.asarray(landmarks)))
+        raw = raw - restorer.model.center[part]
+        np.testing.assert_allclose(judge.embed(images, landmarks), raw / np.linalg.norm(raw), atol=1e-5)
+        assert judge.title.endswith("(same network as the condition)")
 
 
 def write_recogniser(path, shape):
@@ -72,17 +74,17 @@ def write_recogniser(path, shape):
 @pytest.mark.parametrize("batch", ["batch", 1])
 def test_an_onnx_recogniser_judges(batch, tmp_path, restorer):
     write_recogniser(tmp_path / "arcface.onnx", [batch, 3, 112, 112])
-    judges = load_judges(["dlib", str(tmp_path / "arcface.onnx")], restorer.encoder, np.zeros(128, np.float32))
-    assert [judge.name for judge in judges] == ["dlib-resnet-v1", "arcface"]
-    assert judges[1].title == "arcface" and not judges[1].same_as_condition
+    judges = load_judges([str(tmp_path / "arcface.onnx"), "mobilefacenet", "dlib"], restorer)
+    assert [judge.name for judge in judges] == ["arcface", *(each.name for each in restorer.recognisers[::-1])]
+    assert [judge.same_as_condition for judge in judges] == [False, True, True] and judges[0].title == "arcface"
     points = (ARCFACE_TEMPLATE * 0.5 + 0.25).astype(np.float32)
-    vectors = judges[1].embed(np.repeat(coordinates(64), 2, axis=0), np.repeat(landmarks_at(points), 2, axis=0))
+    vectors = judges[0].embed(np.repeat(coordinates(64), 2, axis=0), np.repeat(landmarks_at(points), 2, axis=0))
     # The chip spans [0.25, 0.75]: mean x is 0.375 on the left and 0.625 on the right, mean y 0.5.
     expected = np.array([0.375, 0.625, 0.5, 0.5, 0, 0])
     np.testing.assert_allclose(vectors, np.stack([expected / np.linalg.norm(expected)] * 2), atol=1e-4)
 
 
-def test_bad_judges_are_refused(tmp_path):
+def test_bad_judges_are_refused(tmp_path, restorer):
     (tmp_path / "damaged.onnx").write_bytes(b"not a model")
     write_recogniser(tmp_path / "other.onnx", [1, 112, 112, 3])
     with pytest.raises(InputError, match="no such ONNX file"):
@@ -92,7 +94,9 @@ def test_bad_judges_are_refused(tmp_path):
     with pytest.raises(InputError, match="not \\[batch, 3, 112, 112\\]"):
         onnx_judge(tmp_path / "other.onnx")
     with pytest.raises(InputError, match="different names"):
-        load_judges([], load_id_encoder(), np.zeros(128, np.float32))
+        load_judges([], restorer)
+    with pytest.raises(InputError, match="arcface: no such ONNX file; give the path of a face recogniser"):
+        load_judges(["arcface"], restorer)
 
 
 def test_without_onnxruntime_one_sentence_says_so(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """What a report says, on numbers that are made up."""
 
+import html
 from xml.etree import ElementTree
 
 import numpy as np
@@ -11,7 +12,7 @@ from idfsr_jax.evaluation.methods import Method
 from idfsr_jax.evaluation.page import TableBlock, account, findings, to_html, to_markdown
 from idfsr_jax.evaluation.plots import by_photographs, by_scale, by_steps, write_plots
 from idfsr_jax.evaluation.protocol import PersonPlan, Protocol
-from idfsr_jax.evaluation.report import Results, differences, summaries, with_acceptance
+from idfsr_jax.evaluation.report import Results, claims, differences, summaries, with_acceptance
 
 PEOPLE = tuple(PersonPlan(name, (f"{name}/1", f"{name}/2"), (f"{name}/3",)) for name in ("Ada", "Bo", "Cleo", "Dan"))
 METHODS = (
@@ -33,8 +34,12 @@ def results() -> Results:
             for place, person in enumerate(PEOPLE if method.applies(scale, "area") else ()):
                 metrics = dict.fromkeys(NUMBERS, 1.0 + place) | {"lr_psnr": 40.0}
                 metrics |= {"identity/judge": IDENTITY[method.name] + 0.01 * place * (method.name == "unfitted")}
-                metrics |= {"identity_album/judge": 0.8, "identity_other/judge": 0.1, "mouth_nearer": None}
-                metrics |= {"landmark_error": None if place == 3 else 0.1, "mouth_error": 0.1}
+                metrics |= {
+                    "identity_album/judge": 0.8,
+                    "identity_other/judge": 0.1,
+                    "expression_kept": float(place > 1),
+                }
+                metrics |= {"landmark_error": None if place == 3 else 0.1, "expression_error": 0.1}
                 row = {"method": method.name, "person": person.name, "photo": person.restored[0], "scale": scale}
                 rows.append(row | {"degradation": "area", "seed": 0, "photographs": 2, "metrics": metrics})
     real = {"same": 0.7, "different": 0.0, "acceptance": {"0.01": {"threshold": 0.5, "same": 0.9}}}
@@ -43,7 +48,7 @@ def results() -> Results:
         protocol=protocol,
         model="0" * 64,
         training_steps=10,
-        sampling={"sampler": "ddim", "steps": 2, "temperature": 0.75, "guess_share": 0.5},
+        sampling={"sampler": "ddim", "steps": 2, "temperature": 0.75},
         fitting={"steps": 3},
         judges=(("judge", "judge (same network as the condition)"),),
         methods=METHODS,
@@ -73,6 +78,7 @@ def facts():
         "real_pairs": made.real_pairs,
         "summary": summaries(made),
         "differences": differences(made),
+        "claims": claims(made),
         "fitting_course": [{"step": step, "truth": summary, "album": summary} for step in (0, 5)],
     }
 
@@ -119,7 +125,9 @@ def test_pages_hold_every_method_and_unit(facts, tmp_path):
     markdown, page = to_markdown(blocks, tmp_path), to_html(blocks, "<toy>")
     for text in (markdown, page):
         assert "same network as the condition" in text and "inter-ocular distances" in text and "1 without" in text
-    assert "ddim with 2 steps at temperature 0.75, guess 0.5; " in markdown
+        assert "Expression, 8x, area, fitted: the truth's rather than" in html.unescape(text)
+        assert "Photographs, 16x, area, 2: fitted to identity 0.600" in text
+    assert "ddim with 2 steps at temperature 0.75; 3 fitting steps" in markdown
     assert "![identity scale](plots/identity_scale.svg)" in markdown
     assert "<title>&lt;toy&gt;</title>" in page and page.count("<figure>") == len(plots)
     assert "| fitted |" in markdown and "0.600 [0.600, 0.600]" in markdown

@@ -5,9 +5,9 @@ import pytest
 
 from idfsr_jax.errors import InputError
 from idfsr_jax.evaluation.methods import Method
+from idfsr_jax.evaluation.parts import Unit
 from idfsr_jax.evaluation.perceptual import vgg_features
 from idfsr_jax.evaluation.sets import distances_of_sets, inception
-from idfsr_jax.evaluation.units import Unit
 from idfsr_jax.pictures import to_float
 
 

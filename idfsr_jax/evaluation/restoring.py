@@ -1,0 +1,141 @@
+"""Cases restored and people fitted by the product's own functions: what a report says is what a user gets.
+
+Only the descriptors of photographs are not computed anew: they are those that the data set holds.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from PIL import Image
+
+from idfsr_jax.config import Config
+from idfsr_jax.evaluation.methods import Method
+from idfsr_jax.evaluation.protocol import swap_partners
+from idfsr_jax.evaluation.study import Case, Study, low_resolution
+from idfsr_jax.method.condition import Condition
+from idfsr_jax.method.id_embedding import unit_parts
+from idfsr_jax.method.landmarks import person_shape
+from idfsr_jax.method.references import likest
+from idfsr_jax.method.sample import agreement_with
+from idfsr_jax.pictures import to_float, to_uint8
+from idfsr_jax.restore.conditions import Known, conditions_of, tables_of
+from idfsr_jax.restore.fitting import fit_person
+from idfsr_jax.restore.sampling import sample_many
+from idfsr_jax.restorer import Restorer
+
+Fitted = tuple[Float[np.ndarray, " d"], Float[np.ndarray, "t e"]]
+"""What was fitted of somebody: the ID embedding, and the offsets of its tokens."""
+
+
+def fit(photos: Sequence[str], study: Study, restorer: Restorer, config: Config) -> Fitted:
+    """Fits one person to photographs, as `idfsr fit` does; `config.fit` says how."""
+    units = _units(photos, study, restorer)
+    _, fitted, _ = fit_person(restorer.model, restorer.recognisers, study.crops(photos), units, config)
+    return np.asarray(fitted.identity), np.asarray(fitted.token_offsets)
+
+
+def restore(
+    method: Method, cases: Sequence[Case], study: Study, restorer: Restorer, fitted: Mapping[str, Fitted]
+) -> Float[np.ndarray, "b s s 3"]:
+    """The pictures that a method makes of cases of one scale and degradation, [-1, 1].
+
+    No picture depends on the others.
+
+    Args:
+      method: which.
+      cases: what; the batch, which is spread over the restorer's devices.
+      study: the photographs.
+      restorer: of the method's model.
+      fitted: of each person, by name; read by methods that need it only.
+    """
+    y_up, y = low_resolution(study, cases)
+    if method.kind == "bicubic":
+        return np.asarray(y_up)
+    small = to_uint8(y)
+    if method.kind == "lanczos":
+        enlarged = [Image.fromarray(each).resize((study.size,) * 2, Image.Resampling.LANCZOS) for each in small]
+        return np.asarray(to_float(np.stack([np.asarray(each) for each in enlarged])))
+    condition, _ = conditions(method, cases, study, restorer, fitted, y_up)
+    if method.kind == "toned":
+        return np.asarray(condition.guess)
+    if method.kind == "pasted":
+        shown = condition.mask * condition.valid[:, 0]
+        return np.asarray(y_up + shown * (condition.references[:, 0] - y_up))
+    config, agreement = restorer.config, None
+    if method.steps is not None:
+        config = replace(config, sample=replace(config.sample, steps=method.steps))
+    if method.consistency > 0:
+        held = [agreement_with(each, method.consistency, tables_of(study.size)) for each in small]
+        agreement = jax.tree.map(lambda *rows: np.concatenate(rows), *held)
+    keys = jnp.stack([jax.random.key(case.seed) for case in cases])
+    denoiser, sizes, mesh = restorer.networks[0], restorer.sizes, restorer.mesh
+    return sample_many(denoiser, condition, keys, config, sizes, mesh, agreement=agreement)[:, 0]
+
+
+def conditions(
+    method: Method,
+    cases: Sequence[Case],
+    study: Study,
+    restorer: Restorer,
+    fitted: Mapping[str, Fitted],
+    y_up: Float[Array, "b s s 3"],
+) -> tuple[Condition, list[list[int]]]:
+    """What a model may know of cases, and for each case the records of its references, the nearest first.
+
+    Args:
+      method: which.
+      cases: of one scale.
+      study: the photographs.
+      restorer: of the method's model.
+      fitted: of each person, by name.
+      y_up: enlargements of the LR pictures, in [-1, 1].
+    """
+    people = [_known(method, case, study, restorer, fitted) for case in cases]
+    n = jnp.full((len(cases),), study.size // cases[0].scale, jnp.float32)
+    config = restorer.config
+    condition, chosen = conditions_of(restorer.model.landmark_net, y_up, n, people, config.sample.reveal, config)
+    if method.identity == "none":
+        condition = condition.replace(identity_present=jnp.zeros(len(cases)))  # type: ignore[attr-defined]
+    shown = [study.records(_shown(method, case, study, restorer)) for case in cases]
+    return condition, [[own[place] for place in places] for own, places in zip(shown, chosen, strict=True)]
+
+
+def _shown(method: Method, case: Case, study: Study, restorer: Restorer) -> Sequence[str]:
+    """Which photographs of a case's person can be references: as in the product, those that show the person best."""
+    photos = case.person.photographs[: method.photographs]
+    units = _units(photos, study, restorer)
+    best = likest(unit_parts(units.mean(axis=0), restorer.sizes), units)
+    return [photos[place] for place in best][: method.references]
+
+
+def _known(method: Method, case: Case, study: Study, restorer: Restorer, fitted: Mapping[str, Fitted]) -> Known:
+    """What a method knows of the person of a case; with another's identity the face's proportions stay their own."""
+    photos = case.person.photographs[: method.photographs]
+    sources = {"truth": (case.photo,), "swapped": swap_partners(study.protocol)[case.person.name].photographs}
+    units = _units(sources.get(method.identity, photos)[: method.photographs], study, restorer)
+    identity = unit_parts(units.mean(axis=0), restorer.sizes)
+    model = restorer.config.model
+    offsets = np.zeros((model.identity_tokens, model.embedding), np.float32)
+    if method.identity == "fitted":
+        identity, offsets = fitted[case.person.name]
+    shown = _shown(method, case, study, restorer)
+    records = study.records(shown)
+    return Known(
+        identity=identity,
+        token_offsets=offsets,
+        shape=person_shape(study.index.landmarks[study.records(photos)]),
+        images=study.images[records],
+        landmarks=study.index.landmarks[records],
+        frames=study.index.frames[records],
+        units=_units(shown, study, restorer),
+    )
+
+
+def _units(photos: Sequence[str], study: Study, restorer: Restorer) -> Float[np.ndarray, "k d"]:
+    """Unit vectors of photographs by all recognisers, one after the other."""
+    descriptors = study.index.embeddings[np.asarray(study.records(photos), int)]
+    return unit_parts(descriptors - restorer.model.center, restorer.sizes)
