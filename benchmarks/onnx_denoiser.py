@@ -8,6 +8,7 @@ them by `taskset`), onnxruntime those of `--threads`.
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -18,7 +19,7 @@ from benchmarks.table import interleaved, milliseconds, publish
 from idfsr_jax.compile_cache import use_compile_cache
 from idfsr_jax.errors import InputError
 from idfsr_jax.export.denoiser import denoise, drawn_inputs, export_denoiser
-from idfsr_jax.weights import load_model
+from idfsr_jax.restorer import Restorer
 
 
 def main() -> int:
@@ -32,8 +33,9 @@ def main() -> int:
     options = parser.parse_args()
     use_compile_cache()
     try:
-        model = load_model(options.weights)
-        network = export_denoiser(model, options.batch)
+        restorer = Restorer.load(options.weights)
+        model, sizes = restorer.model, restorer.sizes
+        network = export_denoiser(model, sizes, options.batch)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
@@ -44,9 +46,9 @@ def main() -> int:
     # Threads that spin while they wait would take JAX's turn from it.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(network, settings, providers=["CPUExecutionProvider"])
-    inputs = drawn_inputs(model, options.batch)
+    inputs = drawn_inputs(model, sizes, options.batch)
     arrays = [jnp.asarray(each) for each in inputs.values()]
-    compiled = jax.jit(lambda *inputs: denoise(model, *inputs))
+    compiled = jax.jit(partial(denoise, model, sizes))
     difference = float(np.abs(session.run(None, inputs)[0] - np.asarray(compiled(*arrays))).max())
     contestants = {
         "JAX": lambda: jax.block_until_ready(compiled(*arrays)),

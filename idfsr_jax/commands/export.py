@@ -4,7 +4,16 @@ from pathlib import Path
 from typing import Literal
 
 from idfsr_jax.arguments import MAX_STEPS, photographs_of, require_between, require_writable, required
-from idfsr_jax.commands.options import Encoder, OptionalInt, OptionalPath, OptionalSeveral, Required, note_skipped, say
+from idfsr_jax.commands.options import (
+    Encoder,
+    OptionalInt,
+    OptionalPath,
+    OptionalSeveral,
+    Required,
+    note,
+    note_skipped,
+    say,
+)
 from idfsr_jax.errors import InputError
 
 
@@ -50,23 +59,22 @@ def export(
     note_skipped(skipped)
     require_writable(out)
     from idfsr_jax.export.folder import write_export, write_person
+    from idfsr_jax.found import with_sampling
     from idfsr_jax.restorer import Restorer
-    from idfsr_jax.sampling import with_sampling
 
     restorer = Restorer.load(weights, encoder)
     if restorer.config.model.autoencoder:
         raise InputError(f"{weights}: works on latents, and only models that work on pixels can be exported.")
-    if restorer.config.model.recognisers:
-        raise InputError(f"{weights}: is a model of several recognisers, which cannot be exported.")
     if identity is not None:
         from idfsr_jax.identity import Identity
 
         person = Identity.load(identity)
         restorer.check_identity(person, identity)
-        crops, refused = restorer.references(pictures, person)
-        for line in refused:
-            complain(f"warning: {line}")
-        write_person(out / "person.safetensors", restorer.model, person, crops)
+        crops, notes = restorer.references(pictures, person)
+        for sentence in notes:
+            note(sentence)
+        write_person(out / "person.safetensors", restorer.model, person, crops, restorer.units(crops))
         say(f"{out / 'person.safetensors'}: {len(crops)} references; it holds the person's face")
-    write_export(out, restorer.model, with_sampling(restorer.config, steps, None), formats, batch, say)
+    config = with_sampling(restorer.config, steps, None)
+    write_export(out, restorer.model, config, restorer.sizes, formats, batch, say)
     return 0

@@ -8,36 +8,48 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Float
 from safetensors.numpy import save as save_safetensors
 
 from idfsr_jax.config import Config
 from idfsr_jax.diffusion.samplers import sampling_table
 from idfsr_jax.errors import InputError
 from idfsr_jax.export import denoiser, sampler
-from idfsr_jax.face import FaceCrop, resize_crop
+from idfsr_jax.face import FaceCrop
 from idfsr_jax.files import write_atomically, write_summed_json
 from idfsr_jax.identity import Identity
+from idfsr_jax.restore.conditions import known_person, shown_photographs, tables_of
 from idfsr_jax.weights import Model
 
 _MEANINGS = {
-    "y": "LR crops, RGB; those of size / scale pixels lie in the upper left corner, the rest is not read",
-    "scale": "down-sampling factor of all faces of the call, one of `scales`",
-    "references": "k canonical crops of each person, RGB; the one nearest in pose is used",
-    "landmarks": "68 points of each reference, (x, y) / side of the crop",
-    "identity": "unit identity vector of each person",
+    "y": "LR crops, RGB, each in the upper left corner; the rest is not read",
+    "n": "width of each LR crop in pixels, within `widths`",
+    "shape": "proportions of each person's face: mean of the 68 points of their photographs, aligned",
+    "references": "photographs of each person, canonical crops, RGB; those nearest in pose and expression are used",
+    "landmarks": "68 points of each photograph, (x, y) / side of the crop",
+    "frames": "from coordinates of each crop, (x, y, 1) / side, to those of its photograph, (x, y) / side",
+    "units": "unit vectors of each photograph by all recognisers, one after the other",
+    "present": "1, or 0 where there is no photograph",
+    "identity": "fitted unit vectors of each person by all recognisers, one after the other",
+    "token_offsets": "fitted, added to the tokens of each person's identity",
+    "reveal": "how much of the LR face the denoiser is shown, from 0 to 1",
     "consistency": "how far the result must agree with y, from 0 to 1",
-    "seed": "of the noise",
+    "seed": "of the noise, which is the same for all faces of a call",
 }
 _DENOISER_MEANINGS = {
     "x_t": "noised crop: sqrt(sigmoid(log_snr)) x0 + sqrt(sigmoid(-log_snr)) noise, x0 in [-1, 1]",
     "log_snr": "its logarithmic signal-to-noise ratio",
-    "hidden": "enlarged LR picture in [-1, 1], the face masked out",
+    "hidden": "enlarged LR picture in [-1, 1], of its face only what is revealed",
     "mask": "soft face region, from 0 to 1",
-    "reference": "reference warped onto the LR face, in [-1, 1]",
-    "valid": "where it is defined, from 0 to 1",
-    "identity": "unit identity vector",
+    "pose": "heat maps of the LR face's landmarks, from 0 to 1",
+    "references": "photographs moved onto the LR face, in [-1, 1], the nearest first; 0 where they show nothing",
+    "valid": "where they show something, from 0 to 1",
+    "reference_identities": "their unit vectors by all recognisers, one after the other",
+    "guess": "the nearest one's detail on `hidden`, in [-1, 1]; without any, `hidden`",
+    "identity": "unit vectors by all recognisers, one after the other",
     "identity_present": "1, or 0 for the learned null identity",
-    "scale": "down-sampling factor",
+    "token_offsets": "fitted, added to the identity's tokens; 0 for the null identity",
+    "scale": "side of the crop over that of the LR crop",
 }
 _METADATA = {
     "Software": "idfsr-jax (exported)",
@@ -50,6 +62,7 @@ def write_export(
     out: Path,
     model: Model,
     config: Config,
+    sizes: tuple[int, ...],
     formats: Sequence[str],
     batch: int | None = None,
     say: Callable[[str], None] = lambda line: None,
@@ -60,6 +73,7 @@ def write_export(
       out: folder; made if missing.
       model: of `load_model`.
       config: the model's, with the sampling that is wanted.
+      sizes: length of each recogniser's part of the identity.
       formats: of "jax" and "onnx".
       batch: faces at once; None leaves it free in the JAX artifact, and is one in ONNX.
       say: told what was written.
@@ -68,15 +82,18 @@ def write_export(
       InputError: jax2onnx is needed and not installed, or its network is not ours.
     """
     sums: dict[str, str] = {}
+    least = tables_of(config.data.size).least
     manifest: dict[str, Any] = {
-        "format": 1,
+        "format": 2,
         "model": model.digest,
         "encoder": model.encoder,
         "size": config.data.size,
-        "scales": list(config.data.scales),
+        "widths": [least, config.data.size // 2],
         "batch": batch,
         "sampler": config.sample.sampler,
         "steps": config.sample.steps,
+        "guidance": config.sample.guidance,
+        "reveal": config.sample.reveal,
         "consistency": config.sample.consistency,
         "metadata": _METADATA | {"idfsr:model": model.digest},
         "versions": {"idfsr-jax": _version("idfsr-jax"), "jax": jax.__version__},
@@ -88,11 +105,11 @@ def write_export(
         say(f"{out / name}: {len(data) / 1e6:.2f} MB")
 
     if "jax" in formats:
-        exported = sampler.export_sampler(model, config, batch)
+        exported = sampler.export_sampler(model, config, sizes, batch)
         write("sampler.jax", bytes(exported.serialize()))
         write("sampler.safetensors", save_safetensors(sampler.flat_weights(model)))
         write("run.py", resources.files("idfsr_jax.export").joinpath("run.py").read_bytes())
-        shapes = zip(sampler.INPUTS, sampler.input_shapes(config, batch), strict=True)
+        shapes = sampler.input_shapes(config, sizes, batch).items()
         manifest["sampler.jax"] = {
             "call": "jax.export.deserialize(bytes).call(weights, *inputs), weights: {name: array}",
             "platforms": list(exported.platforms),
@@ -102,44 +119,51 @@ def write_export(
         }
     if "onnx" in formats:
         count = batch or 1
-        network = denoiser.export_denoiser(model, count)
-        difference = denoiser.largest_difference(model, network, count)
+        network = denoiser.export_denoiser(model, sizes, count)
+        difference = denoiser.largest_difference(model, sizes, network, count)
         if difference is not None and not difference <= denoiser.TOLERANCE:
             raise InputError(f"The denoiser in ONNX differs from Flax by {difference:.1e}; use another jax2onnx.")
         write("denoiser.onnx", network)
         checked = "onnxruntime is not installed" if difference is None else f"{difference:.1e} on random inputs"
         say(f"{out / 'denoiser.onnx'}: difference from Flax: {checked}")
         rows = np.asarray(sampling_table(config.sample, config.diffusion, config.data.size))
-        inputs = denoiser.input_shapes(model, count).items()
+        inputs = denoiser.input_shapes(model, sizes, count).items()
         manifest["denoiser.onnx"] = {
             "inputs": [_described(name, shape, "float32", _DENOISER_MEANINGS) for name, shape in inputs],
             "output": "v = alpha noise - sigma x0, alpha^2 = sigmoid(log_snr), sigma^2 = sigmoid(-log_snr)",
             "difference": difference,
             "temperature": config.sample.temperature,
-            "guess_share": config.sample.guess_share,
-            "loop": "x = temperature noise; each row: x0 = clip(alpha x - sigma v, -1, 1); "
-            "x = on_x x + on_x0 x0 + on_previous previous_x0 + on_noise noise; "
-            "the last x, moved by guess_share mask valid towards the guess (docs/how-it-works.md), is the result",
+            "loop": "x = temperature noise; each row: v of the identity, or null + guidance (v - null) with null that "
+            "of the null identity; x0 = clip(alpha x - sigma v, -1, 1); "
+            "x = on_x x + on_x0 x0 + on_previous previous_x0 + on_noise noise; the last x is the result",
             "table": {"columns": ["log_snr", "on_x", "on_x0", "on_previous", "on_noise"], "rows": rows.tolist()},
         }
     write_summed_json(out / "manifest.json", manifest | {"sha256": sums})
     say(f"{out / 'manifest.json'}: inputs, outputs and sums")
 
 
-def write_person(path: Path, model: Model, identity: Identity, crops: Sequence[FaceCrop]) -> None:
-    """Writes what the artifact needs of a person: the fitted identity and, as pictures, the references.
+def write_person(
+    path: Path, model: Model, identity: Identity, crops: Sequence[FaceCrop], units: Float[np.ndarray, "k d"]
+) -> None:
+    """Writes what the artifact needs of a person: what was fitted and, as pictures, the references.
 
     Args:
       path: a safetensors file.
       model: that the identity was fitted with.
       identity: of `Restorer.fit`.
-      crops: photographs that can be references.
+      crops: photographs of the person.
+      units: unit vectors of each by all recognisers, `Restorer.units`.
     """
-    size = model.config.data.size
+    known = known_person(identity, *shown_photographs(identity, crops, units), model.config.data.size)
     arrays = {
-        "identity": np.asarray(identity.embedding, np.float32),
-        "references": np.stack([resize_crop(crop.image, size) for crop in crops]),
-        "landmarks": np.stack([crop.landmarks for crop in crops]).astype(np.float32),
+        "shape": known.shape,
+        "references": known.images,
+        "landmarks": known.landmarks,
+        "frames": known.frames,
+        "units": known.units,
+        "present": np.ones(len(known.images), np.float32),
+        "identity": known.identity,
+        "token_offsets": known.token_offsets,
     }
     data = save_safetensors(arrays, {"model": model.digest, "identity": identity.digest})
     write_atomically(path, lambda file: file.write(data))

@@ -3,15 +3,16 @@
     python run.py tiny.png --person person.safetensors --out restored.png
 
 It lies in a folder with `sampler.jax`, `sampler.safetensors` and `manifest.json`, which `idfsr export` wrote; so does
-this file. The picture is an aligned crop of a head, square. A restored face is synthesised, and is no evidence.
+this file. The picture is an aligned crop of a head, square, of any size: what is larger than half of the result is made
+smaller first. A restored face is synthesised, and is no evidence.
 """
 
 import argparse
 import hashlib
 import json
-import math
 import sys
 from pathlib import Path
+from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -22,7 +23,7 @@ def main() -> int:
     parser.add_argument("picture", type=Path, help="aligned crop of a head, square")
     parser.add_argument("--person", type=Path, default=FOLDER / "person.safetensors", help="identity and references")
     parser.add_argument("--out", type=Path, required=True, help="PNG to write")
-    parser.add_argument("--scale", type=int, help="down-sampling factor; by default the nearest to the picture's side")
+    parser.add_argument("--reveal", type=float, help="0 to 1: how much of the small face the model is shown")
     parser.add_argument("--consistency", type=float, help="0 to 1: how far the result must agree with the picture")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -41,15 +42,16 @@ def restore(options: argparse.Namespace) -> None:
     from PIL.PngImagePlugin import PngInfo
 
     manifest, sampler, weights = load(FOLDER)
-    size, scales, default = manifest["size"], manifest["scales"], manifest["consistency"]
-    consistency = default if options.consistency is None else options.consistency
-    if not 0.0 <= consistency <= 1.0:
-        raise ValueError(f"--consistency {consistency}: give a number from 0 to 1.")
+    least, most = manifest["widths"]
     if not 0 <= options.seed < 2**32:
         raise ValueError(f"--seed {options.seed}: give a whole number from 0 to 4294967295.")
-    if options.scale is not None and options.scale not in scales:
-        raise ValueError(f"--scale {options.scale}: give one of {', '.join(map(str, scales))}.")
-    person = load_person(options.person, manifest["model"])
+    inputs: dict[str, Any] = {"seed": np.uint32(options.seed)}
+    for name in ("reveal", "consistency"):
+        given = getattr(options, name)
+        inputs[name] = np.float32(manifest[name] if given is None else given)
+        if not 0.0 <= inputs[name] <= 1.0:
+            raise ValueError(f"--{name} {given}: give a number from 0 to 1.")
+    person, digest = load_person(options.person, manifest["model"])
     try:
         with Image.open(options.picture) as opened:
             picture = opened.convert("RGB")
@@ -57,28 +59,19 @@ def restore(options: argparse.Namespace) -> None:
         raise ValueError(f"{options.picture}: has too many pixels; give a crop of a head.") from error
     if picture.width != picture.height:
         raise ValueError(f"{options.picture}: is {picture.width} x {picture.height} px; give a square crop of a head.")
-    sides = [size // options.scale] if options.scale is not None else [size // scale for scale in scales]
-    side = min(sides, key=lambda each: abs(math.log2(each / picture.width)))
-    if side != picture.width:
-        kind = Image.Resampling.BOX if side < picture.width else Image.Resampling.BICUBIC
-        picture = picture.resize((side, side), kind)
-    y = np.zeros((1, size // min(scales), size // min(scales), 3), np.uint8)
-    y[0, :side, :side] = np.asarray(picture)
+    if picture.width < least:
+        raise ValueError(f"{options.picture}: is {picture.width} px wide; give a crop of {least} px or more.")
+    if picture.width > most:
+        picture = picture.resize((most, most), Image.Resampling.BOX)
+    side = picture.width
+    y = np.zeros((most, most, 3), np.uint8)
+    y[:side, :side] = np.asarray(picture)
 
-    batch = manifest["batch"] or 1
-    repeat = lambda array: np.repeat(array, batch, axis=0)  # noqa: E731
-    restored = sampler(
-        weights,
-        repeat(y),
-        np.int32(size // side),
-        repeat(person["references"][None]),
-        repeat(person["landmarks"][None]),
-        repeat(person["identity"][None]),
-        np.float32(consistency),
-        np.uint32(options.seed),
-    )
+    for name, row in {"y": y, "n": np.int32(side), **person}.items():
+        inputs[name] = np.stack([row] * (manifest["batch"] or 1))
+    restored = sampler(weights, *(inputs[each["name"]] for each in manifest["sampler.jax"]["inputs"]))
     said = PngInfo()
-    drawn = {"idfsr:seed": str(options.seed), "idfsr:identity": person["digest"]}
+    drawn = {"idfsr:seed": str(options.seed), "idfsr:identity": digest}
     for name, text in (manifest["metadata"] | drawn).items():
         said.add_itxt(name, text)
     Image.fromarray(np.asarray(restored)[0]).save(options.out, format="PNG", pnginfo=said)
@@ -99,7 +92,7 @@ def load(folder: Path):
 
 
 def load_person(path: Path, model: str):
-    """Identity, references and their landmarks, as `idfsr export --identity` wrote them, for this model."""
+    """What `idfsr export --identity` wrote of a person for this model, array by array, and the identity's name."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -107,8 +100,7 @@ def load_person(path: Path, model: str):
             said = file.metadata() or {}
             if said.get("model") != model:
                 raise ValueError(f"{path}: was exported for another model; export it again with this one.")
-            person = {name: file.get_tensor(name) for name in ("identity", "references", "landmarks")}
-            return person | {"digest": said.get("identity", "")}
+            return {name: file.get_tensor(name) for name in file.keys()}, said.get("identity", "")  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{path}: is not a person that `idfsr export --identity` wrote.") from error
 

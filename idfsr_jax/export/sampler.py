@@ -1,10 +1,9 @@
 """The whole restoration of a small face as one function of arrays, and that function as an artifact.
 
-What `Restorer.restore` does from the LR crop on: enlarge, find the landmarks, choose the reference nearest in pose,
-mask, warp, sample, and round to 8 bits. No step of it is left to whoever calls the artifact.
+What `Restorer.restore` does from the LR crop on: enlarge, find the landmarks, choose the references nearest in pose
+and expression, mask, warp, sample, and round to 8 bits. No step of it is left to whoever calls the artifact.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,103 +12,115 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import export
-from jaxtyping import Array, Float, Int, Num, UInt8
+from jaxtyping import Array, Float, Float32, Int, Num, UInt8
 
 from idfsr_jax.config import Config
-from idfsr_jax.data.degrade import bicubic_upsample, data_consistency
-from idfsr_jax.models.condition import make_condition
-from idfsr_jax.models.landmark_net import estimate_landmarks
+from idfsr_jax.method.condition import References
+from idfsr_jax.method.degrade import enlarge
+from idfsr_jax.method.sample import Agreement, sample_pictures, smooth_inverse
 from idfsr_jax.pictures import to_float
-from idfsr_jax.sampling import sample_crops
+from idfsr_jax.restore.conditions import condition_among, tables_of
+from idfsr_jax.restore.sampling import starting_noise
 from idfsr_jax.weights import Model
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-INPUTS = ("y", "scale", "references", "landmarks", "identity", "consistency", "seed")
+PERSON = ("shape", "references", "landmarks", "frames", "units", "present", "identity", "token_offsets")
+"""The inputs that tell of the person, as they lie in `person.safetensors`."""
+INPUTS = ("y", "n", *PERSON, "reveal", "consistency", "seed")
 """Of the artifact, in this order, after the weights."""
 
 
 def restore_faces(
     weights: dict[str, Any],
     y: UInt8[Array, "b m m 3"],
-    scale: Int[Array, ""],
+    n: Int[Array, " b"],
+    shape: Float[Array, "b 68 2"],
     references: UInt8[Array, "b k s s 3"],
     landmarks: Float[Array, "b k 68 2"],
+    frames: Float[Array, "b k 2 3"],
+    units: Float[Array, "b k d"],
+    present: Float[Array, "b k"],
     identity: Float[Array, "b d"],
+    token_offsets: Float[Array, "b t e"],
+    reveal: Float[Array, ""],
     consistency: Float[Array, ""],
     seed: Num[Array, ""],
     *,
     config: Config,
+    sizes: tuple[int, ...],
 ) -> UInt8[Array, "b s s 3"]:
-    """Restores faces of one scale; to be compiled or exported with `config` closed over.
+    """Restores faces of any width; to be compiled or exported with `config` and `sizes` closed over.
 
     Args:
       weights: of `flat_weights`.
-      y: LR crops; those of n = S / scale pixels lie in the upper left corner of m = S / (least scale) pixels.
-      scale: one of `config.data.scales`.
-      references: k photographs of each person, canonical crops.
+      y: LR crops, each in the upper left corner of m = S / 2 pixels.
+      n: widths of the LR crops, 4 to m pixels.
+      shape: proportions of each person's face, `landmarks.person_shape`.
+      references: k photographs of each person, canonical crops; the nearest `config.model.references` are used.
       landmarks: of the references, unit coordinates.
-      identity: unit identity vectors.
+      frames: `face.align.photograph_frame` of each.
+      units: unit vectors of each by all recognisers.
+      present: 1, or 0 where there is no photograph.
+      identity: fitted unit vectors.
+      token_offsets: fitted.
+      reveal: how much of the LR face the denoiser is shown, 0 to 1.
       consistency: strength of the projection onto pictures that down-sample to y, 0 to 1.
-      seed: uint32, of the noise.
+      seed: uint32, of the noise, which is the same for all faces.
       config: static.
+      sizes: length of each recogniser's part of the identity; static.
     """
-    size, scales = config.data.size, config.data.scales
+    size, tables = config.data.size, tables_of(config.data.size)
     networks: Any = flax.traverse_util.unflatten_dict(weights, sep="/")
-    place = jnp.argmax(jnp.asarray(scales) == scale)
-    # Each scale has shapes of its own, so each is a branch.
-    crops = [to_float(y[:, : size // s, : size // s]) for s in scales]
-    y_up = jax.lax.switch(place, [partial(bicubic_upsample, crop, size) for crop in crops])
-    points = estimate_landmarks(networks["landmark_net"], y_up, config.landmarks)
-    nearest = nearest_in_pose(points, landmarks)[:, None]
-    condition = make_condition(
-        y_up,
-        points,
-        to_float(jnp.take_along_axis(references, nearest[..., None, None, None], axis=1)[:, 0]),
-        jnp.take_along_axis(landmarks, nearest[..., None, None], axis=1)[:, 0],
+    small = to_float(y)
+    condition, _ = condition_among(
+        networks["landmark_net"],
+        enlarge(small, n, tables),
+        n.astype(jnp.float32),
+        shape,
+        References(to_float(references), landmarks, frames, present, units),
         identity,
-        jnp.broadcast_to(scale.astype(jnp.float32), identity.shape[:1]),
-        config.model,
+        token_offsets,
+        jnp.broadcast_to(reveal, n.shape),
+        config,
     )
-    projections: list[Callable[[Array], Array]] = [data_consistency(crop, size, consistency) for crop in crops]
-    project = lambda x0: jax.lax.switch(place, projections, x0)  # noqa: E731
-    restored = sample_crops(networks["denoiser"], condition, jax.random.key(seed), config, project)
+    inverses = np.stack([smooth_inverse(tables.least + index, tables) for index in range(len(tables.up))])
+    places = n - tables.least
+    down, up = jnp.asarray(tables.down[0])[places], jnp.asarray(inverses)[places]
+    agreement = Agreement(small, down, up, jnp.broadcast_to(consistency, n.shape))
+    noise = jnp.broadcast_to(starting_noise(jax.random.key(seed), 1, size), condition.hidden.shape)
+    restored = sample_pictures(networks["denoiser"], condition, noise, config, sizes, agreement)
     return jnp.clip((restored + 1.0) * 127.5 + 0.5, 0.0, 255.0).astype(jnp.uint8)
 
 
-def nearest_in_pose(landmarks: Float[Array, "b 68 2"], candidates: Float[Array, "b k 68 2"]) -> Int[Array, " b"]:
-    """Which of each face's candidates lies closest to its landmarks, as `data.pairs.nearest_in_pose` has it."""
-
-    def shape(points: Float[Array, "*b 68 2"]) -> Float[Array, "*b 68 2"]:
-        centred = points - points.mean(axis=-2, keepdims=True)
-        extent = jnp.sqrt(jnp.mean(jnp.sum(centred**2, axis=-1), axis=-1))
-        return centred / jnp.maximum(extent, 1e-6)[..., None, None]
-
-    return jnp.argmin(jnp.sum((shape(candidates) - shape(landmarks)[:, None]) ** 2, axis=(-2, -1)), axis=1)
-
-
-def flat_weights(model: Model) -> dict[str, Float[np.ndarray, "..."]]:
+def flat_weights(model: Model) -> dict[str, Float32[np.ndarray, "..."]]:
     """Weights of LandmarkNet and denoiser by their paths (`denoiser/unet/...`), the artifact's first argument."""
     tree = {"denoiser": model.denoiser, "landmark_net": model.landmark_net}
     return {name: np.asarray(leaf, np.float32) for name, leaf in flax.traverse_util.flatten_dict(tree, sep="/").items()}
 
 
-def input_shapes(config: Config, batch: int | None = None) -> tuple[jax.ShapeDtypeStruct, ...]:
-    """Shapes and types of `INPUTS`; the number of references is free, and of faces where `batch` is None."""
-    size, small = config.data.size, config.data.size // min(config.data.scales)
+def input_shapes(config: Config, sizes: tuple[int, ...], batch: int | None = None) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and types of `INPUTS`; the number of photographs is free, and of faces where `batch` is None."""
+    size, width = config.data.size, sum(sizes)
     b, k = export.symbolic_shape("b, k") if batch is None else (batch, *export.symbolic_shape("k"))
-    shapes: list[tuple[tuple[Any, ...], Any]] = [
-        ((b, small, small, 3), jnp.uint8),
-        ((), jnp.int32),
-        ((b, k, size, size, 3), jnp.uint8),
-        ((b, k, 68, 2), jnp.float32),
-        ((b, config.model.identity_dim), jnp.float32),
-        ((), jnp.float32),
-        ((), jnp.uint32),
-    ]
-    return tuple(jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in shapes)
+    shapes: dict[str, tuple[tuple[Any, ...], Any]] = {
+        "y": ((b, size // 2, size // 2, 3), jnp.uint8),
+        "n": ((b,), jnp.int32),
+        "shape": ((b, 68, 2), jnp.float32),
+        "references": ((b, k, size, size, 3), jnp.uint8),
+        "landmarks": ((b, k, 68, 2), jnp.float32),
+        "frames": ((b, k, 2, 3), jnp.float32),
+        "units": ((b, k, width), jnp.float32),
+        "present": ((b, k), jnp.float32),
+        "identity": ((b, width), jnp.float32),
+        "token_offsets": ((b, config.model.identity_tokens, config.model.embedding), jnp.float32),
+        "reveal": ((), jnp.float32),
+        "consistency": ((), jnp.float32),
+        "seed": ((), jnp.uint32),
+    }
+    return {name: jax.ShapeDtypeStruct(*shapes[name]) for name in INPUTS}
 
 
-def export_sampler(model: Model, config: Config, batch: int | None = None) -> export.Exported:
+def export_sampler(model: Model, config: Config, sizes: tuple[int, ...], batch: int | None = None) -> export.Exported:
     """`restore_faces` for CPU, CUDA and TPU.
 
     All that it calls outside of StableHLO (the factorisation of the warp's linear system) is among what JAX promises
@@ -118,8 +129,9 @@ def export_sampler(model: Model, config: Config, batch: int | None = None) -> ex
     Args:
       model: whose weights' shapes count.
       config: the model's, with the sampling that is wanted.
+      sizes: length of each recogniser's part of the identity.
       batch: faces at once; any number if None.
     """
     weights = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in flat_weights(model).items()}
-    function = jax.jit(partial(restore_faces, config=config))
-    return export.export(function, platforms=PLATFORMS)(weights, *input_shapes(config, batch))
+    function = jax.jit(partial(restore_faces, config=config, sizes=sizes))
+    return export.export(function, platforms=PLATFORMS)(weights, *input_shapes(config, sizes, batch).values())

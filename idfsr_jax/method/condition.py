@@ -5,10 +5,12 @@ fitting, restoring and evaluation all come through it.
 """
 
 import flax.struct
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from idfsr_jax.method.pose import heat_maps
+from idfsr_jax.method.references import shape_distances
 from idfsr_jax.method.warp import warp_references
 from idfsr_jax.models.mask import face_mask, low_frequency_tone
 
@@ -66,6 +68,42 @@ class Condition:
     identity_present: Float[Array, " b"]
     token_offsets: Float[Array, "b n e"]
     scale: Float[Array, " b"]
+
+
+def nearest_references(
+    candidates: References, landmarks: Float[Array, "b 68 2"], count: int
+) -> tuple[References, Int[Array, "b {count}"]]:
+    """Of each person's photographs those nearest to the face in pose and expression.
+
+    Args:
+      candidates: any number of photographs of each; what is said of absent ones is not read.
+      landmarks: of the face, unit coordinates.
+      count: how many are taken, at the most.
+
+    Returns:
+      The nearest first, then absent ones; and the position of each among the candidates, -1 of absent ones.
+    """
+    distances = jax.vmap(shape_distances)(landmarks, candidates.landmarks)
+    distances = jnp.where(candidates.present > 0, distances, jnp.inf)
+    distances = jnp.pad(distances, ((0, 0), (0, count)), constant_values=jnp.inf)
+    order = jnp.argsort(distances, axis=1, stable=True)[:, :count]
+    found = jnp.isfinite(jnp.take_along_axis(distances, order, axis=1))
+
+    def taken(values: Float[Array, "b k ..."], absent: Float[Array, "..."]) -> Float[Array, "b c ..."]:
+        trailing = (1,) * (values.ndim - 2)
+        places = order.reshape(*order.shape, *trailing)
+        rows = jnp.take_along_axis(values, places, axis=1, mode="clip")
+        return jnp.where(found.reshape(*found.shape, *trailing), rows, absent)
+
+    references = References(
+        images=taken(candidates.images, jnp.zeros(())),
+        # So that the warp of one that is not there has a solution.
+        landmarks=taken(candidates.landmarks, landmarks[:, None]),
+        frames=taken(candidates.frames, jnp.eye(2, 3)),
+        present=found.astype(jnp.float32),
+        identities=taken(candidates.identities, jnp.zeros(())),
+    )
+    return references, jnp.where(found, order, -1)
 
 
 def make_condition(

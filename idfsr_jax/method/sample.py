@@ -43,15 +43,22 @@ def agreement_with(y: UInt8[np.ndarray, "n n 3"], strength: float, tables: Resam
       tables: of resampling, with a place for its width.
     """
     n, most = y.shape[0], tables.down.shape[2]
-    down, up = tables.down[0, n - tables.least], tables.up[n - tables.least]
-    inverse = np.zeros_like(up)
-    # The pseudo-inverse of D repeats pixels and would print its blocks into the face; U (D U)^-1 is as exact, and
-    # smooth, with U the bicubic enlargement.
-    product = np.asarray(down[:n] @ up[:, :n], np.float64)
-    inverse[:, :n] = up[:, :n] @ np.linalg.inv(product)
     filled = np.zeros((most, most, 3), np.float32)
     filled[:n, :n] = to_float(y)
-    return Agreement(filled[None], np.asarray(down)[None], inverse[None], np.full(1, strength, np.float32))
+    down, inverse = np.asarray(tables.down)[0, n - tables.least], smooth_inverse(n, tables)
+    return Agreement(filled[None], down[None], inverse[None], np.full(1, strength, np.float32))
+
+
+def smooth_inverse(n: int, tables: ResamplingTables) -> Float32[np.ndarray, "S most"]:
+    """A right inverse of the reduction to n pixels by the mean of areas; columns past n are zero.
+
+    The pseudo-inverse of D repeats pixels and would print its blocks into the face; U (D U)^-1 is as exact, and smooth,
+    with U the bicubic enlargement.
+    """
+    down, up = (np.asarray(table)[n - tables.least] for table in (tables.down[0], tables.up))
+    inverse = np.zeros_like(up)
+    inverse[:, :n] = up[:, :n] @ np.linalg.inv(np.asarray(down[:n] @ up[:, :n], np.float64))
+    return inverse
 
 
 def projection(agreement: Agreement) -> Project:

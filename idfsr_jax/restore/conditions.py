@@ -8,17 +8,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, UInt8
+from jaxtyping import Array, Float, Float32, Int, UInt8
 
 from idfsr_jax.config import Config
 from idfsr_jax.face import FaceCrop, resize_crop
 from idfsr_jax.identity import Identity
-from idfsr_jax.method.condition import Condition, References, make_condition
+from idfsr_jax.method.condition import Condition, References, make_condition, nearest_references
 from idfsr_jax.method.degrade import ResamplingTables, enlarge, resampling_tables
 from idfsr_jax.method.landmarks import estimate_landmarks
-from idfsr_jax.method.references import likest, nearest_first
+from idfsr_jax.method.references import likest
 from idfsr_jax.pictures import to_float
 from idfsr_jax.weights import Model
+
+PLACES = 20
+"""The number of photographs that everybody's are filled up to, so that one program serves all people."""
 
 
 @dataclass(frozen=True)
@@ -66,31 +69,64 @@ def conditions_of(
       The conditions, and for each the positions of the photographs that it holds, the nearest in pose and expression
       first.
     """
-    b, k, size = len(people), config.model.references, config.data.size
-    shapes = jnp.asarray(np.stack([known.shape for known in people]), jnp.float32)
-    landmarks = _estimate_landmarks(landmark_net, y_up, n, shapes, jnp.ones(b), config.landmarks)
-    images = np.zeros((b, k, size, size, 3), np.uint8)
-    points = np.repeat(np.asarray(landmarks)[:, None], k, axis=1)
-    frames = np.tile(np.eye(3, dtype=np.float32)[:2], (b, k, 1, 1))
-    units = np.zeros((b, k, len(people[0].identity)), np.float32)
-    chosen = []
-    for row, (known, face) in enumerate(zip(people, np.asarray(landmarks), strict=True)):
-        order = nearest_first(face, known.landmarks)[:k]
-        places = slice(len(order))
-        images[row, places] = known.images[order]
-        points[row, places], frames[row, places] = known.landmarks[order], known.frames[order]
-        units[row, places] = known.units[order]
-        chosen.append(order.tolist())
-    present = (np.arange(k) < np.array([[len(order)] for order in chosen])).astype(np.float32)
-    references = References(to_float(images), *map(jnp.asarray, (points, frames, present, units)))
-    condition = _make_condition(
+    counts = np.array([len(known.images) for known in people])
+    places = max(PLACES, int(counts.max()))
+
+    def filled(name: str) -> np.ndarray:
+        rows = [getattr(known, name) for known in people]
+        return np.stack([np.pad(row, [(0, places - len(row)), *[(0, 0)] * (row.ndim - 1)]) for row in rows])
+
+    candidates = References(
+        images=to_float(filled("images")),
+        landmarks=jnp.asarray(filled("landmarks")),
+        frames=jnp.asarray(filled("frames")),
+        present=jnp.asarray(np.arange(places) < counts[:, None], jnp.float32),
+        identities=jnp.asarray(filled("units")),
+    )
+    together = (np.stack([getattr(each, name) for each in people]) for name in ("shape", "identity", "token_offsets"))
+    shapes, identities, offsets = map(jnp.asarray, together)
+    shown = jnp.full((len(people),), reveal, jnp.float32)
+    condition, chosen = _condition_among(landmark_net, y_up, n, shapes, candidates, identities, offsets, shown, config)
+    return condition, [row[row >= 0].tolist() for row in np.asarray(chosen)]
+
+
+def condition_among(
+    landmark_net: Any,
+    y_up: Float[Array, "b s s 3"],
+    n: Float[Array, " b"],
+    shape: Float[Array, "b 68 2"],
+    candidates: References,
+    identity: Float[Array, "b d"],
+    token_offsets: Float[Array, "b t e"],
+    reveal: Float[Array, " b"],
+    config: Config,
+) -> tuple[Condition, Int[Array, "b k"]]:
+    """The conditions of LR faces as a function of arrays alone: `conditions_of` once its people stand in rows.
+
+    Args:
+      landmark_net: LandmarkNet's parameters.
+      y_up: enlargements of the LR crops, in [-1, 1].
+      n: widths of the LR crops, pixels.
+      shape: proportions of each person's face.
+      candidates: photographs of each person; the nearest `config.model.references` become references.
+      identity: e of each.
+      token_offsets: of fitting.
+      reveal: how much of each is shown, 0 to 1.
+      config: the model's; static.
+
+    Returns:
+      The conditions, and the positions of their references among the candidates, -1 where there is none.
+    """
+    landmarks = estimate_landmarks(landmark_net, y_up, n, shape, jnp.ones_like(n), config.landmarks)
+    references, chosen = nearest_references(candidates, landmarks, config.model.references)
+    condition = make_condition(
         y_up,
         landmarks,
         references,
-        jnp.asarray(np.stack([known.identity for known in people])),
-        jnp.asarray(np.stack([known.token_offsets for known in people])),
-        size / n,
-        jnp.full((b,), reveal, jnp.float32),
+        identity,
+        token_offsets,
+        config.data.size / n,
+        reveal,
         patch=config.model.patch,
         mouth=config.model.mouth,
     )
@@ -117,10 +153,24 @@ def condition_of(
       units: unit vectors of each by all recognisers, empty without photographs.
       reveal: how much of the LR face is shown, 0 to 1.
     """
-    size = model.config.data.size
-    shown = likest(identity.start, units)
-    crops, units = [crops[place] for place in shown], units[shown]
-    known = Known(
+    crops, units = shown_photographs(identity, crops, units)
+    y_up, n = enlarged(y, model.config.data.size)
+    known = known_person(identity, crops, units, model.config.data.size)
+    condition, (order,) = conditions_of(model.landmark_net, y_up, n, [known], reveal, model.config)
+    return condition, crops[order[0]] if order else None
+
+
+def shown_photographs(
+    identity: Identity, crops: Sequence[FaceCrop], units: Float[np.ndarray, "k d"]
+) -> tuple[list[FaceCrop], Float[np.ndarray, "m d"]]:
+    """Of a person's photographs and their unit vectors those that can be references; see `references.likest`."""
+    best = likest(identity.start, units)
+    return [crops[place] for place in best], units[best]
+
+
+def known_person(identity: Identity, crops: Sequence[FaceCrop], units: Float[np.ndarray, "k d"], size: int) -> Known:
+    """What an identity and photographs, with their unit vectors, tell of a person to a model of `size` pixels."""
+    return Known(
         identity=identity.embedding,
         token_offsets=identity.token_offsets,
         shape=identity.shape,
@@ -129,9 +179,6 @@ def condition_of(
         frames=np.array([crop.frame for crop in crops], np.float32).reshape(-1, 2, 3),
         units=units,
     )
-    y_up, n = enlarged(y, size)
-    condition, (order,) = conditions_of(model.landmark_net, y_up, n, [known], reveal, model.config)
-    return condition, crops[order[0]] if order else None
 
 
 def enlarged(y: UInt8[np.ndarray, "n n 3"], size: int) -> tuple[Float[Array, "1 s s 3"], Float[Array, "1"]]:
@@ -149,5 +196,4 @@ def tables_of(size: int) -> ResamplingTables:
 
 
 _enlarge = jax.jit(enlarge)
-_estimate_landmarks = jax.jit(estimate_landmarks, static_argnames="config")
-_make_condition = jax.jit(make_condition, static_argnames=("patch", "mouth"))
+_condition_among = jax.jit(condition_among, static_argnames="config")

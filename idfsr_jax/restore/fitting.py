@@ -15,11 +15,8 @@ from idfsr_jax.method.fit import Album, IDEmbedding, fit, make_album
 from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.loss import Frozen
 from idfsr_jax.networks.recognisers import Recognisers, dimensions
-from idfsr_jax.restore.conditions import tables_of
+from idfsr_jax.restore.conditions import PLACES, tables_of
 from idfsr_jax.weights import Model
-
-_PLACES = 20
-"""The length that albums are filled up to, so that one program fits all people."""
 
 
 def fit_person(
@@ -70,7 +67,7 @@ def album_of(
         units,
         sizes,
         config.model.references,
-        length=_PLACES,
+        length=PLACES,
     )
 
 

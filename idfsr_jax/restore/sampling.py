@@ -68,6 +68,12 @@ def compile_ahead(
     _sampled.lower(denoiser, rows, config, sizes, variants, mesh).compile()
 
 
+def starting_noise(key: Key[Array, ""], variants: int, size: int) -> Float[Array, "{variants} {size} {size} 3"]:
+    """The standard normal noise that samples of one condition start at; more of them change none of the first."""
+    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(variants))
+    return jax.vmap(partial(jax.random.normal, shape=(size, size, 3)))(keys)
+
+
 def _rows(condition: Condition, keys: Key[Array, " b"], agreement: Agreement | None) -> dict[str, Any]:
     """What each condition has of its own."""
     held = None if agreement is None else _fields(agreement)
@@ -93,11 +99,7 @@ def _share(
     )
     keys = jax.random.wrap_key_data(rows["key"])
     shape = (config.data.size, config.data.size, 3)
-
-    def noise(key: Key[Array, ""]) -> Float[Array, "v s s 3"]:
-        return jax.vmap(lambda number: jax.random.normal(jax.random.fold_in(key, number), shape))(jnp.arange(variants))
-
-    drawn = jax.vmap(noise)(keys).reshape(-1, *shape)
+    drawn = jax.vmap(partial(starting_noise, variants=variants, size=config.data.size))(keys).reshape(-1, *shape)
     held = None if agreement is None else Agreement(**agreement)
     pictures = sample_pictures(denoiser, Condition(**condition), drawn, config, sizes, held)
     return pictures.reshape(-1, variants, *shape)

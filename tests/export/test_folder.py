@@ -6,11 +6,15 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+from jax import export
 from PIL import Image
+from safetensors.numpy import load_file, save_file
 
-from idfsr_jax.export.folder import write_export, write_person
+from idfsr_jax import cli
+from idfsr_jax.export.folder import write_person
 from idfsr_jax.face import read_image, read_metadata, write_image
 from idfsr_jax.identity import Identity
 from idfsr_jax.restorer import Restorer
@@ -32,73 +36,114 @@ def restorer(tiny_model) -> Restorer:
 
 @pytest.fixture(scope="module")
 def crops(face_crop):
+    """One more than the model takes; the first is the farthest in pose."""
     turned = face_crop.landmarks * np.float32([0.8, 1.0]) + np.float32([0.15, 0.0])
-    return [replace(face_crop, image=255 - face_crop.image, landmarks=turned), face_crop]
+    wide = face_crop.landmarks * np.float32([1.05, 1.0])
+    mirrored = np.array(face_crop.image[:, ::-1])
+    return [
+        replace(face_crop, image=255 - face_crop.image, landmarks=turned),
+        replace(face_crop, image=mirrored, landmarks=wide),
+        face_crop,
+    ]
 
 
 @pytest.fixture(scope="module")
-def person(restorer) -> Identity:
-    rng = np.random.default_rng(2)
-    embedding = rng.normal(size=128).astype(np.float32)
-    embedding /= np.linalg.norm(embedding)
-    return Identity(embedding, embedding, np.zeros(1, np.float32), 2, restorer.model.encoder, restorer.model.digest)
+def person(restorer, crops) -> Identity:
+    fitted = restorer.fit(crops)
+    offsets = np.random.default_rng(2).normal(size=fitted.token_offsets.shape).astype(np.float32)
+    return replace(fitted, token_offsets=0.3 * offsets)
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory, restorer, crops, person) -> Path:
-    out = tmp_path_factory.mktemp("exported") / "model"
-    write_export(out, restorer.model, restorer.config, ["jax"])
-    write_person(out / "person.safetensors", restorer.model, person, crops)
+def exported(tmp_path_factory, restorer, tiny_model, crops, person, _astronaut) -> Path:
+    """What the command writes, and then a person with more photographs than are at hand as files."""
+    folder = tmp_path_factory.mktemp("exported")
+    out, identity, photo = folder / "model", folder / "me.safetensors", folder / "photo.png"
+    person.save(identity)
+    write_image(photo, _astronaut)
+    given = ["--weights", tiny_model, "--identity", identity, "--photos", photo, "--out", out]
+    assert cli.main(["export", *map(str, given)]) == 0
+    assert load_file(out / "person.safetensors")["references"].shape == (1, 32, 32, 3)
+    write_person(out / "person.safetensors", restorer.model, person, crops, restorer.units(crops))
     return out
 
 
 @pytest.fixture(scope="module")
-def small(face_crop) -> np.ndarray:
-    return np.array(Image.fromarray(face_crop.image).resize((8, 8), Image.Resampling.BOX))
+def reduced(face_crop):
+    return lambda n: np.array(Image.fromarray(face_crop.image).resize((n, n), Image.Resampling.BOX))
 
 
 def alone(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess:
     command = [sys.executable, "-I", "-c", _ALONE, str(folder / "run.py"), *map(str, arguments)]
-    environment = {"JAX_PLATFORMS": "cpu", "PATH": "/usr/bin:/bin"}
+    cache = str(folder.parent / "cache")  # one program serves all that is asked of it
+    environment = {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": cache, "PATH": "/usr/bin:/bin"}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=folder)
 
 
-@pytest.mark.parametrize(("seed", "consistency"), [(0, 0.0), (3_000_000_000, 1.0)])
+@pytest.mark.parametrize(("n", "seed", "consistency", "reveal"), [(9, 0, 0.0, 0.5), (40, 3_000_000_000, 1.0, 0.9)])
 def test_a_process_without_this_package_draws_the_same_picture(
-    exported, restorer, small, crops, person, tmp_path, seed, consistency
+    exported, restorer, reduced, crops, person, tmp_path, n, seed, consistency, reveal
 ):
-    write_image(tmp_path / "small.png", small)
-    options = ("--seed", str(seed), "--consistency", str(consistency))
+    write_image(tmp_path / "small.png", reduced(n))
+    options = ("--seed", str(seed), "--consistency", str(consistency), "--reveal", str(reveal))
     done = alone(exported, tmp_path / "small.png", "--out", tmp_path / "out.png", *options)
     assert done.returncode == 0, done.stderr
-    ours = restorer.restore(small, person, crops, seed=seed, consistency=consistency).images[0]
+    # What is larger than half of the result is made smaller.
+    small = reduced(n) if n <= 16 else np.array(Image.fromarray(reduced(n)).resize((16, 16), Image.Resampling.BOX))
+    ours = restorer.restore(small, person, crops, seed=seed, consistency=consistency, reveal=reveal).images[0]
     theirs = read_image(tmp_path / "out.png")
     assert np.abs(ours.astype(int) - theirs).max() <= 1
     said = read_metadata(tmp_path / "out.png")
     assert "synthesised" in said["Description"] and said["idfsr:model"] == restorer.model.digest
 
 
+def test_faces_of_any_width_with_any_photographs_are_restored_together(exported, restorer, reduced, crops, person):
+    sampler = jax.jit(export.deserialize(bytearray((exported / "sampler.jax").read_bytes())).call)
+    whole = load_file(exported / "person.safetensors")
+    # Of the second only the mirrored photograph is there, of the third none; what else is said is not read.
+    present = np.array([[1, 1, 1], [0, 1, 0], [0, 0, 0]], np.float32)
+    inputs = {name: np.stack([array] * 3) for name, array in whole.items()} | {"present": present}
+    inputs["landmarks"] = np.where(present[..., None, None] > 0, inputs["landmarks"], np.float32(np.nan))
+    widths = (4, 9, 16)
+    y = np.full((3, 16, 16, 3), 77, np.uint8)
+    for row, n in zip(y, widths, strict=True):
+        row[:n, :n] = reduced(n)
+    inputs |= {"y": y, "n": np.array(widths, np.int32), "seed": np.uint32(7)}
+    inputs |= {"reveal": np.float32(0.7), "consistency": np.float32(1.0)}
+    manifest = json.loads((exported / "manifest.json").read_text())
+    order = [each["name"] for each in manifest["sampler.jax"]["inputs"]]
+    images = np.asarray(sampler(load_file(exported / "sampler.safetensors"), *(inputs[name] for name in order)))
+    assert images.shape == (3, 32, 32, 3) and images.dtype == np.uint8
+    for image, n, shown in zip(images, widths, (crops, crops[1:2], []), strict=True):
+        ours = restorer.restore(reduced(n), person, shown, seed=7, consistency=1.0, reveal=0.7).images[0]
+        assert np.abs(ours.astype(int) - image).max() <= 1
+
+
 def test_the_manifest_says_what_goes_in(exported, restorer):
     manifest = json.loads((exported / "manifest.json").read_text())
     assert manifest["sampler.jax"]["platforms"] == ["cpu", "cuda", "tpu"]
     shapes = {each["name"]: each["shape"] for each in manifest["sampler.jax"]["inputs"]}
-    assert shapes["y"] == ["b", 8, 8, 3] and shapes["references"] == ["b", "k", 32, 32, 3] and shapes["seed"] == []
+    assert shapes["y"] == ["b", 16, 16, 3] and shapes["references"] == ["b", "k", 32, 32, 3] and shapes["seed"] == []
+    assert shapes["identity"] == ["b", 320] and shapes["token_offsets"] == ["b", 2, 16]
     assert set(manifest["sha256"]) == {"sampler.jax", "sampler.safetensors", "run.py"}
     assert manifest["model"] == restorer.model.digest and manifest["steps"] == restorer.config.sample.steps
+    assert manifest["widths"] == [4, 16] and manifest["reveal"] == restorer.config.sample.reveal
 
 
-def test_damage_and_strangers_are_refused_in_a_sentence(exported, small, tmp_path):
-    from safetensors.numpy import load_file, save_file
-
-    write_image(tmp_path / "small.png", small)
+def test_damage_and_strangers_are_refused_in_a_sentence(exported, reduced, tmp_path):
+    write_image(tmp_path / "small.png", reduced(8))
+    write_image(tmp_path / "tiny.png", reduced(3))
+    write_image(tmp_path / "oblong.png", reduced(8)[:6])
     save_file(load_file(exported / "person.safetensors"), tmp_path / "other.safetensors", {"model": "another"})
     told = {
-        ("--person", tmp_path / "other.safetensors"): "exported for another model",
-        ("--scale", "3"): "--scale 3: give one of 4, 8",
-        ("--consistency", "2"): "--consistency 2.0",
+        ("small.png", "--person", tmp_path / "other.safetensors"): "exported for another model",
+        ("small.png", "--reveal", "-1"): "--reveal -1.0: give a number from 0 to 1",
+        ("small.png", "--consistency", "nan"): "--consistency nan: give a number from 0 to 1",
+        ("tiny.png",): "tiny.png: is 3 px wide; give a crop of 4 px or more",
+        ("oblong.png",): "oblong.png: is 8 x 6 px; give a square crop",
     }
-    for options, sentence in told.items():
-        done = alone(exported, tmp_path / "small.png", "--out", tmp_path / "o.png", *options)
+    for (picture, *options), sentence in told.items():
+        done = alone(exported, tmp_path / picture, "--out", tmp_path / "o.png", *options)
         assert done.returncode == 2 and sentence in done.stderr and done.stderr.count("\n") == 1, done.stderr
     weights = exported / "sampler.safetensors"
     whole = weights.read_bytes()

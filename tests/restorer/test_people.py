@@ -1,7 +1,6 @@
 """Restoring with a model whose identity is an ID embedding of several recognisers, and up to several references."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -112,7 +111,6 @@ def test_several_faces_without_photographs_want_a_number(restorer, identity, _as
     assert restorer.find(two, identity, face=2, scale=4).face.choice.chosen == 1
 
 
-
 @pytest.mark.parametrize("n", [7, 8, 15])
 def test_consistency_keeps_an_input_of_any_width(restorer, identity, crops, face_crop, n):
     # Low in contrast, so that no value of the result is clipped when it becomes a picture.
@@ -175,13 +173,11 @@ def test_what_is_compiled_ahead_serves(restorer, identity, crops, small, caplog)
     assert not [line for line in caplog.messages if "_sampled" in line and line.startswith("Compiling")]
 
 
-
 def test_mirrored_border_is_not_taken_for_the_person(restorer, small, identity, crops):
     cut = replace(crops[0], frame=np.array([[1.0, 0.0, 0.0], [0.0, 1.0, -0.5]], np.float32))
     valid = restorer.find(small, identity, [cut]).condition.valid[0, 0, ..., 0]
     whole = restorer.find(small, identity, crops[:1]).condition.valid[0, 0, ..., 0]
     assert float(jnp.sum(valid)) < 0.8 * float(jnp.sum(whole))
-
 
 
 def test_the_command_line_restores_with_and_without_photographs(

@@ -49,7 +49,6 @@ def test_an_identity_of_another_model_is_refused(restorer, small, identity, crop
     assert_one_sentence(caught.value, "another model")
 
 
-
 @pytest.mark.parametrize("count", [0, 21])
 def test_a_fit_takes_1_to_20_photographs(restorer, crops, count):
     with pytest.raises(InputError) as caught:

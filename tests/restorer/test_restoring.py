@@ -21,12 +21,10 @@ def result(restorer, small, identity, crops):
     return restorer.restore(small, identity, crops)
 
 
-
 def test_a_restoration_has_the_models_size(result):
     (image,) = result.images
     assert image.shape == (SIZE, SIZE, 3) and image.dtype == np.uint8
     np.testing.assert_array_equal(result.picture(), image)
-
 
 
 @pytest.mark.parametrize("options", [{}, {"variants": 2, "consistency": 1.0, "seed": 4}])
