@@ -159,7 +159,7 @@ def sample_found(
     images: list[UInt8[np.ndarray, "v s s 3"]] = []
     for group in [found[start : start + length] for start in range(0, len(found), length)]:
         if sampling.sizes:
-            images += list(to_uint8(_of_people(networks[0], group, mesh, sampling)))
+            images += list(to_uint8(_of_people(networks, group, mesh, sampling)))
             continue
         small = None
         if sampling.consistency > 0:
@@ -179,14 +179,14 @@ def sample_found(
     return images
 
 
-def _of_people(denoiser: Any, group: Sequence[Found], mesh: Mesh, sampling: Sampling) -> Float[np.ndarray, "b v s s 3"]:
+def _of_people(networks: Any, group: Sequence[Found], mesh: Mesh, sampling: Sampling) -> Float[np.ndarray, "b v s s 3"]:
     agreement = None
     if sampling.consistency > 0:
         tables = tables_of(sampling.config.data.size)
         held = [agreement_with(each.face.y, sampling.consistency, tables) for each in group]
         agreement = jax.tree.map(lambda *rows: np.concatenate(rows), *held)
     return sample_many(
-        denoiser,
+        networks,
         jax.tree.map(_joined, *(each.condition for each in group)),
         jnp.broadcast_to(jax.random.key(sampling.seed), (len(group),)),
         sampling.config,

@@ -100,7 +100,7 @@ class LoadedModel:
     @property
     def frozen(self) -> Frozen:
         """What fitting reads and never changes."""
-        return Frozen(self.model.landmark_net, self.encoder, jnp.asarray(self.model.center), self.model.autoencoder)
+        return Frozen(self.model.landmark_net, self.encoder, jnp.asarray(self.model.center))
 
     def descriptors(self, crops: Sequence[FaceCrop]) -> Float[np.ndarray, "k d"]:
         """Raw descriptors of photographs, as `idfsr prepare` computes them."""

@@ -295,7 +295,7 @@ class Restorer(LoadedModel):
                 size = self.config.data.size
                 blank = np.zeros((4, 4, 3), np.uint8)
                 held = agreement_with(blank, 1.0, tables_of(size)) if sampling.consistency > 0 else None
-                compile_people(self.networks[0], sampling.config, self.sizes, self.mesh, count, held, variants)
+                compile_people(self.networks, sampling.config, self.sizes, self.mesh, count, held, variants)
                 continue
             options = {"consistent": sampling.consistency > 0, "variants": variants}
             compile_ahead(self.networks, sampling.config, self.mesh, count, **options)  # type: ignore[arg-type]

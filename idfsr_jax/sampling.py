@@ -1,7 +1,6 @@
 """From a condition to a picture: the denoiser inside a sampler, one compiled call."""
 
 import dataclasses
-import math
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -18,7 +17,6 @@ from idfsr_jax.devices import by_shares, cut_rows, placed_rows, used
 from idfsr_jax.diffusion.samplers import Denoise, Project, guided, sample
 from idfsr_jax.models.condition import Condition, repeat, towards_guess, without_identity
 from idfsr_jax.models.denoiser import denoiser_of
-from idfsr_jax.models.latent import Autoencoder, encode_condition, to_pixels
 
 
 @partial(jax.jit, static_argnames="config")
@@ -29,7 +27,6 @@ def restore_crops(
     config: Config,
     low_resolution: Float[Array, "b n n 3"] | None = None,
     consistency: Float[Array, ""] | float = 0.0,
-    autoencoder: Autoencoder | None = None,
 ) -> Float[Array, "b s s 3"]:
     """Samples one restoration per condition, in [-1, 1].
 
@@ -39,14 +36,12 @@ def restore_crops(
       key: source of the noise.
       config: static; `config.sample` says how to sample.
       low_resolution: the LR pictures y, for data consistency; all of one scale. None leaves it out.
-      consistency: strength of the projection onto pictures that down-sample to y, 0 to 1. Of latents only the picture
-        that they decode to is projected.
-      autoencoder: of the latents that the denoiser works on; None where it works on pixels.
+      consistency: strength of the projection onto pictures that down-sample to y, 0 to 1.
     """
     project: Project | None = None
     if low_resolution is not None:
         project = data_consistency(low_resolution, condition.hidden.shape[1], consistency)  # type: ignore[arg-type]
-    return sample_crops(params, condition, key, config, project, autoencoder)
+    return sample_crops(params, condition, key, config, project)
 
 
 def sample_crops(
@@ -55,24 +50,19 @@ def sample_crops(
     key: PRNGKeyArray,
     config: Config,
     project: Project | None = None,
-    autoencoder: Autoencoder | None = None,
 ) -> Float[Array, "b s s 3"]:
-    """What `restore_crops` compiles; `project` is applied to every estimate of the result, of latents to the last."""
+    """What `restore_crops` compiles; `project` is applied to every estimate of the result."""
     network = partial(denoiser_of(config).apply, {"params": params})
-    seen = encode_condition(condition, config.model.mask, autoencoder)
-    batch, side, _, channels = seen.hidden.shape
-    shape = (batch, side, side, channels)
-    denoise: Denoise = lambda x_t, log_snr: network(x_t, log_snr, seen)  # noqa: E731
+    shape, side = condition.hidden.shape, condition.hidden.shape[1]
+    denoise: Denoise = lambda x_t, log_snr: network(x_t, log_snr, condition)  # noqa: E731
     if config.sample.guidance != 1.0:
-        null = without_identity(seen)
+        null = without_identity(condition)
         denoise = guided(denoise, lambda x_t, log_snr: network(x_t, log_snr, null), config.sample.guidance)
     noise = config.sample.temperature * jax.random.normal(jax.random.fold_in(key, 0), shape)
-    run = partial(sample, denoise, key, shape, config.sample, config.diffusion, side, noise=noise)
     share = config.sample.guess_share
-    if autoencoder is None and share == 0:
-        return run(project=project)
-    # Latents have no bound, and none of them is to agree with a picture.
-    pictures = run(project=project) if autoencoder is None else to_pixels(run(bound=math.inf), autoencoder)
+    pictures = sample(denoise, key, shape, config.sample, config.diffusion, side, project=project, noise=noise)  # type: ignore[arg-type]
+    if share == 0:
+        return pictures
     pictures = towards_guess(pictures, condition, share, config.model.mask)
     return pictures if project is None else project(pictures)
 
@@ -95,7 +85,7 @@ def restore_many(
     serves all scales, keys and strengths.
 
     Args:
-      networks: (the denoiser's parameters, autoencoder or None), put `devices.everywhere` on the mesh.
+      networks: (the denoiser's parameters, None), put `devices.everywhere` on the mesh.
       condition: b of them, in pixels.
       keys: source of the noise of each.
       config: static; `config.sample` says how to sample.
@@ -148,7 +138,7 @@ def restore_rows(shared: Any, rows: Any, config: Config, variants: int, mesh: Me
 
 
 def _restore_share(shared: Any, rows: Any, config: Config, variants: int) -> Float[Array, "b v s s 3"]:
-    (denoiser, autoencoder), consistency = shared
+    (denoiser, _), consistency = shared
 
     def one(row: Any) -> Float[Array, "v s s 3"]:
         fields, y = jax.tree.map(lambda leaf: leaf[None], (row["condition"], row["low_resolution"]))
@@ -156,7 +146,7 @@ def _restore_share(shared: Any, rows: Any, config: Config, variants: int) -> Flo
         if y is not None:
             project = consistency_at(jnp.repeat(y, variants, axis=0), condition.scale[0], config, consistency)
         key = jax.random.wrap_key_data(row["key"])
-        return sample_crops(denoiser, condition, key, config, project, autoencoder)
+        return sample_crops(denoiser, condition, key, config, project)
 
     return jax.vmap(one)(rows)
 

@@ -91,7 +91,7 @@ def conditions_of(
         jnp.asarray(np.stack([known.token_offsets for known in people])),
         size / n,
         jnp.full((b,), reveal, jnp.float32),
-        patch=config.model.patch,
+        patch=config.model.pixels_per_place,
         mouth=config.model.mouth,
     )
     return condition, chosen

@@ -16,7 +16,7 @@ from PIL import Image
 
 from idfsr_jax.errors import BadConfig
 from idfsr_jax.face import resize_crop
-from idfsr_jax.models.latent import Autoencoder, autoencoder_of
+from idfsr_jax.latent.space import Autoencoder, autoencoder_of
 from idfsr_jax.restorer import Restorer
 from idfsr_jax.training.fit import Album, fit_identity
 from idfsr_jax.training.folder import claim_folder

@@ -17,7 +17,7 @@ from benchmarks.small_run import newest_checkpoint, noise_faces, read_log
 from idfsr_jax.errors import BadConfig, BadWeights
 from idfsr_jax.models.condition import Condition
 from idfsr_jax.models.denoiser import denoiser_of
-from idfsr_jax.models.unet_weights import read_unet_of
+from idfsr_jax.latent.unet_weights import read_unet_of
 from idfsr_jax.restorer import Restorer
 from idfsr_jax.training.export import export
 from idfsr_jax.training.run import train
