@@ -15,19 +15,31 @@ from diffusers import AutoencoderKL as TorchAutoencoder
 from PIL import Image
 
 from idfsr_jax.errors import BadConfig
-from idfsr_jax.face import resize_crop
-from idfsr_jax.latent.space import Autoencoder, autoencoder_of
+from idfsr_jax.interop.lpips_weights import read_lpips
+from idfsr_jax.latent.space import Autoencoder, autoencoder_of, to_model_space, to_pixels
+from idfsr_jax.method.degrade import resampling_tables
+from idfsr_jax.method.denoiser import init_denoiser
+from idfsr_jax.method.landmarks import MEAN_SHAPE, init_landmark_net
+from idfsr_jax.method.loss import Frozen, as_diffused, draw_examples, picture_loss, step_inputs, training_loss
+from idfsr_jax.networks.recognisers import load_recognisers
 from idfsr_jax.restorer import Restorer
-from idfsr_jax.training.fit import Album, fit_identity
 from idfsr_jax.training.folder import claim_folder
 from idfsr_jax.training.mesh import abstract_state, born_sharded, global_batch, make_mesh, placed, replicated
-from idfsr_jax.training.run import train
-from idfsr_jax.training.start import initial_state, started_from
-from idfsr_jax.training.state import make_optimizer
-from idfsr_jax.training.step import Frozen, draw_examples, mean_gradients, train_step
-from idfsr_jax.weights import load_model, save_model
+from idfsr_jax.training.run_method import train, train_step
+from idfsr_jax.training.state import create_state, make_optimizer
+from idfsr_jax.weights import load_model
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # diffusers' own
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),  # diffusers' own
+    pytest.mark.timeout(1200),
+]
+B, K, SIZE, SIZES = 4, 2, 32, (192,)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _hasty(hasty_compiler):
+    with hasty_compiler():
+        yield
 
 
 def sum_of(tree) -> str:
@@ -36,31 +48,39 @@ def sum_of(tree) -> str:
 
 @pytest.fixture(scope="module")
 def autoencoder(latent_config) -> Autoencoder:
-    found = autoencoder_of(latent_config.model)
-    assert found is not None
-    return found
+    return autoencoder_of(latent_config.model)
 
 
 @pytest.fixture(scope="module")
-def frozen(tiny_weights, autoencoder) -> Frozen:
-    return Frozen(tiny_weights[1], None, jnp.zeros(128), autoencoder)
+def frozen(latent_config, autoencoder) -> Frozen:
+    return Frozen(
+        landmark_net=init_landmark_net(jax.random.key(0), latent_config.landmarks),
+        recognisers=load_recognisers(latent_config.model.recognisers),
+        center=jnp.zeros(192),
+        people=jnp.eye(B, 192),
+        perceptual=jax.tree.map(jnp.asarray, read_lpips("alexnet")),
+        tables=jax.tree.map(jnp.asarray, resampling_tables(SIZE)),
+        autoencoder=autoencoder,
+    )
 
 
 @pytest.fixture(scope="module")
 def batch(face_crop) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (2, 4, 32, 32, 3), np.uint8)
-    landmarks = np.stack([face_crop.landmarks] * 4)
-    descriptors = rng.normal(size=(2, 4, 128)).astype(np.float32)
+    images = rng.integers(0, 256, (B, 1 + K, SIZE, SIZE, 3), np.uint8)
+    units = rng.normal(size=(3 + K, B, 192)).astype(np.float32)
+    units /= np.linalg.norm(units, axis=-1, keepdims=True)
+    points = np.tile(face_crop.landmarks.astype(np.float32), (B, 1 + K, 1, 1))
+    frames = np.tile(np.eye(3, dtype=np.float32)[:2], (B, 1 + K, 1, 1))
+    ones = np.ones(B, np.float32)
     return {
-        "target": images[0],
-        "target_landmarks": landmarks,
-        "reference": images[1],
-        "reference_landmarks": landmarks,
-        "embedding": descriptors[0],
-        "target_embedding": descriptors[1],
-        "scale": np.array([0, 1, 0, 1], np.int32),
-    }
+        "target": images[:, 0], "references": images[:, 1:],
+        "target_landmarks": points[:, 0], "reference_landmarks": points[:, 1:],
+        "target_frame": frames[:, 0], "reference_frames": frames[:, 1:],
+        "present": np.array([[1, 1], [1, 0], [0, 0], [1, 1]], np.float32),
+        "reference_identities": units[3:].swapaxes(0, 1), "identity": units[0], "truth": units[1], "others": units[2],
+        "several": ones, "known": ones, "shape": np.tile(MEAN_SHAPE, (B, 1, 1)), "person": np.arange(B, dtype=np.int32),
+    }  # fmt: skip
 
 
 def test_a_step_changes_the_denoiser_and_nothing_else_on_any_number_of_devices(latent_config, batch, frozen):
@@ -68,12 +88,13 @@ def test_a_step_changes_the_denoiser_and_nothing_else_on_any_number_of_devices(l
 
     def stepped(devices: int):
         config = replace(latent_config, devices=replace(latent_config.devices, data=devices))
-        mesh, make = make_mesh(config), partial(initial_state, config)
-        like = abstract_state(make, mesh, config.devices)
-        arguments = (born_sharded(make, like), global_batch(batch, mesh), placed(frozen, replicated(mesh)))
+        mesh, optimizer = make_mesh(config), make_optimizer(config.train)
+        make = lambda: create_state(init_denoiser(jax.random.key(0), config, SIZES), optimizer)  # noqa: E731
+        state = born_sharded(make, abstract_state(make, mesh, config.devices))
+        arguments = (state, global_batch(batch, mesh), placed(frozen, replicated(mesh)))
         # Leaves alone, as JAX's descriptions of arguments are no arrays to our types.
         leaves, structure = jax.tree.flatten(arguments)
-        step = partial(train_step, config=config, optimizer=make_optimizer(config.train))
+        step = partial(train_step, config=config, optimizer=optimizer)
         compiled = jax.jit(lambda *leaves: step(*jax.tree.unflatten(structure, leaves))).lower(*leaves).compile()
         state, metrics = compiled(*leaves)
         # The learning rate is 0 at the first step.
@@ -85,87 +106,98 @@ def test_a_step_changes_the_denoiser_and_nothing_else_on_any_number_of_devices(l
     assert sum_of(frozen) == before
     assert all(np.isfinite(value) for value in metrics.values()) and metrics["gradient_norm"] > 0
     assert state.params["unet"]["out"]["kernel"].shape[-1] == 4  # latent channels
+    assert not {"detail", "head_in", "head_out"} & set(state.params["unet"])
     _, shared, text = stepped(2)
-    assert float(shared["loss"]) == pytest.approx(float(metrics["loss"]), abs=1e-6)
+    assert float(shared["loss"]) == pytest.approx(float(metrics["loss"]), abs=1e-5)
     found = set(re.findall(r"(all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)\(", text))
     assert found == {"all-reduce"}  # no picture leaves its device to be encoded
 
 
-def test_parts_one_by_one_give_the_gradients_of_the_whole(latent_config, latent_denoiser, batch, frozen):
-    examples = jax.jit(partial(draw_examples, config=latent_config))(batch, frozen, key=jax.random.key(0))
-    assert examples.noise.shape == (4, 16, 16, 4) and examples.x0.shape == (4, 32, 32, 3)
-
-    def gradients(accumulate: int):
-        config = replace(latent_config, train=replace(latent_config.train, accumulate=accumulate))
-        leaves, structure = jax.tree.flatten((latent_denoiser, examples, frozen))
-        run = jax.jit(lambda *leaves: mean_gradients(*jax.tree.unflatten(structure, leaves), config))
-        return run(*leaves)[0]
-
-    close = partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-6)
-    jax.tree.map(close, gradients(2), gradients(1))
-
-
-def test_the_identity_loss_sees_decoded_estimates(latent_config, latent_denoiser, batch, frozen, monkeypatch):
-    seen = []
-
-    def loss(x0, truth, landmarks, frozen, log_snr):
-        seen.append(x0.shape)
-        return jnp.abs(x0).mean((1, 2, 3))
-
-    monkeypatch.setattr("idfsr_jax.training.step.identity_loss", loss)
-    settings = replace(latent_config.train, identity_loss=1.0, identity_loss_fraction=0.5)
-    config = replace(latent_config, train=settings)
-
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_estimates_on_the_course_are_judged_as_decoded_pictures(
+    share, latent_config, latent_denoiser, batch, frozen, monkeypatch
+):
+    judged, decoded = [], []
+    monkeypatch.setattr("idfsr_jax.method.loss.perceptual_distance", lambda _, a, b: judged.append(a.shape) or a.mean())
+    monkeypatch.setattr("idfsr_jax.latent.space.to_pixels", lambda z, vae: decoded.append(z.shape) or to_pixels(z, vae))
+    config = replace(latent_config, train=replace(latent_config.train, rollout_fraction=share))
     # Leaves alone, as JAX's descriptions of arguments are no arrays to our types.
-    leaves, structure = jax.tree.flatten((latent_denoiser, batch, frozen))
+    leaves, structure = jax.tree.flatten((latent_denoiser, batch, frozen, jax.random.split(jax.random.key(0))))
 
     def run(*leaves):
-        params, batch, frozen = jax.tree.unflatten(structure, leaves)
-        return mean_gradients(params, draw_examples(batch, frozen, config, jax.random.key(0)), frozen, config)
+        params, batch, frozen, keys = jax.tree.unflatten(structure, leaves)
+        inputs = step_inputs(params, batch, frozen, config, (keys[0], keys[1]))
+        return training_loss(params, *inputs, frozen, config)
 
     _, parts = jax.eval_shape(run, *leaves)
-    assert seen == [(2, 32, 32, 3)] and "identity_loss" in parts
+    if share == 0:
+        assert judged == decoded == [] and set(parts) == {"loss", "v_loss"}
+    else:
+        assert judged == [(2, SIZE, SIZE, 3)] and decoded == [(2, 16, 16, 4)]
+        assert {"pixel_loss", "perceptual_loss", "contrastive_loss"} < set(parts)
 
 
-def test_fitting_moves_the_identity_and_no_weight(latent_config, latent_denoiser, face_crop, frozen):
-    picture = resize_crop(face_crop.image, 32).astype(np.float32) / 127.5 - 1.0
-    images = jnp.asarray(np.stack([picture, 0.7 * picture]))
-    identities = jax.random.normal(jax.random.key(1), (2, 128))
-    identities /= jnp.linalg.norm(identities, axis=1, keepdims=True)
-    album = Album(images, jnp.stack([jnp.asarray(face_crop.landmarks)] * 2), identities)
-    before = sum_of(frozen), sum_of(latent_denoiser)
-    fitted, losses = fit_identity(identities[0], album, latent_denoiser, frozen, latent_config)
-    assert (sum_of(frozen), sum_of(latent_denoiser)) == before
-    assert 1e-3 < np.linalg.norm(fitted - identities[0]) <= latent_config.fit.max_distance + 1e-5
-    assert np.all(np.isfinite(losses))
+def test_the_error_of_the_encoded_truth_is_what_the_autoencoder_loses(latent_config, batch, frozen, autoencoder):
+    examples = jax.jit(partial(draw_examples, config=latent_config))(batch, frozen, key=jax.random.key(0))
+    assert examples.noise.shape == (B, 16, 16, 4) and examples.x0.shape == (B, SIZE, SIZE, 3)
+    assert as_diffused(examples, None) is examples
+    diffused = jax.jit(as_diffused)(examples, autoencoder)
+    np.testing.assert_allclose(diffused.x0, to_model_space(examples.x0, autoencoder), atol=1e-5)
+    assert diffused.inside.shape == (B, 16, 16, 1) and diffused.condition.references.shape == (B, K, 16, 16, 4)
+    level = jnp.zeros(B)
+    loss = jax.jit(lambda estimate: picture_loss(estimate, examples, level, frozen, latent_config)[1]["pixel_loss"])
+    expected = np.mean(np.square(to_pixels(diffused.x0, autoencoder) - examples.x0))
+    assert float(loss(diffused.x0)) == pytest.approx(float(expected), rel=1e-4)
 
 
-def test_from_the_data_set_to_a_restored_picture(latent_config, noise_faces, face_crop, autoencoder, tmp_path):
-    out, place = tmp_path / "run", tmp_path / "autoencoder"
-    shutil.copytree(latent_config.model.autoencoder, place)
+@pytest.fixture(scope="module")
+def trained(latent_config, noise_faces, tmp_path_factory):
+    """The configuration and the folder of a run of two steps, whose autoencoder is no longer where it was."""
+    root = tmp_path_factory.mktemp("run")
+    shutil.copytree(latent_config.model.autoencoder, root / "autoencoder")
     config = replace(
         latent_config,
-        model=replace(latent_config.model, autoencoder=str(place)),
+        model=replace(latent_config.model, autoencoder=str(root / "autoencoder")),
         data=replace(latent_config.data, dataset=str(noise_faces)),
-        train=replace(latent_config.train, out=str(out), steps=2, samples_every=2, log_every=1),
+        train=replace(latent_config.train, out=str(root / "out"), steps=2, log_every=1),
+        fit=replace(latent_config.fit, steps=1, batch=1, learning_rate=0.02),
     )
     assert train(config) == 0
-    assert (out / "samples" / "0000002.png").exists()
+    shutil.rmtree(root / "autoencoder")
+    return config, root / "out"
+
+
+def test_a_run_leaves_a_model_with_its_autoencoder(trained, latent_config, autoencoder):
+    _, out = trained
+    assert (out / "samples" / "0000002.png").exists() and (out / "val.jsonl").exists()
     model = load_model(out / "model")
-    assert model.autoencoder is not None and model.autoencoder.name == autoencoder.name
+    assert model.autoencoder.name == autoencoder.name == (out / "autoencoder.txt").read_text().strip()
     jax.tree.map(np.testing.assert_array_equal, model.autoencoder, autoencoder)
     theirs = TorchAutoencoder.from_pretrained(out / "model", subfolder="vae", local_files_only=True)
-    original = TorchAutoencoder.from_pretrained(place, local_files_only=True)
+    original = TorchAutoencoder.from_pretrained(latent_config.model.autoencoder, local_files_only=True)
     for name, value in original.state_dict().items():
         torch.testing.assert_close(theirs.state_dict()[name], value, rtol=0, atol=0)
 
-    # Where the autoencoder was in training does not matter any more.
-    shutil.rmtree(place)
-    restorer = Restorer.load(out / "model")
+
+def test_a_person_is_fitted_and_a_picture_restored(trained, face_crop):
+    restorer = Restorer.load(trained[1] / "model")
     person = restorer.fit([face_crop])
+    assert 1e-3 < np.linalg.norm(person.embedding - person.start) <= restorer.config.fit.max_distance + 1e-5
+    assert np.any(person.token_offsets) and np.all(np.isfinite(person.losses))
     small = np.array(Image.fromarray(face_crop.image).resize((8, 8), Image.Resampling.BOX))
     result = restorer.restore(small, person, [face_crop])
-    assert result.images[0].shape == (32, 32, 3) and result.images[0].std() > 1
+    assert result.images[0].shape == (SIZE, SIZE, 3) and result.images[0].std() > 1
+
+
+def test_a_run_does_not_start_from_a_model_of_other_latents(trained, latent_config, write_autoencoder_of, tmp_path):
+    config, out = trained
+    write_autoencoder_of(tmp_path / "other", seed=1)
+    more = {"start_from": str(out / "model"), "out": str(tmp_path / "out")}
+    for folder, reduction, name in ((str(tmp_path / "other"), 2, r"vae-\w+"), ("", 8, r"none \(pixels\)")):
+        model = replace(config.model, autoencoder=folder, latent_reduction=reduction, patch=1)
+        with pytest.raises(BadConfig, match=rf"start_from=.* was trained with the autoencoder vae-\w+, not {name}"):
+            train(replace(config, model=model, train=replace(config.train, **more)))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_run_does_not_go_on_with_another_autoencoder(latent_config, autoencoder, tmp_path):
@@ -173,16 +205,3 @@ def test_a_run_does_not_go_on_with_another_autoencoder(latent_config, autoencode
     claim_folder(tmp_path, latent_config, autoencoder)
     with pytest.raises(BadConfig, match="is not the autoencoder that the run in"):
         claim_folder(tmp_path, latent_config, autoencoder.replace(name="vae-other"))
-
-
-def test_a_run_does_not_start_from_a_model_of_other_latents(
-    latent_config, latent_denoiser, tiny_weights, autoencoder, tmp_path
-):
-    save_model(
-        tmp_path, latent_config, latent_denoiser, tiny_weights[1], np.zeros(128, np.float32), 1, autoencoder=autoencoder
-    )
-    config = replace(latent_config, train=replace(latent_config.train, start_from=str(tmp_path)))
-    state, _ = started_from(config, autoencoder=autoencoder)
-    jax.tree.map(np.testing.assert_array_equal, state.params, latent_denoiser)
-    with pytest.raises(BadConfig, match=r"start_from=.* was trained with the autoencoder vae-\w+, not vae-other"):
-        started_from(config, autoencoder=autoencoder.replace(name="vae-other"))
