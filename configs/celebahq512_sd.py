@@ -11,11 +11,11 @@ Weights  A pipeline of Stable Diffusion 1.5's layout that diffusers saved, with 
 Train    python train.py configs/celebahq512_sd.py
 Judge    python evaluate.py configs/celebahq512_sd.py
 
-Cost     861 M parameters, 786 GFLOP a forward pass. A step of 32 is 235 TFLOP (7.4 an example): 60% to encode four
+Cost     864 M parameters, 786 GFLOP a forward pass. A step of 32 is 235 TFLOP (7.4 an example): 60% to encode four
          pictures of each, as in celebahq512_latent.py, and the rest the UNet forwards, backwards and, for `remat`, in
-         part forwards again. By `idfsr plan` eight H100 need 34 GiB each, of which 13 are the state. At an effective
-         150 TFLOP/s, 20 examples a second, and 44 hours for these 3.2 million on one large GPU. A model folder holds
-         3.4 GB of UNet, a checkpoint four times that.
+         part forwards again. The state is 13.8 GB, which `devices.fsdp` shares out. At an effective 150 TFLOP/s, 20
+         examples a second, and 44 hours for these 3.2 million on one large GPU. A model folder holds 3.4 GB of UNet, a
+         checkpoint four times that.
 """
 
 from dataclasses import replace
@@ -28,13 +28,15 @@ config = replace(
     base,
     name="celebahq512_sd",
     model=ModelConfig(
+        recognisers=base.model.recognisers,
+        references=1,
         autoencoder="weights/stable-diffusion-v1-5",
         latent_channels=4,
         latent_reduction=8,
         # Of Stable Diffusion 1.5's shape by default, which predicts noise.
         unet=UNetConfig(folder="weights/stable-diffusion-v1-5"),
         identity_tokens=16,
-        warp=base.model.warp,
+        embedding=768,  # the width of the UNet's tokens
         dtype="bfloat16",
         remat=True,
     ),

@@ -2,16 +2,15 @@
 
 Latents of 16 x 16 with 4 channels, from an autoencoder that is trained first, on the same pictures:
 
-Latents  python -m idfsr_jax.training.autoencoder configs/lfw64_latent_tiny.py \
-             --channels 16 32 32 --batch 12 --steps 600 --learning-rate 2e-3
+Data     idfsr prepare --photos lfw/images --splits configs/splits/lfw --out data/lfw --encoder dlib+mobilefacenet
+Latents  python -m idfsr_jax.latent.train_autoencoder configs/lfw64_latent_tiny.py \
+             --channels 16 32 32 --batch 24 --steps 600 --learning-rate 2e-3
 Train    python train.py configs/lfw64_latent_tiny.py
 Use      idfsr fit --photos ANN --out ann.safetensors --weights runs/lfw64_latent_tiny/model
          idfsr restore small.png --photos ANN --identity ann.safetensors --out out.png \
              --weights runs/lfw64_latent_tiny/model
 
-LandmarkNet is lfw64.py's: copy `landmark_net.*` of that run into `runs/lfw64_latent_tiny` before training, or it is
-trained here again, for longer than all the rest. The pictures are poor, as neither network has seen much:
-docs/latents.md says what came of it.
+The pictures are poor, as neither network has seen much: docs/latents.md says what came of it.
 """
 
 from idfsr_jax.config import Config, DataConfig, FitConfig, ModelConfig, SampleConfig, TrainConfig
@@ -26,18 +25,24 @@ config = Config(
         patch=1,
         channels=(64, 96, 128),
         blocks=(1, 1, 1),
-        prior_std=0.7,  # measured on val: the latents of a paste are 0.66 off those of the truth
+        recognisers=("dlib", "mobilefacenet"),
+        references=1,
+        prior_std=0.7,  # measured on val: the latents of a pasted reference are 0.66 off those of the truth
     ),
     train=TrainConfig(
         out="runs/lfw64_latent_tiny",
+        landmark_net="idfsr_jax/assets/landmark_net.safetensors",
         steps=700,
         batch=8,
         learning_rate=1e-3,
         warmup_steps=50,
+        # What fits ask of pictures; the run itself judges none.
+        perceptual_loss=0.8,
+        identity_losses=(0.1, 0.5),
         log_every=5,
         checkpoint_every=100,
     ),
     # With this little training the model's own distribution is mostly noise: cooler is better, by a decibel on val.
     sample=SampleConfig(steps=8, temperature=0.5),
-    fit=FitConfig(steps=25, learning_rate=3e-3),
+    fit=FitConfig(steps=12, learning_rate=0.02),
 )

@@ -192,9 +192,8 @@ def _check_own_network(config: Config, fields: dict[str, Any]) -> None:
     size = fields["data.size"]
     channels, blocks, patch = fields["model.channels"], fields["model.blocks"], fields["model.patch"]
     _demand(len(blocks) == len(channels), fields, "model.blocks", f"one for each of the {len(channels)} model.channels")
-    pixels = config.model.latent_reduction if config.model.autoencoder else 1
-    multiple = pixels * patch * 2 ** (len(channels) - 1)
-    latents = f" and {pixels} pixels to a latent" if config.model.autoencoder else ""
+    multiple = config.model.pixels_per_place * 2 ** (len(channels) - 1)
+    latents = f" and {config.model.latent_reduction} pixels to a latent" if config.model.autoencoder else ""
     wanted = f"a multiple of {multiple}, as there are {len(channels)} model.channels{latents}"
     _demand(size % multiple == 0, fields, "data.size", wanted)
     sides = [config.model.diffused_side(size) // patch // 2**level for level in range(len(channels))]
@@ -223,6 +222,8 @@ def _check_unet(config: Config, fields: dict[str, Any]) -> None:
     _demand(widths[0] % 2 == 0, fields, "model.unet.block_out_channels", "an even number first")
     most = widths[0] // 2 - 1
     _demand(0 <= unet.freq_shift <= most, fields, "model.unet.freq_shift", f"a whole number from 0 to {most}")
+    wanted = f"{unet.cross_attention_dim}, the width of model.unet's tokens"
+    _demand(model.embedding == unet.cross_attention_dim, fields, "model.embedding", wanted)
     multiple = model.latent_reduction * 2 ** (len(widths) - 1)
     wanted = f"a multiple of {multiple}, as there are {len(widths)} model.unet.block_out_channels"
     _demand(fields["data.size"] % multiple == 0, fields, "data.size", wanted)
@@ -249,7 +250,7 @@ def _check_shares(config: Config, fields: dict[str, Any]) -> None:
         _demand(seen, fields, "data.size", "32 or more, or a train.perceptual_loss of 0")
     if config.model.recognisers:
         _check_method(config, fields)
-    if train.rollout_fraction > 0 or config.fit.on_course:
+    if train.rollout_fraction > 0 or config.fit.on_course or config.model.recognisers:
         otherwise = "or a train.rollout_fraction of 0 and no fit.on_course"
         _demand(config.sample.steps > 1, fields, "sample.steps", f"2 or more, {otherwise}")
         _demand(config.sample.sampler != "ancestral", fields, "sample.sampler", f"dpm++2m or ddim, {otherwise}")
@@ -257,12 +258,17 @@ def _check_shares(config: Config, fields: dict[str, Any]) -> None:
 
 def _check_method(config: Config, fields: dict[str, Any]) -> None:
     """What a model with recognisers asks of its training."""
-    side = config.data.size // config.model.patch
-    _demand(side % 4 == 0, fields, "data.size", "a multiple of 4 x model.patch, as references are attended to by fours")
-    train, count = config.train, len(config.model.recognisers)
-    both = 0 < round(train.batch * train.rollout_fraction) < train.batch
+    model = config.model
+    if not model.unet.folder:
+        multiple = 4 * model.pixels_per_place
+        named = f"a multiple of {multiple}, as references are attended to by 4 x 4 places of the network"
+        _demand(fields["data.size"] % multiple == 0, fields, "data.size", named)
+    train, count = config.train, len(model.recognisers)
+    judged = round(train.batch * train.rollout_fraction)
+    # To decode estimates at 512 px and hold what the decoder made is more than a step of latents need cost.
+    sound = 0 < judged < train.batch or (bool(model.autoencoder) and train.rollout_fraction == 0)
     named = f"a share of a batch of {train.batch} that leaves one example and more on the course and beside it"
-    _demand(both, fields, "train.rollout_fraction", named)
+    _demand(sound, fields, "train.rollout_fraction", named + (", or 0" if model.autoencoder else ""))
     sound = len(train.identity_losses) == count and all(0 <= each < math.inf for each in train.identity_losses)
     _demand(sound, fields, "train.identity_losses", f"{count} numbers of 0 and more, one for each recogniser")
     _demand(train.accumulate == 1, fields, "train.accumulate", "1, as model.recognisers are given")

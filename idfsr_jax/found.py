@@ -129,7 +129,7 @@ def sample_found(
             held = [agreement_with(each.face.y, sampling.consistency, tables) for each in group]
             agreement = jax.tree.map(lambda *rows: np.concatenate(rows), *held)
         drawn = sample_many(
-            networks[0],
+            networks,
             jax.tree.map(_joined, *(each.condition for each in group)),
             jnp.broadcast_to(jax.random.key(sampling.seed), (len(group),)),
             sampling.config,

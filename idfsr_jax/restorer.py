@@ -268,4 +268,4 @@ class Restorer(LoadedModel):
         if sampling.consistency > 0:
             held = agreement_with(np.zeros((4, 4, 3), np.uint8), 1.0, tables_of(self.config.data.size))
         for count in {min(pictures, at_once(variants, self.mesh)), pictures % at_once(variants, self.mesh)} - {0}:
-            compile_ahead(self.networks[0], sampling.config, self.sizes, self.mesh, count, held, variants)
+            compile_ahead(self.networks, sampling.config, self.sizes, self.mesh, count, held, variants)

@@ -17,7 +17,6 @@ from idfsr_jax.files import file_sha256, read_summed_json, write_summed_json
 from idfsr_jax.interop.diffusers_layout import FILES, read_parameters
 from idfsr_jax.interop.diffusers_unet import PIPELINE_FILES, UNET, write_unet
 from idfsr_jax.interop.diffusers_vae import write_autoencoder
-from idfsr_jax.models.latent import Autoencoder, read_autoencoder_of
 from idfsr_jax.networks.id_encoder import DLIB_NAME
 from idfsr_jax.parameter_files import load_parts, load_tree, save_parts, save_tree
 
@@ -38,7 +37,7 @@ class Model:
       digest: SHA-256 over the sums of all its files, which names the model in identity files and pictures.
       steps: training steps.
       encoder: name of the ID encoder that it was trained with.
-      autoencoder: of the latents that it was trained on, or None where these are pixels.
+      autoencoder: `latent.space.Autoencoder` of the latents that it was trained on, or None where these are pixels.
     """
 
     config: Config
@@ -48,7 +47,7 @@ class Model:
     digest: str
     steps: int
     encoder: str = DLIB_NAME
-    autoencoder: Autoencoder | None = None
+    autoencoder: Any = None
 
 
 def save_model(
@@ -61,7 +60,7 @@ def save_model(
     dtype: str = "float32",
     facts: Mapping[str, Any] | None = None,
     encoder: str = DLIB_NAME,
-    autoencoder: Autoencoder | None = None,
+    autoencoder: Any = None,
 ) -> None:
     """Writes a model folder; `model.json` last, so that an interrupted write never passes for a model.
 
@@ -162,12 +161,14 @@ def load_model(folder: Path | None = None) -> Model:
     )
 
 
-def _load_autoencoder(folder: Path, config: Config, sums: Mapping[str, str]) -> Autoencoder | None:
-    """The model's own copy of the autoencoder, its sums checked."""
+def _load_autoencoder(folder: Path, config: Config, sums: Mapping[str, str]) -> Any:
+    """The model's own copy of the autoencoder, its sums checked; None where it has none."""
     if not config.model.autoencoder:
         return None
+    from idfsr_jax.latent.space import autoencoder_of
+
     _require_sums(folder, _AUTOENCODER_FILES, sums)
-    return read_autoencoder_of(config.model, folder / _AUTOENCODER)
+    return autoencoder_of(config.model, folder / _AUTOENCODER)
 
 
 def _load_unet(folder: Path, config: Config, sums: Mapping[str, str]) -> dict[str, Any]:

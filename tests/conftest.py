@@ -205,9 +205,8 @@ def tiny_weights(tiny_config, face_crop) -> tuple[dict, dict]:
     from idfsr_jax.method.denoiser import init_denoiser
     from idfsr_jax.method.landmarks import init_landmark_net
 
-    rng, model = np.random.default_rng(0), tiny_config.model
-    key, sizes = jax.random.key(0), (128, 192)
-    denoiser = jax.device_get(init_denoiser(key, tiny_config.data.size, model.references, model, sizes))
+    rng = np.random.default_rng(0)
+    denoiser = jax.device_get(init_denoiser(jax.random.key(0), tiny_config, (128, 192)))
     # What starts at zero would hide the condition from the output.
     denoiser = jax.tree.map(
         lambda x: x + 0.07 * rng.standard_normal(x.shape).astype(np.float32) if not np.any(x) else x, denoiser
@@ -288,7 +287,7 @@ def write_unet_of() -> Callable[..., None]:
 
 @pytest.fixture(scope="session")
 def unet_config(latent_config, tmp_path_factory, write_unet_of):
-    """The shrunk default configuration in latents, its denoiser a pretrained UNet that diffusers wrote."""
+    """`latent_config`, with a pretrained UNet as its denoiser that diffusers wrote."""
     from dataclasses import replace
 
     from idfsr_jax.config import UNetConfig
@@ -306,27 +305,29 @@ def unet_config(latent_config, tmp_path_factory, write_unet_of):
         norm_num_groups=4,
     )
     diffusion = replace(latent_config.diffusion, schedule="scaled_linear")
-    return replace(latent_config, model=replace(latent_config.model, unet=unet), diffusion=diffusion)
+    model = replace(latent_config.model, unet=unet, embedding=unet.cross_attention_dim)
+    return replace(latent_config, model=model, diffusion=diffusion)
 
 
 @pytest.fixture(scope="session")
-def latent_config(tiny_config, tmp_path_factory, write_autoencoder_of):
-    """The shrunk default configuration in latents, 16 x 16 x 4."""
-    from dataclasses import replace
+def latent_config(shrink, tmp_path_factory, write_autoencoder_of):
+    """A shrunk configuration in latents, 16 x 16 x 4, of MobileFaceNet and two references."""
+    from idfsr_jax.config import Config, DataConfig, ModelConfig, TrainConfig
 
     folder = tmp_path_factory.mktemp("vae")
     write_autoencoder_of(folder)
-    model = replace(tiny_config.model, autoencoder=str(folder), latent_channels=4, latent_reduction=2, patch=1)
-    return replace(tiny_config, model=model)
+    kind = {"recognisers": ("mobilefacenet",), "references": 2, "identity_tokens": 2}
+    model = ModelConfig(autoencoder=str(folder), latent_channels=4, latent_reduction=2, patch=1, **kind)
+    return shrink(Config(data=DataConfig(covered=0.0), model=model, train=TrainConfig(identity_losses=(0.5,))))
 
 
 @pytest.fixture(scope="session")
 def latent_denoiser(latent_config) -> dict:
     """Random weights whose output is not zero."""
-    from idfsr_jax.models.denoiser import init_denoiser
+    from idfsr_jax.method.denoiser import init_denoiser
 
     rng = np.random.default_rng(0)
-    denoiser = jax.device_get(init_denoiser(jax.random.key(0), latent_config))
+    denoiser = jax.device_get(init_denoiser(jax.random.key(0), latent_config, (192,)))
     return jax.tree.map(
         lambda x: x + 0.1 * rng.standard_normal(x.shape).astype(np.float32) if not np.any(x) else x, denoiser
     )

@@ -194,6 +194,7 @@ def test_a_size_that_latents_do_not_divide_is_refused():
 UNET_MISTAKES = [
     ("model", "autoencoder", "", "model.autoencoder is ''; give the autoencoder whose latents"),
     ("diffusion", "schedule", "cosine", "diffusion.schedule is 'cosine'; give the schedule of timesteps that"),
+    ("model", "embedding", 512, "model.embedding is 512; give 768, the width of model.unet's tokens"),
     ("data", "size", 96, "data.size is 96; give a multiple of 64, as there are 4 model.unet.block_out_channels"),
     ("unet", "up_block_types", ("UpBlock2D",), "model.unet.up_block_types is ('UpBlock2D',); give one for each of"),
     ("unet", "down_block_types", ("DownBlock3D",), "each element 'CrossAttnDownBlock2D' or 'DownBlock2D'"),
@@ -216,6 +217,7 @@ def test_a_mistake_about_a_pretrained_unet_is_named(section: str, field: str, va
     parts = {"data": dataclasses.replace(config.data), "diffusion": DiffusionConfig(schedule="scaled_linear")}
     object.__setattr__(model, "unet", unet)
     object.__setattr__(model, "autoencoder", "sd")
+    object.__setattr__(model, "embedding", unet.cross_attention_dim)
     check_config(dataclasses.replace(config, model=model, **parts))
     object.__setattr__({"unet": unet, "model": model, **parts}[section], field, value)
     with pytest.raises(BadConfig) as caught:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
-# tests/training/test_run_method.py has those of a model with recognisers.
+# tests/training/test_run_method.py and tests/latent/test_configs.py have those of models with recognisers.
 ONE_ENCODER = [path for path in CONFIGS if not load_config(path).model.recognisers]
 
 SMALL = """
@@ -29,12 +29,6 @@ SMALL = """
     --landmarks.steps 1 --landmarks.batch 2
     --train.steps 1 --train.batch 2 --train.learning-rate 1e-3 --train.warmup-steps 1
     --sample.steps 2 --fit.scales 4 8 --devices.data 1
-"""
-SMALL_UNET = """
-    --model.unet.block-out-channels 4 8 --model.unet.layers-per-block 1 --model.unet.attention-head-dim 2
-    --model.unet.down-block-types CrossAttnDownBlock2D DownBlock2D
-    --model.unet.up-block-types UpBlock2D CrossAttnUpBlock2D
-    --model.unet.cross-attention-dim 12 --model.unet.norm-num-groups 4
 """
 
 
@@ -61,9 +55,7 @@ def bears_no_identity_loss(path: Path) -> bool:
 
 
 @pytest.fixture(scope="module")
-def train_small(
-    tmp_path_factory, face_crop, write_autoencoder_of, write_unet_of, hasty_compiler
-) -> Callable[..., Path]:
+def train_small(tmp_path_factory, face_crop, hasty_compiler) -> Callable[..., Path]:
     """A function that runs `python train.py CONFIG [MORE ...]` for one step of a small network; returns its folder.
 
     The model that a config starts from is that of its own config, made small as well, and trained but once.
@@ -84,13 +76,6 @@ def train_small(
         if config.model.prior_detail_std > 0:
             # It grows from one of half the side.
             options += ["--data.size", "32"]
-        if config.model.autoencoder:
-            levels = config.model.latent_reduction.bit_length()
-            write_autoencoder_of(out / "vae", levels=levels, latent_channels=config.model.latent_channels)
-            options += ["--model.autoencoder", str(out / "vae")]
-        if config.model.unet.folder:
-            write_unet_of(out / "pipeline", schedule={}, block_out_channels=(4, 8))
-            options += ["--model.unet.folder", str(out / "pipeline"), *SMALL_UNET.split()]
         if config.train.start_from:
             base = ROOT / "configs" / f"{Path(config.train.start_from).parent.name}.py"
             options += ["--train.start-from", str(train(base) / "model")]
@@ -126,10 +111,8 @@ def test_one_small_step_through_train_py_leaves_a_checkpoint_and_a_model(path, t
         "dtype",
         "patch",
         "prior_detail_std",
-        "latent_reduction",
     ):
         assert getattr(model.config.model, part) == getattr(config.model, part)
-    assert (model.autoencoder is not None) == bool(config.model.autoencoder)
     assert json.loads((out / "config.json").read_text())["diffusion"]["shift_base"] == config.diffusion.shift_base
 
 

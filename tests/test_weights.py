@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from idfsr_jax.errors import BadWeights
-from idfsr_jax.models.latent import autoencoder_of
+from idfsr_jax.latent.space import autoencoder_of
 from idfsr_jax.weights import (
     load_model,
     read_description,

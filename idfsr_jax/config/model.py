@@ -13,7 +13,7 @@ class ModelConfig:
     """The denoiser: a UNet on square patches, and the condition it sees."""
 
     patch: int = 2
-    """Side of the squares of pixels that become one place of the UNet."""
+    """Side of the squares of pixels, or latents, that become one place of the UNet."""
     channels: tuple[int, ...] = (64, 128, 192)
     """Width of each resolution, finest first; each next one has half the side."""
     blocks: tuple[int, ...] = (2, 2, 2)
@@ -66,13 +66,18 @@ class ModelConfig:
     latent_reduction: int = 8
     """Pixels per latent along a side, likewise."""
     unet: UNetConfig = field(default_factory=UNetConfig)
-    """A pretrained network in place of our own; `patch` to `embedding` and `prior_std` to `use_prior` are not read
-    then."""
+    """A pretrained network in place of our own; of `patch` to `embedding` only the last is read then, the width of its
+    tokens, and `prior_std` to `use_prior` are not."""
 
     @property
     def diffused_channels(self) -> int:
         """Channels of what is diffused, pixels or latents."""
         return self.latent_channels if self.autoencoder else 3
+
+    @property
+    def pixels_per_place(self) -> int:
+        """Pixels along a side of what becomes one place of the denoiser's finest feature map."""
+        return self.patch * (self.latent_reduction if self.autoencoder else 1)
 
     def diffused_side(self, size: int) -> int:
         """Side of what is diffused, where the picture's is `size`."""

@@ -10,11 +10,9 @@ import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, Float32, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from idfsr_jax.config import DiffusionConfig
-from idfsr_jax.diffusion.discrete import discrete_log_snr, spaced_timesteps
 
 
 def log_snr(t: Float[Array, "*b"], size: int, config: DiffusionConfig) -> Float[Array, "*b"]:
@@ -33,10 +31,12 @@ def log_snr(t: Float[Array, "*b"], size: int, config: DiffusionConfig) -> Float[
       config: the schedule, its bounds and base size.
     """
     if config.schedule != "cosine":
+        from idfsr_jax.latent.discrete import levels_of
+
         count = config.num_train_timesteps
         # The product can round up to the number of timesteps.
         timestep = jnp.minimum((t * count).astype(jnp.int32), count - 1)
-        return jnp.asarray(_levels(config))[timestep]
+        return jnp.asarray(levels_of(config))[timestep]
     shift = 2.0 * math.log(config.shift_base / size)
     first = math.atan(math.exp(-0.5 * (config.log_snr_max - shift)))
     # Near pi/2 an angle has lost its digits in float32, so the rest up to pi/2 is tracked too: tan = sin / sin(rest).
@@ -70,25 +70,9 @@ def sampling_levels(steps: int, size: int, config: DiffusionConfig) -> Float[Arr
     """
     if config.schedule == "cosine":
         return log_snr(1.0 - jnp.arange(steps, dtype=jnp.float32) / steps, size, config)
-    count, offset = config.num_train_timesteps, config.steps_offset
-    timesteps = spaced_timesteps(config.timestep_spacing, steps, train_steps=count, offset=offset)
-    return jnp.asarray(_levels(config)[timesteps])
+    from idfsr_jax.latent.discrete import levels_of, sampling_timesteps
 
-
-def timestep_of(log_snr: Float[Array, "*b"], config: DiffusionConfig) -> Float[Array, "*b"]:
-    """The timestep of a noise level on a schedule of timesteps: inverse of its levels, and linear between two of them.
-
-    A whole number for a level of the schedule; levels beyond its ends are taken for the ends.
-    """
-    levels = jnp.asarray(_levels(config))
-    return jnp.interp(-log_snr, -levels, jnp.arange(levels.shape[0], dtype=jnp.float32))
-
-
-def _levels(config: DiffusionConfig) -> Float32[np.ndarray, "timesteps"]:
-    """Of a schedule of timesteps, each one's log-SNR."""
-    assert config.schedule != "cosine"
-    betas = {"start": config.beta_start, "end": config.beta_end, "steps": config.num_train_timesteps}
-    return discrete_log_snr(config.schedule, **betas).astype(np.float32)  # type: ignore[arg-type]
+    return jnp.asarray(levels_of(config)[sampling_timesteps(steps, config)])
 
 
 def alpha_sigma(log_snr: Float[Array, "*b"]) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:

@@ -72,8 +72,8 @@ def restore(
         held = [agreement_with(each, method.consistency, tables_of(study.size)) for each in small]
         agreement = jax.tree.map(lambda *rows: np.concatenate(rows), *held)
     keys = jnp.stack([jax.random.key(case.seed) for case in cases])
-    denoiser, sizes, mesh = restorer.networks[0], restorer.sizes, restorer.mesh
-    return sample_many(denoiser, condition, keys, config, sizes, mesh, agreement=agreement)[:, 0]
+    networks, sizes, mesh = restorer.networks, restorer.sizes, restorer.mesh
+    return sample_many(networks, condition, keys, config, sizes, mesh, agreement=agreement)[:, 0]
 
 
 def conditions(

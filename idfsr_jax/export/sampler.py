@@ -87,7 +87,7 @@ def restore_faces(
     places = n - tables.least
     down, up = jnp.asarray(tables.down[0])[places], jnp.asarray(inverses)[places]
     agreement = Agreement(small, down, up, jnp.broadcast_to(consistency, n.shape))
-    noise = jnp.broadcast_to(starting_noise(jax.random.key(seed), 1, size), condition.hidden.shape)
+    noise = jnp.broadcast_to(starting_noise(jax.random.key(seed), 1, (size, size, 3)), condition.hidden.shape)
     restored = sample_pictures(networks["denoiser"], condition, noise, config, sizes, agreement)
     return jnp.clip((restored + 1.0) * 127.5 + 0.5, 0.0, 255.0).astype(jnp.uint8)
 

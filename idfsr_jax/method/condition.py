@@ -41,7 +41,7 @@ class References:
 
 @flax.struct.dataclass
 class Condition:
-    """What guides the denoiser; images in [-1, 1].
+    """What guides the denoiser; images in [-1, 1], or their latents (`latent.space.encode_condition`).
 
     Attributes:
       hidden: the LR picture, enlarged; of its face only what is revealed: y_up (1 - m) + m t.
@@ -57,13 +57,13 @@ class Condition:
       scale: down-sampling factor s, the crop's side over the LR crop's.
     """
 
-    hidden: Float[Array, "b s s 3"]
+    hidden: Float[Array, "b s s c"]
     mask: Float[Array, "b s s 1"]
     pose: Float[Array, "b h h 6"]
-    references: Float[Array, "b k s s 3"]
+    references: Float[Array, "b k s s c"]
     valid: Float[Array, "b k s s 1"]
     reference_identities: Float[Array, "b k d"]
-    guess: Float[Array, "b s s 3"]
+    guess: Float[Array, "b s s c"]
     identity: Float[Array, "b d"]
     identity_present: Float[Array, " b"]
     token_offsets: Float[Array, "b n e"]
@@ -128,7 +128,7 @@ def make_condition(
       token_offsets: of fitting; 0 where nothing was fitted.
       scale: s of each example.
       reveal: how much of the LR face is shown, 0 (nothing, as in the paper) to 1 (all that its pixels can hold).
-      patch: side of the network's patches; heat maps have one place for each.
+      patch: pixels along a side of one place of the network's finest map; heat maps have one for each.
       mouth: share of the lips' movement, see `warp_references`.
     """
     size = y_up.shape[1]

@@ -1,7 +1,7 @@
 """IDFSR's denoiser: v(x_t, log-SNR, condition), preconditioned around the nearest reference's detail."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from idfsr_jax.config import ModelConfig
+from idfsr_jax.config import Config, ModelConfig
 from idfsr_jax.method.condition import Condition
+from idfsr_jax.method.id_embedding import scaled_identity
 from idfsr_jax.method.pose import CHANNELS
 from idfsr_jax.networks.blocks import block_means, upsample_nearest
 from idfsr_jax.networks.reference_encoder import ReferenceEncoder, ReferenceFeatures
@@ -18,7 +19,7 @@ from idfsr_jax.networks.unet import UNet
 
 
 class Denoiser(nn.Module):
-    """Predicts v = alpha eps - sigma x0 (Salimans and Ho 2022) of noisy pixels x_t under a condition.
+    """Predicts v = alpha eps - sigma x0 (Salimans and Ho 2022) of noisy pixels or latents x_t under a condition.
 
     Karras et al. (2022, section 5) precondition a denoiser around the data's mean and deviation so that the network
     has a unit-variance input and target at every noise level. Here the best guess before any noise is seen is not the
@@ -28,9 +29,9 @@ class Denoiser(nn.Module):
 
         v = sigma / k^2 (alpha (1 - s^2) x_t - p) + s / k F((x_t - alpha p) / k, condition).
 
-    This is done for two parts of the picture apart, each with its own s: the means of 2 x 2 pixels, and what they leave
-    out. The noise of a part has the deviation c sigma, with c = 1/2 for the means, so that k^2 = alpha^2 s^2 +
-    c^2 sigma^2 and
+    With `prior_detail_std` this is done for two parts of the picture apart, each with its own s: the means of 2 x 2
+    pixels, and what they leave out. The noise of a part has the deviation c sigma, with c = 1/2 for the means, so that
+    in general k^2 = alpha^2 s^2 + c^2 sigma^2 and
 
         v = sigma / k^2 (alpha (c^2 - s^2) x_t - c^2 p) + c s / k F.
 
@@ -54,6 +55,7 @@ class Denoiser(nn.Module):
             cfg.head_width,
             cfg.embedding,
             cfg.identity_tokens,
+            cfg.diffused_channels,
         )
 
     def encode(self, condition: Condition) -> ReferenceFeatures:
@@ -65,24 +67,21 @@ class Denoiser(nn.Module):
 
     def __call__(
         self,
-        x_t: Float[Array, "b s s 3"],
+        x_t: Float[Array, "b s s c"],
         log_snr: Float[Array, " b"],
         condition: Condition,
         features: ReferenceFeatures | None = None,
-    ) -> Float[Array, "b s s 3"]:
+    ) -> Float[Array, "b s s c"]:
         """Predicts v.
 
         Args:
-          x_t: noisy pictures.
+          x_t: noisy pictures, or latents.
           log_snr: noise level of each.
           condition: of each.
           features: of `encode`, where they are at hand.
         """
         features = self.encode(condition) if features is None else features
-        present = condition.identity_present[:, None]
-        # A unit vector has elements of about 1/sqrt(D); the network wants about 1.
-        lengths = jnp.asarray(np.sqrt(np.repeat(self.sizes, self.sizes)), jnp.float32)
-        identity = present * condition.identity * lengths + (1.0 - present) * self.null_identity
+        identity = scaled_identity(condition, self.null_identity, self.sizes)
 
         alpha = jnp.sqrt(jax.nn.sigmoid(log_snr))[:, None, None, None]
         sigma = jnp.sqrt(jax.nn.sigmoid(-log_snr))[:, None, None, None]
@@ -130,6 +129,9 @@ class _Band(NamedTuple):
 
 
 def _bands(config: ModelConfig) -> list[_Band]:
+    """The whole picture; or, with `prior_detail_std`, the means of 2 x 2 pixels, and what they leave out."""
+    if config.prior_detail_std == 0:
+        return [_Band(lambda x: x, config.prior_std, 1.0)]
     return [_Band(_coarse, config.prior_std, 0.5), _Band(_fine, config.prior_detail_std, 1.0)]
 
 
@@ -143,7 +145,7 @@ def _fine(x: Float[Array, "b s s c"]) -> Float[Array, "b s s c"]:
 
 def _nearest(
     condition: Condition, sizes: tuple[int, ...]
-) -> tuple[Float[Array, "b s s 3"], Float[Array, "b s s 1"], Float[Array, "b a"]]:
+) -> tuple[Float[Array, "b s s c"], Float[Array, "b s s 1"], Float[Array, "b a"]]:
     """The first reference, where it shows something, and how far it agrees; nothing where there is no place for any."""
     if condition.references.shape[1]:
         return condition.references[:, 0], condition.valid[:, 0], agreements(condition, sizes)[:, 0]
@@ -151,7 +153,24 @@ def _nearest(
     return jnp.zeros_like(condition.hidden), jnp.zeros_like(condition.mask), nothing
 
 
-def empty_condition(batch: int, size: int, references: int, config: ModelConfig, sizes: tuple[int, ...]) -> Condition:
+def denoiser_of(config: Config, sizes: tuple[int, ...]) -> Any:
+    """The network of a configuration, for identities of these parts: `Denoiser`, or one that is called alike."""
+    if config.model.unet.folder:
+        from idfsr_jax.latent.unet_denoiser import UNetDenoiser
+
+        return UNetDenoiser(config.model, config.diffusion, sizes)
+    return Denoiser(config.model, sizes)
+
+
+def empty_condition(
+    batch: int,
+    size: int,
+    references: int,
+    config: ModelConfig,
+    sizes: tuple[int, ...],
+    *,
+    diffused: bool = False,
+) -> Condition:
     """A condition of zeros, for its shapes.
 
     Args:
@@ -160,15 +179,17 @@ def empty_condition(batch: int, size: int, references: int, config: ModelConfig,
       references: places for references, k.
       config: of the network.
       sizes: length of each recogniser's part of the identity.
+      diffused: as the denoiser has it, that is, in latents where these are diffused, and not in pixels.
     """
-    picture, plane, ones = jnp.zeros((batch, size, size, 3)), jnp.zeros((batch, size, size, 1)), jnp.ones(batch)
-    side = size // config.patch
+    side, channels = (config.diffused_side(size), config.diffused_channels) if diffused else (size, 3)
+    picture, plane = jnp.zeros((batch, side, side, channels)), jnp.zeros((batch, side, side, 1))
+    places, ones = size // config.pixels_per_place, jnp.ones(batch)
     return Condition(
         hidden=picture,
         mask=plane,
-        pose=jnp.zeros((batch, side, side, CHANNELS)),
-        references=jnp.zeros((batch, references, size, size, 3)),
-        valid=jnp.zeros((batch, references, size, size, 1)),
+        pose=jnp.zeros((batch, places, places, CHANNELS)),
+        references=jnp.zeros((batch, references, side, side, channels)),
+        valid=jnp.zeros((batch, references, side, side, 1)),
         reference_identities=jnp.zeros((batch, references, sum(sizes))),
         guess=picture,
         identity=jnp.zeros((batch, sum(sizes))),
@@ -178,9 +199,12 @@ def empty_condition(batch: int, size: int, references: int, config: ModelConfig,
     )
 
 
-def init_denoiser(key: Array, size: int, references: int, config: ModelConfig, sizes: tuple[int, ...]) -> dict:
-    """Fresh float32 parameters; the arguments are those of `empty_condition`."""
-    condition = empty_condition(1, size, references, config, sizes)
-    network = Denoiser(config, sizes)
+def init_denoiser(key: Array, config: Config, sizes: tuple[int, ...]) -> dict:
+    """Fresh float32 parameters of `denoiser_of`.
+
+    Of a pretrained UNet too all are random here; `latent.unet_weights.begun_with_unet` puts those of its files in.
+    """
+    network, model = denoiser_of(config, sizes), config.model
+    condition = empty_condition(1, config.data.size, model.references, model, sizes, diffused=True)
     # The pass of the network itself is dropped by the compiler, as nothing of it is given back.
     return jax.jit(lambda key: network.init(key, condition.hidden, jnp.zeros(1), condition)["params"])(key)

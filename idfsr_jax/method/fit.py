@@ -12,9 +12,10 @@ from jaxtyping import Array, Float, Float32, Int, UInt8
 
 from idfsr_jax.config import Config
 from idfsr_jax.diffusion.schedule import q_sample, x0_from_v
+from idfsr_jax.method.denoiser import denoiser_of
 from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.landmarks import MEAN_SHAPE, person_shape
-from idfsr_jax.method.loss import Frozen, course_states, denoiser_of, draw_examples, picture_loss
+from idfsr_jax.method.loss import Frozen, as_diffused, course_states, draw_examples, picture_loss
 from idfsr_jax.method.references import nearest_first
 from idfsr_jax.networks.recognisers import dimensions
 from idfsr_jax.runtime.randomness import step_key
@@ -150,20 +151,20 @@ def fit_loss(
         "person": jnp.zeros((b,), jnp.int32),
     }
     examples = draw_examples(batch, frozen, config, example_key)
-    sizes = dimensions(frozen.recognisers)
+    diffused, sizes = as_diffused(examples, frozen.autoencoder), dimensions(frozen.recognisers)
 
     def with_embedding(embedding: IDEmbedding) -> Any:
         identity = jnp.broadcast_to(embedding.identity, (b, embedding.identity.shape[0]))
         offsets = jnp.broadcast_to(embedding.token_offsets, (b, *embedding.token_offsets.shape))
-        return examples.condition.replace(  # type: ignore[attr-defined]
+        return diffused.condition.replace(  # type: ignore[attr-defined]
             identity=identity, token_offsets=offsets, identity_present=jnp.ones(b)
         )
 
-    seen = examples.replace(condition=with_embedding(jax.lax.stop_gradient(embedding)))  # type: ignore[attr-defined]
+    seen = diffused.replace(condition=with_embedding(jax.lax.stop_gradient(embedding)))  # type: ignore[attr-defined]
     noise, log_snr = jax.lax.stop_gradient(course_states(denoiser, seen, sizes, config, course_key))
-    x_t = q_sample(examples.x0, noise, log_snr)
+    x_t = q_sample(diffused.x0, noise, log_snr)
     v = denoiser_of(config, sizes).apply({"params": denoiser}, x_t, log_snr, with_embedding(embedding))
-    loss, _ = picture_loss(x0_from_v(x_t, v, log_snr), examples, log_snr, frozen, config)  # type: ignore[arg-type]
+    loss, _ = picture_loss(x0_from_v(x_t, v, log_snr), examples, log_snr, frozen, config)
     return loss
 
 

@@ -2,8 +2,10 @@
 
 A part of each batch is noised photographs, whose v is to be predicted. The rest is states of the sampler's own few
 steps, whose estimates are judged as the pictures that they are to become: by pixels, by LPIPS, by who is seen.
+Examples are drawn, and pictures judged, in pixels; where latents are diffused, `as_diffused` is between the two.
 """
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -28,7 +30,7 @@ from idfsr_jax.diffusion.schedule import (
 from idfsr_jax.method.condition import Condition, References, make_condition
 from idfsr_jax.method.coverings import draw_coverings
 from idfsr_jax.method.degrade import ResamplingTables, degrade, draw_degradations
-from idfsr_jax.method.denoiser import Denoiser
+from idfsr_jax.method.denoiser import denoiser_of
 from idfsr_jax.method.landmarks import estimate_landmarks
 from idfsr_jax.method.light import draw_light, relight
 from idfsr_jax.method.warp import inside_frame, pixel_centres
@@ -51,6 +53,7 @@ class Frozen:
       people: mean embedding of every training person, [P, D]; the strangers of the contrastive loss.
       perceptual: parameters of LPIPS.
       tables: of resampling.
+      autoencoder: `latent.space.Autoencoder` of the latents that are diffused; None of pixels.
     """
 
     landmark_net: Any
@@ -59,6 +62,7 @@ class Frozen:
     people: Float[Array, "p d"]
     perceptual: Any
     tables: ResamplingTables
+    autoencoder: Any = None
 
 
 @flax.struct.dataclass
@@ -66,10 +70,10 @@ class Examples:
     """All that the loss of a batch is computed from, every random number drawn; each array begins with the axis b.
 
     Attributes:
-      x0: the targets in [-1, 1].
+      x0: the targets in [-1, 1]; of `as_diffused`, maybe, their latents, as in the condition.
       inside: 1 where a target was photographed, 0 where its crop reaches beyond the photograph.
       condition: of each.
-      noise: standard normal.
+      noise: standard normal, of what is diffused.
       truth: embedding of each target.
       others: mean embedding of the person's other photographs.
       bare: 1, or 0 where something was drawn in front of the target's face, whose identity nobody then can judge.
@@ -80,10 +84,10 @@ class Examples:
       shift: by how many pixels LPIPS sees each moved.
     """
 
-    x0: Float[Array, "b s s 3"]
+    x0: Float[Array, "b s s c"]
     inside: Float[Array, "b s s 1"]
     condition: Condition
-    noise: Float[Array, "b s s 3"]
+    noise: Float[Array, "b side side channels"]
     truth: Float[Array, "b d"]
     others: Float[Array, "b d"]
     bare: Float[Array, " b"]
@@ -92,11 +96,6 @@ class Examples:
     seen_at: Float[Array, "b 68 2"]
     mirrored: Float[Array, " b"]
     shift: Int[Array, "b 2"]
-
-
-def denoiser_of(config: Config, sizes: tuple[int, ...]) -> Denoiser:
-    """The network of a configuration, for identities of these parts."""
-    return Denoiser(config.model, sizes)
 
 
 def draw_examples(batch: Mapping[str, Array], frozen: Frozen, config: Config, key: PRNGKeyArray) -> Examples:
@@ -141,17 +140,18 @@ def draw_examples(batch: Mapping[str, Array], frozen: Frozen, config: Config, ke
         jnp.zeros((b, config.model.identity_tokens, config.model.embedding)),
         size / n,
         _draw_reveal(keys[2], b),
-        patch=config.model.patch,
+        patch=config.model.pixels_per_place,
         mouth=config.model.mouth,
     )
     keep = jax.random.bernoulli(keys[3], 1.0 - config.diffusion.condition_dropout, (b,))
     condition = condition.replace(identity_present=keep.astype(jnp.float32))  # type: ignore[attr-defined]
+    side = config.model.diffused_side(size)
     centres = jnp.broadcast_to(jnp.asarray(pixel_centres(size)), (b, size, size, 2))
     return Examples(
         x0=x0,
         inside=inside_frame(batch["target_frame"], centres, size),
         condition=jax.lax.stop_gradient(condition),
-        noise=jax.random.normal(keys[4], x0.shape),
+        noise=jax.random.normal(keys[4], (b, side, side, config.model.diffused_channels)),
         truth=batch["truth"],
         others=batch["others"],
         bare=bare,
@@ -161,6 +161,17 @@ def draw_examples(batch: Mapping[str, Array], frozen: Frozen, config: Config, ke
         mirrored=jax.random.bernoulli(keys[6], 0.5, (b,)).astype(jnp.float32),
         shift=jax.random.randint(keys[7], (b, 2), 0, STRIDE),
     )
+
+
+def as_diffused(examples: Examples, autoencoder: Any) -> Examples:
+    """The examples as the denoiser has them: themselves, or with latents of an autoencoder in place of pixels."""
+    if autoencoder is None:
+        return examples
+    from idfsr_jax.latent.space import encode_example, latent_means
+
+    x0, condition = encode_example(examples.x0, examples.condition, autoencoder)
+    inside = latent_means(examples.inside, autoencoder)
+    return examples.replace(x0=x0, condition=condition, inside=inside)  # type: ignore[attr-defined]
 
 
 def _covered(
@@ -180,22 +191,30 @@ def _draw_reveal(key: PRNGKeyArray, batch: int) -> Float[Array, " b"]:
 
 def course_states(
     params: Any, examples: Examples, sizes: tuple[int, ...], config: Config, key: PRNGKeyArray
-) -> tuple[Float[Array, "b s s 3"], Float[Array, " b"]]:
+) -> tuple[Float[Array, "b s s c"], Float[Array, " b"]]:
     """Noise and log-SNR with which `q_sample` of the truth gives states of a sampling run, one of each example's.
 
     States of the learner's own making, with the right answer to each: DAgger (Ross et al. 2011). The steps take turns
     along the batch, from one that is drawn. The first of the run is left out: there the state is noise alone, and
     nothing of a picture can be judged.
+
+    Args:
+      params: of the denoiser.
+      examples: of `as_diffused`.
+      sizes: length of each recogniser's part of the identity.
+      config: the run's.
+      key: draws whose turn comes first.
     """
     network = denoiser_of(config, sizes)
     features = network.apply({"params": params}, examples.condition, method="encode")
 
-    def denoise(x_t: Float[Array, "b s s 3"], log_snr: Float[Array, " b"]) -> Float[Array, "b s s 3"]:
-        return network.apply({"params": params}, x_t, log_snr, examples.condition, features)  # type: ignore[return-value]
+    def denoise(x_t: Float[Array, "b s s c"], log_snr: Float[Array, " b"]) -> Float[Array, "b s s c"]:
+        return network.apply({"params": params}, x_t, log_snr, examples.condition, features)
 
-    states, levels = course(
-        denoise, config.sample.temperature * examples.noise, config.sample, config.diffusion, examples.x0.shape[1]
-    )
+    start, side = config.sample.temperature * examples.noise, examples.x0.shape[1]
+    # Latents have no bound.
+    bound = math.inf if config.model.autoencoder else 1.0
+    states, levels = course(denoise, start, config.sample, config.diffusion, side, bound)
     order, judged = jnp.arange(examples.x0.shape[0]), config.sample.steps - 1
     step = 1 + (jax.random.randint(key, (), 0, judged) + order) % judged
     return noise_from_x0(states[step, order], examples.x0, levels[step]), levels[step]
@@ -204,7 +223,8 @@ def course_states(
 def training_loss(
     params: Any,
     examples: Examples,
-    noise: Float[Array, "b s s 3"],
+    diffused: Examples,
+    noise: Float[Array, "b s s c"],
     log_snr: Float[Array, " b"],
     frozen: Frozen,
     config: Config,
@@ -214,16 +234,19 @@ def training_loss(
     Args:
       params: of the denoiser.
       examples: of `draw_examples`; the first `noised_count` are noised, the rest are on the sampler's course.
+      diffused: they `as_diffused`.
       noise: of the first their own, of the rest that of `course_states`.
       log_snr: likewise.
       frozen: networks that judge.
       config: weights of the terms.
     """
     count = noised_count(examples.x0.shape[0], config)
-    x_t = q_sample(examples.x0, noise, log_snr)
+    x_t = q_sample(diffused.x0, noise, log_snr)
     network = denoiser_of(config, dimensions(frozen.recognisers))
-    v = network.apply({"params": params}, x_t, log_snr, examples.condition)
-    of_v = v_error(v[:count], examples, noise[:count], log_snr[:count], config.diffusion.min_snr_gamma)
+    v = network.apply({"params": params}, x_t, log_snr, diffused.condition)
+    of_v = v_error(v[:count], diffused, noise[:count], log_snr[:count], config.diffusion.min_snr_gamma)
+    if count == examples.x0.shape[0]:
+        return of_v, {"v_loss": of_v, "loss": of_v}
     estimate = x0_from_v(x_t[count:], v[count:], log_snr[count:])
     judged = jax.tree.map(partial(_rows_from, count), examples)
     loss, parts = picture_loss(estimate, judged, log_snr[count:], frozen, config)
@@ -231,19 +254,27 @@ def training_loss(
 
 
 def picture_loss(
-    estimate: Float[Array, "h s s 3"], judged: Examples, log_snr: Float[Array, " h"], frozen: Frozen, config: Config
+    estimate: Float[Array, "h side side c"],
+    judged: Examples,
+    log_snr: Float[Array, " h"],
+    frozen: Frozen,
+    config: Config,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """What is asked of estimates on the sampler's course, which are to become pictures; with its parts.
 
     Args:
-      estimate: of x0.
-      judged: the examples that they are of.
+      estimate: of x0, as it is diffused.
+      judged: the examples that they are of, in pixels.
       log_snr: noise level of the state that each was made from; the later a state, the more its estimate counts (by
         alpha, as in ReF-LDM, Hsiao et al. 2024).
       frozen: networks that judge.
       config: weights of the terms.
     """
     train = config.train
+    if frozen.autoencoder is not None:
+        from idfsr_jax.latent.space import to_pixels
+
+        estimate = to_pixels(estimate, frozen.autoencoder)
     # What was not photographed is not to be judged: there the estimate is shown as the target.
     estimate = judged.inside * jnp.clip(estimate, -1.0, 1.0) + (1.0 - judged.inside) * judged.x0
     alpha = alpha_sigma(log_snr)[0]
@@ -262,9 +293,9 @@ def picture_loss(
 
 
 def v_error(
-    v: Float[Array, "h s s 3"],
+    v: Float[Array, "h s s c"],
     examples: Examples,
-    noise: Float[Array, "h s s 3"],
+    noise: Float[Array, "h s s c"],
     log_snr: Float[Array, " h"],
     gamma: float,
 ) -> Float[Array, ""]:
@@ -315,18 +346,24 @@ def _split(vectors: Float[Array, "*b d"], sizes: tuple[int, ...]) -> list[Float[
 
 def step_inputs(
     params: Any, batch: Mapping[str, Array], frozen: Frozen, config: Config, keys: tuple[PRNGKeyArray, PRNGKeyArray]
-) -> tuple[Examples, Float[Array, "b s s 3"], Float[Array, " b"]]:
-    """Examples, noise and log-SNR of `training_loss`: some at levels of the schedule, some on the sampler's course."""
+) -> tuple[Examples, Examples, Float[Array, "b s s c"], Float[Array, " b"]]:
+    """What `training_loss` is of: examples, as drawn and as diffused, with noise and log-SNR.
+
+    Some are at levels of the schedule, the others on the sampler's course.
+    """
     example_key, course_key = keys
     examples = draw_examples(batch, frozen, config, example_key)
-    b, size = examples.x0.shape[:2]
+    diffused = as_diffused(examples, frozen.autoencoder)
+    b, size = diffused.x0.shape[:2]
     count = noised_count(b, config)
     time_key, turn_key = jax.random.split(course_key)
     levels = draw_log_snr(time_key, count, size, config.diffusion)
-    on_course = jax.tree.map(partial(_rows_from, count), examples)
+    if count == b:
+        return examples, diffused, examples.noise, levels
+    on_course = jax.tree.map(partial(_rows_from, count), diffused)
     noise, judged_at = course_states(params, on_course, dimensions(frozen.recognisers), config, turn_key)
     noise = jnp.concatenate([examples.noise[:count], jax.lax.stop_gradient(noise)])
-    return examples, noise, jnp.concatenate([levels, judged_at])
+    return examples, diffused, noise, jnp.concatenate([levels, judged_at])
 
 
 def noised_count(batch: int, config: Config) -> int:

@@ -1,5 +1,6 @@
 """From a condition to a picture: the denoiser inside a sampler, one compiled call."""
 
+import math
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,7 @@ from idfsr_jax.config import Config
 from idfsr_jax.diffusion.samplers import Project, guided, sample
 from idfsr_jax.method.condition import Condition
 from idfsr_jax.method.degrade import ResamplingTables
-from idfsr_jax.method.denoiser import Denoiser
+from idfsr_jax.method.denoiser import denoiser_of
 from idfsr_jax.pictures import to_float
 
 
@@ -78,22 +79,28 @@ def projection(agreement: Agreement) -> Project:
 def sample_pictures(
     params: Any,
     condition: Condition,
-    noise: Float[Array, "b s s 3"],
+    noise: Float[Array, "b side side c"],
     config: Config,
     sizes: tuple[int, ...],
     agreement: Agreement | None = None,
+    autoencoder: Any = None,
 ) -> Float32[Array, "b s s 3"]:
     """Samples one restoration per condition, in [-1, 1].
 
     Args:
       params: of the denoiser.
-      condition: what is known of each.
-      noise: standard normal; the temperature of `config.sample` scales it.
+      condition: what is known of each, in pixels.
+      noise: standard normal, of what is diffused; the temperature of `config.sample` scales it.
       config: static.
       sizes: length of each recogniser's part of the identity.
-      agreement: with LR pictures; None leaves it out.
+      agreement: with LR pictures; None leaves it out. Of latents the picture that they decode to is made to agree.
+      autoencoder: of the latents that are diffused; None of pixels.
     """
-    network = Denoiser(config.model, sizes)
+    if autoencoder is not None:
+        from idfsr_jax.latent.space import encode_condition, to_pixels
+
+        condition = encode_condition(condition, autoencoder)
+    network = denoiser_of(config, sizes)
     features = network.apply({"params": params}, condition, method="encode")
 
     def under(condition: Condition) -> Any:
@@ -107,4 +114,8 @@ def sample_pictures(
     key, size = jax.random.key(0), noise.shape[1]  # no sampler that is used here draws further noise
     project = None if agreement is None else projection(agreement)
     start = config.sample.temperature * noise
-    return sample(denoise, key, noise.shape, config.sample, config.diffusion, size, project=project, noise=start)  # type: ignore[arg-type]
+    run: Any = partial(sample, denoise, key, noise.shape, config.sample, config.diffusion, size, noise=start)  # type: ignore[arg-type]
+    if autoencoder is None:
+        return run(project=project)
+    pictures = to_pixels(run(bound=math.inf), autoencoder)
+    return pictures if project is None else project(pictures)

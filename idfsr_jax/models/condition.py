@@ -21,7 +21,7 @@ and more."""
 
 @flax.struct.dataclass
 class Condition:
-    """What guides the denoiser; images in [-1, 1], or their latents (`models.latent.encode_condition`).
+    """What guides the denoiser; images in [-1, 1].
 
     Attributes:
       hidden: LR picture, enlarged, its face masked out: y_up (1 - m).

@@ -11,12 +11,11 @@ from jaxtyping import Array, Float
 from idfsr_jax.config import Config, ModelConfig
 from idfsr_jax.models.condition import Condition, paste
 from idfsr_jax.models.unet import UNet
-from idfsr_jax.models.unet_denoiser import UNetDenoiser
 from idfsr_jax.networks.blocks import block_means, upsample_nearest
 
 
 class Denoiser(nn.Module):
-    """Predicts v = alpha eps - sigma x0 (Salimans and Ho 2022) of noisy pixels or latents x_t under a condition.
+    """Predicts v = alpha eps - sigma x0 (Salimans and Ho 2022) of noisy pixels x_t under a condition.
 
     Karras et al. (2022, section 5) precondition a denoiser around the data's mean and deviation so that the network
     has a unit-variance input and target at every noise level. Here the best guess before any noise is seen is not the
@@ -88,9 +87,9 @@ def _coarse(x: Float[Array, "b s s c"]) -> Float[Array, "b s s c"]:
     return upsample_nearest(block_means(x))
 
 
-def denoiser_of(config: Config) -> Denoiser | UNetDenoiser:
-    """The network that a configuration asks for; both are called alike."""
-    return UNetDenoiser(config.model, config.diffusion) if config.model.unet.folder else Denoiser(config.model)
+def denoiser_of(config: Config) -> Denoiser:
+    """The network that a configuration asks for."""
+    return Denoiser(config.model)
 
 
 def empty_inputs(batch: int, size: int, config: ModelConfig) -> tuple[Float[Array, "b s s c"], Array, Condition]:
@@ -108,8 +107,5 @@ def empty_inputs(batch: int, size: int, config: ModelConfig) -> tuple[Float[Arra
 
 
 def init_denoiser(key: Array, config: Config) -> dict:
-    """Fresh float32 parameters.
-
-    Of a pretrained UNet too all are random here; `training.start` begins with those of its files.
-    """
+    """Fresh float32 parameters."""
     return jax.jit(denoiser_of(config).init)(key, *empty_inputs(1, config.data.size, config.model))["params"]

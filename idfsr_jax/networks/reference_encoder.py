@@ -41,7 +41,7 @@ class ReferenceEncoder(nn.Module):
 
     Attributes:
       widths: channels of the finest feature map and of the next one.
-      patch: side of the squares of pixels that become one place of the finest map.
+      patch: side of the squares of pixels, or latents, that become one place of the finest map.
     """
 
     widths: tuple[int, int]
@@ -50,26 +50,26 @@ class ReferenceEncoder(nn.Module):
     @nn.compact
     def __call__(
         self,
-        references: Float[Array, "b k s s 3"],
+        references: Float[Array, "b k s s c"],
         valid: Float[Array, "b k s s 1"],
         agreement: Float[Array, "b k a"],
-        hidden: Float[Array, "b s s 3"],
+        hidden: Float[Array, "b s s c"],
         mask: Float[Array, "b s s 1"],
         pose: Float[Array, "b h w p"],
     ) -> ReferenceFeatures:
         """Encodes and fuses.
 
         Args:
-          references: moved onto the LR face, in [-1, 1], 0 where they show nothing.
+          references: moved onto the LR face, 0 where they show nothing; pictures or latents.
           valid: where they show something, 0 to 1; all 0 is no reference.
           agreement: how far each shows the person, `denoiser.agreements`.
           hidden: the LR picture with what is revealed of its face.
           mask: soft face region.
           pose: heat maps of the landmarks, at the finest feature map's side.
         """
-        b, k, s = references.shape[:3]
+        b, k, s, _, channels = references.shape
         fine, coarse = self.widths
-        stack = jnp.concatenate([references, valid], axis=-1).reshape(b * k, s, s, 4)
+        stack = jnp.concatenate([references, valid], axis=-1).reshape(b * k, s, s, channels + 1)
         # Matrix products where they will do: a strided convolution's gradient is slow on a CPU.
         h = nn.Dense(fine, name="stem")(space_to_depth(stack, self.patch))
         h = Conv3x3(fine, name="fine")(nn.silu(h))

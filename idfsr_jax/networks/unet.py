@@ -60,7 +60,7 @@ class UNet(nn.Module):
 
     The input is space-to-depth'ed first, so that the finest feature map has a fraction of the picture's side and wide
     channels, which feeds matrix units and saves memory traffic. After depth-to-space a thin head at full resolution
-    joins what neighbouring patches say of the pixels between them.
+    joins what neighbouring patches say of the pixels between them; patches of one pixel, or latent, need none.
 
     Attributes:
       channels: width of each resolution, finest first; each next one has half the side.
@@ -150,6 +150,8 @@ class UNet(nn.Module):
 
         h = nn.silu(GroupNorm(name="norm_out")(h))
         out = Conv3x3(self.patch**2 * self.out_channels, kernel_init=zero, name="out")(h)
+        if self.patch == 1:
+            return out
         detail = nn.Dense(self.patch**2 * _HEAD_CHANNELS, name="detail")(h)
         return self._head(depth_to_space(out, self.patch), depth_to_space(detail, self.patch), x)
 

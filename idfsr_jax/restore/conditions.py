@@ -127,7 +127,7 @@ def condition_among(
         token_offsets,
         config.data.size / n,
         reveal,
-        patch=config.model.patch,
+        patch=config.model.pixels_per_place,
         mouth=config.model.mouth,
     )
     return condition, chosen

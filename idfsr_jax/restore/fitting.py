@@ -80,4 +80,5 @@ def frozen_of(model: Model, recognisers: Recognisers) -> Frozen:
         people=jnp.zeros((1, model.center.shape[0])),
         perceptual=jax.tree.map(jnp.asarray, read_lpips("alexnet")),
         tables=jax.tree.map(jnp.asarray, tables_of(model.config.data.size)),
+        autoencoder=model.autoencoder,
     )

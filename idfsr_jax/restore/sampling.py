@@ -18,7 +18,7 @@ from idfsr_jax.method.sample import Agreement, sample_pictures
 
 
 def sample_many(
-    denoiser: Any,
+    networks: Any,
     condition: Condition,
     keys: Key[Array, " b"],
     config: Config,
@@ -34,8 +34,8 @@ def sample_many(
     one program for each length of `devices.bucket`, which serves all LR widths, keys and strengths.
 
     Args:
-      denoiser: its parameters, put `devices.everywhere` on the mesh.
-      condition: b of them.
+      networks: (the denoiser's parameters, autoencoder or None), put `devices.everywhere` on the mesh.
+      condition: b of them, in pixels.
       keys: source of the noise of each.
       config: static; `config.sample` says how to sample.
       sizes: length of each recogniser's part of the identity.
@@ -44,13 +44,13 @@ def sample_many(
       variants: v samples of each condition. More of them change none of the first.
     """
     count = condition.scale.shape[0]
-    denoiser, mesh = used(denoiser, mesh, count)
+    networks, mesh = used(networks, mesh, count)
     rows = placed_rows(_rows(condition, keys, agreement), mesh)
-    return cut_rows(_sampled(denoiser, rows, config, sizes, variants, mesh), count)
+    return cut_rows(_sampled(networks, rows, config, sizes, variants, mesh), count)
 
 
 def compile_ahead(
-    denoiser: Any,
+    networks: Any,
     config: Config,
     sizes: tuple[int, ...],
     mesh: Mesh,
@@ -59,19 +59,19 @@ def compile_ahead(
     variants: int,
 ) -> None:
     """Compiles what `sample_many` needs for `count` conditions, and for all numbers of the same `devices.bucket`."""
-    denoiser, mesh = used(denoiser, mesh, count)
+    networks, mesh = used(networks, mesh, count)
     condition = empty_condition(count, config.data.size, config.model.references, config.model, sizes)
     keys = jnp.broadcast_to(jax.random.key(0), (count,))
     if agreement is not None:
         agreement = jax.tree.map(partial(np.repeat, repeats=count, axis=0), agreement)
     rows = placed_rows(_rows(condition, keys, agreement), mesh)
-    _sampled.lower(denoiser, rows, config, sizes, variants, mesh).compile()
+    _sampled.lower(networks, rows, config, sizes, variants, mesh).compile()
 
 
-def starting_noise(key: Key[Array, ""], variants: int, size: int) -> Float[Array, "{variants} {size} {size} 3"]:
+def starting_noise(key: Key[Array, ""], variants: int, shape: tuple[int, int, int]) -> Float[Array, "v h w c"]:
     """The standard normal noise that samples of one condition start at; more of them change none of the first."""
     keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(variants))
-    return jax.vmap(partial(jax.random.normal, shape=(size, size, 3)))(keys)
+    return jax.vmap(partial(jax.random.normal, shape=shape))(keys)
 
 
 def _rows(condition: Condition, keys: Key[Array, " b"], agreement: Agreement | None) -> dict[str, Any]:
@@ -86,20 +86,22 @@ def _fields(tree: Any) -> dict[str, Any]:
 
 @partial(jax.jit, static_argnames=("config", "sizes", "variants", "mesh"))
 def _sampled(
-    denoiser: Any, rows: dict[str, Any], config: Config, sizes: tuple[int, ...], variants: int, mesh: Mesh
+    networks: Any, rows: dict[str, Any], config: Config, sizes: tuple[int, ...], variants: int, mesh: Mesh
 ) -> Float[Array, "b v s s 3"]:
-    return by_shares(partial(_share, config=config, sizes=sizes, variants=variants), mesh)(denoiser, rows)
+    return by_shares(partial(_share, config=config, sizes=sizes, variants=variants), mesh)(networks, rows)
 
 
 def _share(
-    denoiser: Any, rows: dict[str, Any], config: Config, sizes: tuple[int, ...], variants: int
+    networks: Any, rows: dict[str, Any], config: Config, sizes: tuple[int, ...], variants: int
 ) -> Float[Array, "b v s s 3"]:
     condition, agreement = jax.tree.map(
         lambda leaf: jnp.repeat(leaf, variants, axis=0), (rows["condition"], rows["agreement"])
     )
     keys = jax.random.wrap_key_data(rows["key"])
-    shape = (config.data.size, config.data.size, 3)
-    drawn = jax.vmap(partial(starting_noise, variants=variants, size=config.data.size))(keys).reshape(-1, *shape)
+    side = config.model.diffused_side(config.data.size)
+    shape = (side, side, config.model.diffused_channels)
+    drawn = jax.vmap(partial(starting_noise, variants=variants, shape=shape))(keys).reshape(-1, *shape)
     held = None if agreement is None else Agreement(**agreement)
-    pictures = sample_pictures(denoiser, Condition(**condition), drawn, config, sizes, held)
-    return pictures.reshape(-1, variants, *shape)
+    denoiser, autoencoder = networks
+    pictures = sample_pictures(denoiser, Condition(**condition), drawn, config, sizes, held, autoencoder)
+    return pictures.reshape(-1, variants, *pictures.shape[1:])

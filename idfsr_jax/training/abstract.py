@@ -6,9 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from idfsr_jax.config import AutoencoderConfig, Config, ModelConfig
-from idfsr_jax.models.autoencoder import AutoencoderKL
 from idfsr_jax.models.landmark_net import LandmarkNet
-from idfsr_jax.models.latent import Autoencoder
 from idfsr_jax.networks.dlib_resnet import DlibResNet
 from idfsr_jax.networks.id_encoder import DLIB_NAME, IdEncoder
 from idfsr_jax.networks.iresnet import IResNet
@@ -46,20 +44,22 @@ def abstract_frozen(config: Config) -> dict[str, Any]:
         "landmark_net": net,
         "encoder": encoder,
         "center": center,
-        "autoencoder": abstract_autoencoder(config.model),
         "perceptual": jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), load_perceptual(config.train)
         ),
     }
 
 
-def abstract_autoencoder(config: ModelConfig) -> Autoencoder | None:
+def abstract_autoencoder(config: ModelConfig) -> Any:
     """Shapes of an autoencoder of the configured latents; None where pixels are diffused.
 
     A plan asks for no file, so that it is taken to have Stable Diffusion's widths.
     """
     if not config.autoencoder:
         return None
+    from idfsr_jax.latent.autoencoder import AutoencoderKL
+    from idfsr_jax.latent.space import Autoencoder
+
     widths = (128, 256, 512, 512, 512, 512)[: config.latent_reduction.bit_length()]
     described = AutoencoderConfig(block_out_channels=widths, layers_per_block=2, latent_channels=config.latent_channels)
     picture = jnp.zeros((1, 64, 64, 3))

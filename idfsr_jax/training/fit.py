@@ -19,7 +19,6 @@ from idfsr_jax.diffusion.schedule import draw_log_snr, q_sample, x0_from_v
 from idfsr_jax.models.condition import make_condition
 from idfsr_jax.models.denoiser import denoiser_of
 from idfsr_jax.models.landmark_net import estimate_landmarks
-from idfsr_jax.models.latent import encode_example, to_pixels
 from idfsr_jax.runtime.randomness import step_key
 from idfsr_jax.training.rollout import rolled_out
 from idfsr_jax.training.state import update_in_optax
@@ -64,8 +63,7 @@ def fit_loss(
       album: the photographs.
       pairs: (target, reference) positions in the album; equal where there is one photograph only, whose mirror image
         then is the reference.
-      frozen: LandmarkNet, the identity centre, the autoencoder if latents are diffused, and the encoder if the identity
-        loss is on.
+      frozen: LandmarkNet, the identity centre, and the encoder if the identity loss is on.
       config: the model's; `config.fit` says how to fit.
       key: source of scales, noise levels and noise.
     """
@@ -84,7 +82,6 @@ def fit_loss(
     identity = jnp.broadcast_to(variables["identity"], (x0.shape[0], variables["identity"].shape[0]))
     scale = jnp.asarray(scales, jnp.float32)[index]
     condition = make_condition(y_up, landmarks, reference, points, identity, scale, config.model)  # type: ignore[arg-type]
-    x0, condition = encode_example(x0, condition, config.model.mask, frozen.autoencoder)
     noise = jax.random.normal(noise_key, x0.shape)
     if config.fit.on_course:
         denoiser, seen = jax.lax.stop_gradient((variables["denoiser"], condition))
@@ -93,8 +90,7 @@ def fit_loss(
         log_snr = draw_log_snr(time_key, x0.shape[0], x0.shape[1], config.diffusion)
     x_t = q_sample(x0, noise, log_snr)
     v = denoiser_of(config).apply({"params": variables["denoiser"]}, x_t, log_snr, condition)
-    estimate = to_pixels(x0_from_v(x_t, v, log_snr), frozen.autoencoder)  # type: ignore[arg-type]
-    estimate = jnp.clip(estimate, -1.0, 1.0)
+    estimate = jnp.clip(x0_from_v(x_t, v, log_snr), -1.0, 1.0)  # type: ignore[arg-type]
     if config.fit.on_course:
         loss = config.fit.pixel_loss * jnp.mean(jnp.square(estimate - pictures), axis=(1, 2, 3))
     else:

@@ -13,7 +13,6 @@ from idfsr_jax.errors import BadConfig
 from idfsr_jax.face import write_image
 from idfsr_jax.files import write_atomically
 from idfsr_jax.models.condition import paste
-from idfsr_jax.models.latent import Autoencoder
 from idfsr_jax.parameter_files import load_tree, save_tree
 from idfsr_jax.pictures import grid
 from idfsr_jax.runtime.randomness import step_key
@@ -27,7 +26,7 @@ from idfsr_jax.training.soundness import NonFiniteLoss
 from idfsr_jax.training.step import Frozen, condition_of
 
 
-def claim_folder(out: Path, config: Config, autoencoder: Autoencoder | None = None) -> None:
+def claim_folder(out: Path, config: Config, autoencoder: Any = None) -> None:
     """Writes `config.json`, and the autoencoder's name, into the run's folder; one process writes, and all look.
 
     Raises:
@@ -110,7 +109,7 @@ def previewer(out: Path, config: Config, frozen: Frozen, batch: Mapping[str, Any
     target, condition = jax.jit(partial(condition_of, config=config))(batch, frozen, key=key)
 
     def preview(step: int, ema: Any) -> None:
-        sampled = restore_crops(whole(ema), condition, key, config, autoencoder=frozen.autoencoder)
+        sampled = restore_crops(whole(ema), condition, key, config)
         rows = (condition.hidden, condition.reference, paste(condition, config.model.mask), sampled, target)
         write_image(out / "samples" / f"{step:07d}.png", grid(rows), {})
 

@@ -21,7 +21,6 @@ from jaxtyping import Array, Float
 from idfsr_jax.config import Config
 from idfsr_jax.data.pack import read_manifest
 from idfsr_jax.data.resident import ResidentFaces
-from idfsr_jax.models.latent import autoencoder_of
 from idfsr_jax.training.folder import claim_folder, landmark_net, previewer
 from idfsr_jax.training.loop import train_denoiser
 from idfsr_jax.training.mesh import batch_sharding, make_mesh, placed, replicated, spread
@@ -107,18 +106,17 @@ def train_packed(
     say(f"{faces.images.shape[0]} faces on {mesh.size} x {kind} after {time.monotonic() - began:.0f} s.")
     manifest = read_manifest(pack)
     encoder_named = manifest["encoder"]
-    autoencoder = autoencoder_of(config.model)
     start: TrainState | None
     if start_from is not None:
-        start, brought_net = load_travel(start_from, config, initial_state(config), autoencoder)
+        start, brought_net = load_travel(start_from, config, initial_state(config))
     else:
-        start, brought_net = beginning(config, encoder_named, autoencoder)
+        start, brought_net = beginning(config, encoder_named)
     with sole_use(out):
-        claim_folder(out, config, autoencoder)
+        claim_folder(out, config)
         if brought_net is not None:
             bring_landmark_net(out, brought_net)
         net = jax.tree.map(jnp.asarray, landmark_net(out, config, lambda: LandmarkBatches(faces, config)))
-        frozen = Frozen(net, encoder, jnp.asarray(center), autoencoder, load_perceptual(config.train, pack))
+        frozen = Frozen(net, encoder, jnp.asarray(center), load_perceptual(config.train, pack))
         say(f"LandmarkNet ready after {time.monotonic() - began:.0f} s.")
 
         facts: dict[str, Any] = {"pack": manifest["self_sha256"]}
@@ -130,7 +128,7 @@ def train_packed(
             }
 
         def travel(step: int, state: TrainState) -> None:
-            parts = (frozen.landmark_net, center, describe(step), encoder_named, autoencoder)
+            parts = (frozen.landmark_net, center, describe(step), encoder_named)
             save_travel(out / "travel", config, state, *parts)
 
         everywhere = placed(faces, replicated(mesh))
@@ -156,7 +154,6 @@ def train_packed(
             steps,
             facts=describe(steps),
             encoder=encoder_named,
-            autoencoder=autoencoder,
         )
         say(f"Step {steps} after {(time.monotonic() - began) / 60:.1f} minutes.")
         return signal_number

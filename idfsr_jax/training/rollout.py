@@ -7,7 +7,6 @@ LPIPS, by its identity. States of the learner's own making, with the right answe
 The gradient goes through the last call of the denoiser alone, as in DRaFT-1 (Clark et al. 2023).
 """
 
-import math
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,7 @@ def rolled_out(
 
     Args:
       params: of the denoiser.
-      x0: the truth, as it is diffused: pixels or latents.
+      x0: the truth.
       noise: standard normal; the run starts from it at the sampler's temperature.
       condition: of each example, likewise.
       config: its sampler, steps and temperature; without guidance and consistency.
@@ -52,7 +51,6 @@ def rolled_out(
         config.sample,
         config.diffusion,
         x0.shape[1],
-        bound=math.inf if config.model.autoencoder else 1.0,
     )
     rows, judged = jnp.arange(x0.shape[0]), config.sample.steps - 1
     step = 1 + (jax.random.randint(key, (), 0, judged) + rows) % judged

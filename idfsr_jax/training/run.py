@@ -8,7 +8,6 @@ import numpy as np
 
 from idfsr_jax.config import Config
 from idfsr_jax.data.pipeline import load_index, training_examples
-from idfsr_jax.models.latent import autoencoder_of
 from idfsr_jax.networks.id_encoder import encoder_name, encoder_of, require_encoder, require_kind
 from idfsr_jax.training.distributed import is_main, wait_for_all
 from idfsr_jax.training.folder import claim_folder, landmark_net, previewer
@@ -35,8 +34,8 @@ def train(config: Config) -> int:
       The number of the signal that stopped it, or 0.
 
     Raises:
-      BadConfig: the folder belongs to a run of another configuration, the sentence names the first field, or of
-        another autoencoder. Or `train.start_from` or `model.unet.folder` is another network.
+      BadConfig: the folder belongs to a run of another configuration, the sentence names the first field. Or
+        `train.start_from` is another network.
       FolderInUse: another run is at work in the folder.
       FullDisk: there is no room to write.
       BadWeights: LandmarkNet, every checkpoint, the model of `train.start_from`, or the UNet, is damaged.
@@ -50,10 +49,9 @@ def train(config: Config) -> int:
     require_encoder(index.encoder, encoder_name(config.model.encoder), data.dataset, remedy)
     require_kind(index.encoder, index.embeddings.shape[1], config.model, data.dataset)
     shown = next(iter(training_examples(data, 0, 8, data.val_split)))
-    autoencoder = autoencoder_of(config.model)
-    start, landmark_params = beginning(config, index.encoder, autoencoder)
+    start, landmark_params = beginning(config, index.encoder)
     with sole_use(out), full_disk_explained(out):
-        claim_folder(out, config, autoencoder)
+        claim_folder(out, config)
         if landmark_params is not None:
             bring_landmark_net(out, landmark_params)
         center = np.asarray(index.embeddings, np.float32).mean(0)
@@ -64,7 +62,6 @@ def train(config: Config) -> int:
             ),
             encoder=encoder_of(config.model) if config.train.identity_loss > 0 else None,
             center=jnp.asarray(center),
-            autoencoder=autoencoder,
             perceptual=load_perceptual(config.train),
         )
         place = {"shard": jax.process_index(), "shards": jax.process_count()}
@@ -83,7 +80,6 @@ def train(config: Config) -> int:
                 steps,
                 facts=facts,
                 encoder=index.encoder,
-                autoencoder=autoencoder,
             )
     wait_for_all("the model is written")
     return signal_number

@@ -15,7 +15,6 @@ import numpy as np
 from idfsr_jax.config import Config
 from idfsr_jax.errors import InputError
 from idfsr_jax.models.denoiser import denoiser_of, empty_inputs
-from idfsr_jax.models.latent import autoencoder_of
 from idfsr_jax.training import checkpoint
 from idfsr_jax.training.folder import previewer
 from idfsr_jax.training.landmarks import train_landmark_net
@@ -70,8 +69,8 @@ def smoke(
     net = train_landmark_net(LandmarkBatches(faces, config), brief, config.train.seed)
     say(f"{elapsed()} LandmarkNet: two steps")
 
-    autoencoder, perceptual = autoencoder_of(config.model), load_perceptual(config.train, pack)
-    frozen = Frozen(jax.tree.map(jnp.asarray, net), encoder, jnp.asarray(center), autoencoder, perceptual)
+    perceptual = load_perceptual(config.train, pack)
+    frozen = Frozen(jax.tree.map(jnp.asarray, net), encoder, jnp.asarray(center), perceptual)
     state = initial_state(config)
     forward, step = forward_flops(config, state.params), _step_flops(config, state, faces, frozen)
     count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
@@ -145,7 +144,7 @@ def _check_saving(config: Config, state: Any, frozen: Frozen, center: np.ndarray
     if restored is None or not _equal(restored[0], state):
         raise InputError(f"{config.train.out}: a checkpoint does not come back as it was written; check the disk.")
     travel = Path(config.train.out) / "travel"
-    save_travel(travel, config, state, frozen.landmark_net, center, {}, autoencoder=frozen.autoencoder)
+    save_travel(travel, config, state, frozen.landmark_net, center, {})
     load_travel(travel, config, state)
 
 

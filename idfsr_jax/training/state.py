@@ -5,6 +5,7 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
@@ -43,6 +44,18 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
 def create_state(params: Any, optimizer: optax.GradientTransformation) -> TrainState:
     """The state at step 0; the average is a copy, so that buffers can be donated."""
     return TrainState(jnp.zeros((), jnp.int32), params, jax.tree.map(jnp.copy, params), optimizer.init(params))
+
+
+def state_on_host(params: Any, optimizer: optax.GradientTransformation) -> TrainState:
+    """What `create_state` makes, whole and in NumPy, so that no device ever has all of it.
+
+    The average is the same arrays, and the moments are zeros, which take no memory until they are written to; so this
+    is as large as the parameters while the run lasts, and not four times that.
+    """
+    params = jax.device_get(params)
+    state = jax.eval_shape(lambda tree: create_state(tree, optimizer), params)
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), state)
+    return zeros.replace(params=params, ema=params)
 
 
 def ema_decay(step: Int[Array, ""], batch: int, halflife_images: float, from_random: bool = True) -> Float[Array, ""]:

@@ -16,7 +16,6 @@ from idfsr_jax.diffusion.schedule import alpha_sigma, draw_log_snr, q_sample, x0
 from idfsr_jax.models.condition import Condition, drop, make_condition
 from idfsr_jax.models.denoiser import denoiser_of
 from idfsr_jax.models.landmark_net import estimate_landmarks
-from idfsr_jax.models.latent import Autoencoder, encode_example, to_pixels
 from idfsr_jax.networks.chips import moved_landmarks
 from idfsr_jax.networks.id_encoder import identity_of, unit_identity
 from idfsr_jax.networks.perceptual import STRIDE, perceptual_distance, shifted
@@ -36,14 +35,12 @@ class Frozen:
       landmark_net: parameters of LandmarkNet.
       encoder: parameters of the ID encoder, or None where the identity loss is off.
       center: mean raw descriptor of the training people, [D].
-      autoencoder: of the latents that are diffused, or None where pixels are.
       perceptual: parameters of LPIPS, or None where its loss is off.
     """
 
     landmark_net: Any
     encoder: Any
     center: Float[Array, " d"]
-    autoencoder: Autoencoder | None = None
     perceptual: Any = None
 
 
@@ -99,7 +96,7 @@ class Examples:
 
     Attributes:
       x0: the targets in [-1, 1].
-      noise: what they, or their latents, are noised with.
+      noise: what they are noised with.
       log_snr: noise level of each.
       condition: of each, in pixels.
       descriptor: raw, of each target.
@@ -134,11 +131,9 @@ def draw_examples(batch: Mapping[str, Array], frozen: Frozen, config: Config, ke
 
 def on_course(params: Any, examples: Examples, frozen: Frozen, config: Config, key: PRNGKeyArray) -> Examples:
     """The same examples, every `judged_every`-th of them at a state of the sampler's own course; see `rollout`."""
-    every, model = config.train.judged_every, config.model
+    every = config.train.judged_every
     part: Any = lambda z: z[::every]  # noqa: E731
-    x0, condition = encode_example(
-        part(examples.x0), jax.tree.map(part, examples.condition), model.mask, frozen.autoencoder
-    )
+    x0, condition = part(examples.x0), jax.tree.map(part, examples.condition)
     noise, log_snr = rolled_out(params, x0, part(examples.noise), condition, config, key)
     return examples.replace(  # type: ignore[attr-defined]
         noise=examples.noise.at[::every].set(noise), log_snr=examples.log_snr.at[::every].set(log_snr)
@@ -150,7 +145,7 @@ def examples_loss(
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """The training loss of some examples, with its parts."""
     log_snr = examples.log_snr
-    x0, condition = encode_example(examples.x0, examples.condition, config.model.mask, frozen.autoencoder)
+    x0, condition = examples.x0, examples.condition
     x_t = q_sample(x0, examples.noise, log_snr)
     v = denoiser_of(config).apply({"params": params}, x_t, log_snr, condition)
     train, every = config.train, config.train.judged_every
@@ -162,8 +157,8 @@ def examples_loss(
     if train.identity_loss > 0 or train.rollout_fraction > 0:
         # Evenly spread noise levels are ordered within the batch, so a stride takes a fair share of them.
         part = lambda z: z[::every]  # noqa: E731
-        estimate = to_pixels(x0_from_v(part(x_t), part(v), part(log_snr)), frozen.autoencoder)
-        estimate, target = jnp.clip(estimate, -1.0, 1.0), part(examples.x0)
+        estimate = x0_from_v(part(x_t), part(v), part(log_snr))
+        estimate, target = jnp.clip(estimate, -1.0, 1.0), part(x0)
         alpha, _ = alpha_sigma(part(log_snr))
         if train.rollout_fraction > 0:
             parts["pixel_loss"] = jnp.mean(jnp.square(estimate - target))

@@ -22,7 +22,6 @@ from jaxtyping import Float
 
 from idfsr_jax.config import Config
 from idfsr_jax.errors import BadConfig, BadWeights
-from idfsr_jax.models.latent import Autoencoder, require_autoencoder
 from idfsr_jax.networks.id_encoder import DLIB_NAME
 from idfsr_jax.parameter_files import load_tree, save_tree
 from idfsr_jax.training.state import TrainState
@@ -39,7 +38,6 @@ def save_travel(
     center: Float[np.ndarray, " d"],
     facts: Mapping[str, Any],
     encoder: str = DLIB_NAME,
-    autoencoder: Autoencoder | None = None,
 ) -> None:
     """Writes the folder anew; at every moment it, or `FOLDER.old`, is whole.
 
@@ -51,7 +49,6 @@ def save_travel(
       center: mean raw descriptor of the training people.
       facts: to be recorded.
       encoder: name of the ID encoder.
-      autoencoder: of the latents that are diffused, if they are; in full precision.
     """
     fresh, old = (folder.with_name(f"{folder.name}.{name}") for name in ("new", "old"))
     shutil.rmtree(fresh, ignore_errors=True)
@@ -69,7 +66,6 @@ def save_travel(
         dtype="bfloat16",
         facts=facts,
         encoder=encoder,
-        autoencoder=autoencoder,
     )
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
@@ -78,23 +74,20 @@ def save_travel(
     shutil.rmtree(old, ignore_errors=True)
 
 
-def load_travel(
-    folder: Path, config: Config, like: TrainState, autoencoder: Autoencoder | None = None
-) -> tuple[TrainState, Any]:
+def load_travel(folder: Path, config: Config, like: TrainState) -> tuple[TrainState, Any]:
     """Reads what `save_travel` wrote.
 
     Args:
       folder: the folder.
       config: of the run that is to go on; its network must be the same.
       like: a state of the run, for its structure.
-      autoencoder: of the run.
 
     Returns:
       The state, and the parameters of LandmarkNet.
 
     Raises:
       BadWeights: it is missing or damaged.
-      BadConfig: it holds another network, or knows the latents of another autoencoder.
+      BadConfig: it holds another network.
     """
     model = load_model(folder)
     digest = read_description(folder).get("facts", {}).get("resume_sha256")
@@ -103,7 +96,6 @@ def load_travel(
     for section in ("model", "landmarks"):
         if getattr(model.config, section) != getattr(config, section):
             raise BadConfig(f"{folder}: its config.{section} is another one; use the configuration that it came from.")
-    require_autoencoder(model.autoencoder, autoencoder, str(folder))
     second = unfactored(load_tree(folder / _RESUME, digest), like.params)
     params = jax.tree.map(jnp.asarray, model.denoiser)
     step = jnp.asarray(model.steps, jnp.int32)

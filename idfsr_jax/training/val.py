@@ -88,8 +88,10 @@ def measure(
     y_up, _ = degrade(truth, degradation, frozen.tables, step_key(0, "val-noise", 0))
     widths, known = degradation.n.astype(jnp.float32), [known_of(people, case, config) for case in cases]
     condition, _ = conditions_of(frozen.landmark_net, y_up, widths, known, config.sample.reveal, config)
-    noise = jax.random.normal(step_key(0, "val", 0), truth.shape)
-    found = jnp.clip(sample_pictures(params, condition, noise, config, people.sizes), -1.0, 1.0)
+    side, channels = config.model.diffused_side(truth.shape[1]), config.model.diffused_channels
+    noise = jax.random.normal(step_key(0, "val", 0), (len(cases), side, side, channels))
+    found = sample_pictures(params, condition, noise, config, people.sizes, autoencoder=frozen.autoencoder)
+    found = jnp.clip(found, -1.0, 1.0)
     landmarks = jnp.asarray(people.faces.index.landmarks[[case.target for case in cases]])
     values = jax.device_get(_scores(found, truth, landmarks, frozen, people.sizes))
     rows = (condition.hidden, condition.references[:, 0], found, truth)

@@ -26,9 +26,9 @@ _APART = {
     r"idfsr train mine.py": ("needs a data set of ArcFace's embeddings", "tests/training/test_kill.py"),
     r"idfsr \w+ .*celebahq": (
         "needs CelebA-HQ; latents are trained on and restored in",
-        "tests/training/test_latent.py",
+        "tests/latent/test_run.py",
     ),
-    r"python -m idfsr_jax.training.autoencoder ": ("takes minutes", "tests/training/test_autoencoder.py"),
+    r"python -m idfsr_jax.latent.train_autoencoder ": ("takes minutes", "tests/latent/test_train_autoencoder.py"),
     r"python -m idfsr_jax.training.packed ": ("is for a GPU", "tests/training/test_resident.py"),
     r"python -m idfsr_jax.evaluation.make_protocol ": ("needs LFW", "tests/evaluation/test_protocol.py"),
     r"python evaluate.py ": ("needs LFW and minutes", "tests/evaluation/test_run.py"),

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from idfsr_jax.config import ModelConfig
+from idfsr_jax.config import Config, DataConfig, ModelConfig
 from idfsr_jax.errors import BadConfig
 from idfsr_jax.method.condition import References, make_condition, tone_share
-from idfsr_jax.method.denoiser import Denoiser, agreements, empty_condition, init_denoiser
+from idfsr_jax.method.denoiser import Denoiser, agreements, denoiser_of, empty_condition, init_denoiser
 from idfsr_jax.method.growth import grown
 from idfsr_jax.method.landmarks import MEAN_SHAPE
 from idfsr_jax.models.condition import Condition as Before
@@ -21,6 +21,7 @@ MODEL = ModelConfig(
     patch=4, channels=(16, 32), blocks=(1, 1), head_width=16, embedding=16, identity_dim=5, identity_tokens=2,
     mask="tone", prior_detail_std=0.08, attention_at=8,
 )  # fmt: skip
+CONFIG = Config(data=DataConfig(size=SIZE), model=dataclasses.replace(MODEL, references=K))
 FACE = (MEAN_SHAPE * 0.35 + np.array([0.5, 0.42])).astype(np.float32)
 
 
@@ -38,7 +39,7 @@ def hasty(hasty_compiler):
 
 @pytest.fixture(scope="module")
 def params(hasty):
-    return random_like(init_denoiser(jax.random.key(0), SIZE, K, MODEL, SIZES), 1)
+    return random_like(init_denoiser(jax.random.key(0), CONFIG, SIZES), 1)
 
 
 def condition_of(present=(1.0, 1.0, 0.0), reveal=0.5):
@@ -85,15 +86,15 @@ def test_a_grown_network_answers_as_before():
     x_t, level = jax.random.normal(jax.random.key(3), condition.hidden.shape), jnp.array([0.3, -2.0])
     shapes = jax.eval_shape(old.init, jax.random.key(0), x_t, level, seen)["params"]
     before = random_like(shapes, 4)
-    after = grown(before, init_denoiser(jax.random.key(5), SIZE, K, MODEL, SIZES))
+    after = grown(before, init_denoiser(jax.random.key(5), CONFIG, SIZES))
     wanted = jax.jit(old.apply)({"params": before}, x_t, level, seen)
     np.testing.assert_allclose(predict(after, condition), wanted, atol=1e-4)
 
 
 def test_what_does_not_fit_does_not_grow(params):
-    wider = dataclasses.replace(MODEL, channels=(32, 32))
+    wider = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, channels=(32, 32)))
     with pytest.raises(BadConfig, match=r"does not grow"):
-        grown(params, init_denoiser(jax.random.key(5), SIZE, K, wider, SIZES))
+        grown(params, init_denoiser(jax.random.key(5), wider, SIZES))
 
 
 def test_an_absent_reference_changes_nothing(params):
@@ -169,13 +170,25 @@ def test_nothing_is_revealed_at_zero_and_more_with_more():
 
 
 def test_an_untrained_network_gives_back_the_guess():
-    params = init_denoiser(jax.random.key(0), SIZE, K, MODEL, SIZES)
+    params = init_denoiser(jax.random.key(0), CONFIG, SIZES)
     condition = condition_of()
     level = jnp.full((2,), -9.0)
     x_t = jnp.sqrt(jax.nn.sigmoid(9.0)) * jax.random.normal(jax.random.key(3), condition.hidden.shape)
     v = _predict(params, x_t, level, condition)
     alpha, sigma = jnp.sqrt(jax.nn.sigmoid(-9.0)), jnp.sqrt(jax.nn.sigmoid(9.0))
     np.testing.assert_allclose(alpha * x_t - sigma * v, condition.guess, atol=0.03)
+
+
+def test_without_bands_an_untrained_network_is_the_best_linear_estimate():
+    """x0 = p + alpha s^2 / (alpha^2 s^2 + sigma^2) (x_t - alpha p), for errors of the deviation s."""
+    one = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, prior_std=0.5, prior_detail_std=0.0))
+    params, condition = init_denoiser(jax.random.key(0), one, SIZES), condition_of()
+    x_t, level = jax.random.normal(jax.random.key(3), condition.hidden.shape), jnp.full((2,), 0.7)
+    v = jax.jit(denoiser_of(one, SIZES).apply)({"params": params}, x_t, level, condition)
+    alpha, sigma = (float(jnp.sqrt(jax.nn.sigmoid(sign * 0.7))) for sign in (1, -1))
+    share = alpha * 0.25 / (alpha**2 * 0.25 + sigma**2)
+    expected = condition.guess + share * (x_t - alpha * condition.guess)
+    np.testing.assert_allclose(alpha * x_t - sigma * v, expected, atol=1e-5)
 
 
 def test_shapes_of_an_empty_condition():

@@ -73,7 +73,7 @@ def frozen():
 
 @pytest.fixture(scope="module")
 def params():
-    fresh = init_denoiser(jax.random.key(0), SIDE, K, CONFIG.model, SIZES)
+    fresh = init_denoiser(jax.random.key(0), CONFIG, SIZES)
     leaves, structure = jax.tree.flatten(fresh)
     keys = jax.random.split(jax.random.key(1), len(leaves))
     moved = [x + 0.05 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]

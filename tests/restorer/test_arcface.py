@@ -22,8 +22,7 @@ from idfsr_jax.weights import save_model
 @pytest.fixture(scope="module")
 def arcface_weights(tiny_config, tiny_weights):
     """Networks of a model whose identity is ArcFace's 16 numbers."""
-    model = tiny_config.model
-    denoiser = init_denoiser(jax.random.key(0), tiny_config.data.size, model.references, model, (16,))
+    denoiser = init_denoiser(jax.random.key(0), tiny_config, (16,))
     return jax.device_get(denoiser), tiny_weights[1]
 
 

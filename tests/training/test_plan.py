@@ -9,9 +9,9 @@ import pytest
 from idfsr_jax.config import Config
 from idfsr_jax.data.pipeline import load_index, training_examples
 from idfsr_jax.errors import BadConfig
-from idfsr_jax.models.autoencoder import reduction
+from idfsr_jax.latent.autoencoder import reduction
 from idfsr_jax.networks.id_encoder import load_id_encoder
-from idfsr_jax.training.abstract import abstract_batch, abstract_frozen
+from idfsr_jax.training.abstract import abstract_autoencoder, abstract_batch, abstract_frozen
 from idfsr_jax.training.mesh import make_mesh, placed, state_shardings
 from idfsr_jax.training.plan import GIB, device_batch, plan_run, state_bytes, step_cost
 from idfsr_jax.training.start import initial_state
@@ -140,12 +140,10 @@ def test_groups_that_do_not_divide_the_devices_are_refused(tiny_config):
 
 
 def test_the_abstract_autoencoder_has_the_latents_of_the_config(tiny_config):
-    assert abstract_frozen(tiny_config)["autoencoder"] is None
+    assert abstract_autoencoder(tiny_config.model) is None
     model = dataclasses.replace(tiny_config.model, autoencoder="anywhere", latent_channels=16, latent_reduction=8)
-    found = abstract_frozen(dataclasses.replace(tiny_config, model=model))["autoencoder"]
+    found = abstract_autoencoder(model)
     assert (found.config.latent_channels, reduction(found.config)) == (16, 8)
     # Stable Diffusion's has 83.7 million with 4 latent channels.
-    four = abstract_frozen(dataclasses.replace(tiny_config, model=dataclasses.replace(model, latent_channels=4)))[
-        "autoencoder"
-    ]
+    four = abstract_autoencoder(dataclasses.replace(model, latent_channels=4))
     assert round(sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(four.params)) / 1e6, 1) == 83.7

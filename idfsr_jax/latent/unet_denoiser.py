@@ -5,9 +5,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from idfsr_jax.config import DiffusionConfig, ModelConfig
-from idfsr_jax.diffusion.schedule import timestep_of, v_from_noise
-from idfsr_jax.models.condition import Condition
-from idfsr_jax.models.unet_2d_condition import UNet2DCondition
+from idfsr_jax.diffusion.schedule import v_from_noise
+from idfsr_jax.latent.discrete import timestep_of
+from idfsr_jax.latent.unet_2d_condition import UNet2DCondition
+from idfsr_jax.method.condition import Condition
+from idfsr_jax.method.id_embedding import scaled_identity
 from idfsr_jax.networks.blocks import fourier_features
 
 
@@ -17,20 +19,22 @@ class UNetDenoiser(nn.Module):
     What the condition adds enters in two ways that the UNet knows already, so that it stays one of diffusers': further
     channels beside x_t, as for in-painting, whose weights start at zero; and tokens where those of a text were, of the
     identity and one of the scale. (An embedding of the scale that is added to the timestep's would be no part of a
-    `UNet2DConditionModel`.) Untrained, it therefore is the UNet under these tokens.
+    `UNet2DConditionModel`.) Untrained, it therefore is the UNet under these tokens. Of the references it sees the
+    nearest alone.
 
-    It is not preconditioned around the pasted reference, as `Denoiser` is: the UNet was trained on x_t as it is and on
-    the whole of its noise, or v; shifted and scaled inputs would be strange to it, and a scaled output would throw its
-    knowledge away. So it begins with any picture of a face and not with the paste, which it sees in its further
-    channels.
+    It is not preconditioned around the guess, as `Denoiser` is: the UNet was trained on x_t as it is and on the whole
+    of its noise, or v; shifted and scaled inputs would be strange to it, and a scaled output would throw its knowledge
+    away. So it begins with any picture of a face and not with the guess.
 
     Attributes:
       config: of the model; `config.unet` is the network.
       diffusion: the schedule of timesteps that the UNet was trained on.
+      sizes: length of each recogniser's part of the identity.
     """
 
     config: ModelConfig
     diffusion: DiffusionConfig
+    sizes: tuple[int, ...]
 
     def setup(self) -> None:
         """Makes the parts; `unet` has the names of diffusers within."""
@@ -39,10 +43,14 @@ class UNetDenoiser(nn.Module):
         self.identity_tokens = _Tokens(config.identity_tokens, config.unet.cross_attention_dim)
         self.scale_tokens = _Tokens(1, config.unet.cross_attention_dim)
         # Not zero, where the tokens' norm has no slope to speak of but its steepest.
-        self.null_identity = self.param("null_identity", nn.initializers.normal(1.0), (config.identity_dim,))
+        self.null_identity = self.param("null_identity", nn.initializers.normal(1.0), (sum(self.sizes),))
 
     def __call__(
-        self, x_t: Float[Array, "b s s c"], log_snr: Float[Array, " b"], condition: Condition
+        self,
+        x_t: Float[Array, "b s s c"],
+        log_snr: Float[Array, " b"],
+        condition: Condition,
+        known: Float[Array, "b s s d"] | None = None,
     ) -> Float[Array, "b s s c"]:
         """Gives v = alpha noise - sigma x0, float32.
 
@@ -50,26 +58,27 @@ class UNetDenoiser(nn.Module):
           x_t: noisy latents.
           log_snr: of each example, a level of the schedule.
           condition: of latents.
+          known: of `encode`, where it is at hand.
         """
-        timestep = timestep_of(log_snr, self.diffusion)
-        output = self.unet(self.channels(x_t, condition), timestep, self.tokens(condition))
+        known = self.encode(condition) if known is None else known
+        seen = jnp.concatenate([x_t, known], axis=-1)
+        output = self.unet(seen, timestep_of(log_snr, self.diffusion), self.tokens(condition))
         if self.config.unet.prediction_type == "v_prediction":
             return output
         return v_from_noise(x_t, output, log_snr)
 
-    def channels(self, x_t: Float[Array, "b s s c"], condition: Condition) -> Float[Array, "b s s d"]:
-        """What the UNet sees: x_t first, then what is known of the picture."""
-        return jnp.concatenate([x_t, condition.hidden, condition.mask, condition.reference, condition.valid], axis=-1)
+    def encode(self, condition: Condition) -> Float[Array, "b s s d"]:
+        """What the UNet sees beside x_t, the same at all noise levels."""
+        nearest, valid = condition.references[:, 0], condition.valid[:, 0]
+        return jnp.concatenate([condition.hidden, condition.mask, nearest, valid], axis=-1)
 
     def tokens(self, condition: Condition) -> Float[Array, "b n w"]:
         """What stands in for the encoded text, `encoder_hidden_states` in diffusers: the identity's, then the scale's.
 
-        Their elements have unit variance, as those of a text do that CLIP's last norm leaves.
+        Their elements have unit variance, as those of a text do that CLIP's last norm leaves; fitting adds to them.
         """
-        present = condition.identity_present[:, None]
-        # A unit vector has elements of about 1/sqrt(D); the network wants about 1.
-        known = condition.identity * self.config.identity_dim**0.5
-        identity = self.identity_tokens(present * known + (1.0 - present) * self.null_identity)
+        identity = self.identity_tokens(scaled_identity(condition, self.null_identity, self.sizes))
+        identity = identity + condition.token_offsets
         return jnp.concatenate([identity, self.scale_tokens(fourier_features(jnp.log2(condition.scale), 32))], axis=1)
 
 
@@ -86,5 +95,5 @@ class _Tokens(nn.Module):
 
 
 def seen_channels(config: ModelConfig) -> int:
-    """Channels that the UNet sees: noisy latents, hidden picture, mask, reference, validity."""
+    """Channels that the UNet sees: noisy latents, hidden picture, mask, nearest reference, validity."""
     return 3 * config.diffused_channels + 2

@@ -1,5 +1,6 @@
 """An autoencoder of one's own: its loss against PyTorch's, what it writes against diffusers' class, and complaints."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -11,22 +12,23 @@ import torch
 from diffusers import AutoencoderKL as TorchAutoencoder
 
 from idfsr_jax.config import AutoencoderConfig
-from idfsr_jax.models.autoencoder import AutoencoderKL, Posterior, load_autoencoder, scale_latents
-from idfsr_jax.training.autoencoder import autoencoder_loss, divergence, main, with_statistics
+from idfsr_jax.data.faces import load_faces
+from idfsr_jax.latent.autoencoder import AutoencoderKL, Posterior, load_autoencoder, scale_latents
+from idfsr_jax.latent.train_autoencoder import autoencoder_loss, divergence, main, pictures_of, with_statistics
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # diffusers' own
 
 SMALL = AutoencoderConfig(block_out_channels=(8, 8), norm_num_groups=4, sample_size=16, scaling_factor=1.0)
 CONFIG = """
-from idfsr_jax.config import Config, DataConfig, FitConfig, ModelConfig
+from idfsr_jax.config import Config, DataConfig, ModelConfig, TrainConfig
 
-data = DataConfig(dataset={data!r}, size=32, scales=(4, 8), scale_weights=(1.0, 1.0))
 model = ModelConfig(
-    autoencoder={out!r}, latent_reduction=2, patch=1, channels=(8, 16), blocks=(1, 1), head_width=8, embedding=16
+    autoencoder={out!r}, latent_reduction=2, patch=1, channels=(8, 16), blocks=(1, 1), head_width=8, embedding=16,
+    recognisers=("mobilefacenet",),
 )
-config = Config(data=data, model=model, fit=FitConfig(scales=(4, 8)))
+config = Config(data=DataConfig(dataset={data!r}, size=32), model=model, train=TrainConfig(identity_losses=(0.0,)))
 """
-OPTIONS = ["--channels", "8", "8", "--groups", "4", "--steps", "30", "--batch", "2", "--log-every", "10"]
+OPTIONS = ["--channels", "8", "8", "--groups", "4", "--steps", "30", "--batch", "4", "--log-every", "10"]
 
 
 @pytest.fixture
@@ -101,7 +103,18 @@ def test_a_network_that_cannot_be_is_refused(run, capsys, options, said, tmp_pat
     assert not (tmp_path / "autoencoder").exists()
 
 
+def test_every_epoch_has_every_picture_once_in_an_order_of_its_own(noise_faces):
+    faces = load_faces(noise_faces, "train", 32)
+    first, second, third = (np.stack(list(itertools.islice(pictures_of(faces, seed, 6), 4))) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, second)
+    assert np.any(first != third) and np.any(first[:2] != first[2:])
+    means = first.reshape(2, 12, -1).mean(2)
+    np.testing.assert_array_equal(
+        np.sort(means, axis=1), np.tile(np.sort(faces.images.reshape(12, -1).mean(1)), (2, 1))
+    )
+
+
 def test_a_config_of_pixels_names_no_place(capsys):
-    config = Path(__file__).parents[2] / "configs" / "lfw64.py"
+    config = Path(__file__).parents[2] / "configs" / "lfw128_person.py"
     assert main([str(config)]) == 2
     assert "diffuses pixels" in capsys.readouterr().err

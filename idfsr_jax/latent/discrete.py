@@ -5,10 +5,35 @@ A model that was trained on timestep t of such a schedule is one of ours at the 
 
 from typing import Literal
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Array, Float, Float32, Float64, Int64
 
+from idfsr_jax.config import DiffusionConfig
 from idfsr_jax.errors import BadConfig
+
+
+def levels_of(config: DiffusionConfig) -> Float32[np.ndarray, "timesteps"]:
+    """Of a schedule of timesteps, each one's log-SNR."""
+    assert config.schedule != "cosine"
+    steps = config.num_train_timesteps
+    levels = discrete_log_snr(config.schedule, start=config.beta_start, end=config.beta_end, steps=steps)
+    return levels.astype(np.float32)
+
+
+def timestep_of(log_snr: Float[Array, "*b"], config: DiffusionConfig) -> Float[Array, "*b"]:
+    """The timestep of a noise level on a schedule of timesteps: inverse of its levels, and linear between two of them.
+
+    A whole number for a level of the schedule; levels beyond its ends are taken for the ends.
+    """
+    levels = jnp.asarray(levels_of(config))
+    return jnp.interp(-log_snr, -levels, jnp.arange(levels.shape[0], dtype=jnp.float32))
+
+
+def sampling_timesteps(steps: int, config: DiffusionConfig) -> Int64[np.ndarray, "steps"]:
+    """Timesteps at which to sample by a schedule of timesteps; see `spaced_timesteps`."""
+    count, offset = config.num_train_timesteps, config.steps_offset
+    return spaced_timesteps(config.timestep_spacing, steps, train_steps=count, offset=offset)
 
 
 def discrete_log_snr(

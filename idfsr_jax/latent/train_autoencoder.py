@@ -1,4 +1,4 @@
-"""Trains an autoencoder for a config's latents: `python -m idfsr_jax.training.autoencoder CONFIG`.
+"""Trains an autoencoder for a config's latents: `python -m idfsr_jax.latent.train_autoencoder CONFIG`.
 
 A small one, on the pictures that the config's own data set holds, where no large one suits or none is at hand. What it
 writes is diffusers' layout. A run that is stopped writes what it has, and is not gone on with.
@@ -8,7 +8,7 @@ import dataclasses
 import itertools
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import tyro
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from idfsr_jax.arguments import require_between
 from idfsr_jax.compile_cache import use_compile_cache
 from idfsr_jax.config import AutoencoderConfig, Config
 from idfsr_jax.config_checks import read_config
-from idfsr_jax.data.pipeline import training_examples
+from idfsr_jax.data.faces import Faces, load_faces
 from idfsr_jax.errors import BadConfig, InputError
 from idfsr_jax.interop.diffusers_layout import FILES
 from idfsr_jax.interop.diffusers_vae import write_autoencoder
-from idfsr_jax.models.autoencoder import AutoencoderKL, Posterior
+from idfsr_jax.latent.autoencoder import AutoencoderKL, Posterior
 from idfsr_jax.pictures import to_float
 from idfsr_jax.runtime.randomness import step_key
 from idfsr_jax.training.log import progress_bar, run_log, stop_signal
@@ -49,8 +49,8 @@ class AutoencoderTraining:
     groups: int = 8
     """Of the norms; they divide the widths."""
     steps: int = 2_000
-    batch: int = 16
-    """Examples; each has two pictures."""
+    batch: int = 32
+    """Pictures of a step."""
     learning_rate: float = 1e-3
     kl: float = 1e-4
     """Weight of the posterior's divergence from a standard normal, beside the mean absolute error."""
@@ -104,13 +104,16 @@ def autoencoder_loss(
     return loss, parts | {"loss": loss}
 
 
-def pictures_of(batch: Mapping[str, np.ndarray]) -> Float[Array, "b s s 3"]:
-    """All pictures of a batch of examples, the references too, as they were read anyway."""
-    return jnp.concatenate([to_float(batch["target"]), to_float(batch["reference"])])
+def pictures_of(faces: Faces, seed: int, batch: int) -> Iterator[UInt8[np.ndarray, "b s s 3"]]:
+    """An endless stream of pictures, every epoch all of them in another order; a function of the seed."""
+    orders = (np.random.default_rng([seed, epoch]).permutation(len(faces.images)) for epoch in itertools.count())
+    records = itertools.chain.from_iterable(orders)
+    while True:
+        yield faces.images[list(itertools.islice(records, batch))]
 
 
 def fit_autoencoder(
-    batches: Iterator[Mapping[str, np.ndarray]],
+    batches: Iterator[UInt8[np.ndarray, "b s s 3"]],
     config: AutoencoderConfig,
     training: AutoencoderTraining,
     report: Callable[[int, dict[str, float]], None] = lambda step, values: None,
@@ -119,7 +122,7 @@ def fit_autoencoder(
     """Trains from random weights.
 
     Args:
-      batches: of `data.pipeline.training_examples`.
+      batches: of `pictures_of`.
       config: the network.
       training: how.
       report: called every `log_every` steps with (step, mean metrics since the last time).
@@ -146,8 +149,7 @@ def fit_autoencoder(
 
     opt_state, window = optimizer.init(params), []
     for index in range(training.steps):
-        images = pictures_of(next(batches))
-        params, opt_state, metrics = step(params, opt_state, images, jnp.asarray(index, jnp.int32))
+        params, opt_state, metrics = step(params, opt_state, to_float(next(batches)), jnp.asarray(index, jnp.int32))
         window.append(metrics)
         end = index + 1 == training.steps or stopped() > 0
         if end or (index + 1) % training.log_every == 0:
@@ -201,19 +203,22 @@ def train_autoencoder(
         raise InputError(f"{place}: holds an autoencoder already; choose another --out, or remove it.")
     network = network_config(run, training)
     use_compile_cache()
-    batches = partial(training_examples, run.data, training.seed, training.batch)
+    faces, shown = (
+        load_faces(run.data.dataset, split, run.data.size) for split in (run.data.train_split, run.data.val_split)
+    )
+    batches = partial(pictures_of, faces, training.seed, training.batch)
     with run_log(place) as log, stop_signal() as stopped, progress_bar("autoencoder", training.steps) as progress:
 
         def report(step: int, values: dict[str, float]) -> None:
             log(step, values)
             progress(step, f"error {values['error']:.4f}")
 
-        params = fit_autoencoder(iter(batches()), network, training, report, stopped)
-        seen = itertools.islice(map(pictures_of, batches()), _MEASURED_BATCHES)
+        params = fit_autoencoder(batches(), network, training, report, stopped)
+        seen = map(to_float, itertools.islice(batches(), _MEASURED_BATCHES))
         network = with_statistics(params, network, seen)
         write_autoencoder(place, network, jax.device_get(params))
         number = stopped()
-    quality = reconstruction(params, network, pictures_of(next(iter(batches(split=run.data.val_split)))))
+    quality = reconstruction(params, network, to_float(shown.images[: training.batch]))
     print(f"{place}: scaling_factor {network.scaling_factor:.4f}; {quality:.1f} dB on pictures of val.")
     return 128 + number if number else 0
 
@@ -221,7 +226,7 @@ def train_autoencoder(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code: 0, 2 after a user's mistake, 128 + N after signal N."""
     try:
-        return tyro.cli(train_autoencoder, prog="python -m idfsr_jax.training.autoencoder", args=arguments)
+        return tyro.cli(train_autoencoder, prog="python -m idfsr_jax.latent.train_autoencoder", args=arguments)
     except InputError as error:
         print(f"idfsr: {error}", file=sys.stderr)
         return 2

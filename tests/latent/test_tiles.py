@@ -7,8 +7,8 @@ import pytest
 
 from idfsr_jax.config import AutoencoderConfig
 from idfsr_jax.errors import BadConfig
-from idfsr_jax.models.autoencoder import AutoencoderKL, reduction
-from idfsr_jax.models.tiles import decode_tiled
+from idfsr_jax.latent.autoencoder import AutoencoderKL, reduction
+from idfsr_jax.latent.tiles import decode_tiled
 
 FACTOR = 2
 

@@ -1,8 +1,7 @@
-"""What is diffused: pixels, or the latents of a frozen autoencoder (Rombach et al. 2022).
+"""From pictures to the latents that are diffused in place of pixels, and back (Rombach et al. 2022).
 
-Whatever knows a face (degradation, landmarks, mask, warp, recogniser) works on pictures at their full side. Here they
-cross over to what the denoiser sees, and back. Without an autoencoder both ways are the identity, so that nobody else
-need ask which it is.
+Whatever knows a face (degradation, landmarks, mask, references, recognisers) works on pictures at their full side.
+Here they cross over to what the denoiser sees, through a frozen autoencoder.
 """
 
 import dataclasses
@@ -22,9 +21,9 @@ from jaxtyping import Array, Float
 
 from idfsr_jax.config import AutoencoderConfig, ModelConfig
 from idfsr_jax.errors import BadConfig
-from idfsr_jax.models.autoencoder import AutoencoderKL, load_autoencoder, reduction, scale_latents, unscale_latents
-from idfsr_jax.models.condition import Condition, paste
-from idfsr_jax.models.tiles import decode_tiled
+from idfsr_jax.latent.autoencoder import AutoencoderKL, load_autoencoder, reduction, scale_latents, unscale_latents
+from idfsr_jax.latent.tiles import decode_tiled
+from idfsr_jax.method.condition import Condition
 
 
 @flax.struct.dataclass
@@ -42,16 +41,12 @@ class Autoencoder:
     name: str = flax.struct.field(pytree_node=False)
 
 
-def to_model_space(
-    images: Float[Array, "*n b s s 3"], autoencoder: Autoencoder | None
-) -> Float[Array, "*n b side side c"]:
-    """Pictures in [-1, 1] as the denoiser has them: themselves, or scaled latents of about unit variance.
+def to_model_space(images: Float[Array, "*n b s s 3"], autoencoder: Autoencoder) -> Float[Array, "*n b side side c"]:
+    """Pictures in [-1, 1] as the denoiser has them: scaled latents of about unit variance.
 
     A latent is its posterior's mean: of autoencoders that latents are diffused of, the variance is next to nothing.
     Leading axes are gone through one by one, in the memory of a single batch.
     """
-    if autoencoder is None:
-        return images
 
     def encode(batch: Float[Array, "b s s 3"]) -> Float[Array, "b side side c"]:
         network = AutoencoderKL(autoencoder.config)
@@ -65,13 +60,11 @@ def to_model_space(
     return latents.reshape(*images.shape[:-4], *latents.shape[1:])
 
 
-def to_pixels(latents: Float[Array, "b side side c"], autoencoder: Autoencoder | None) -> Float[Array, "b s s 3"]:
+def to_pixels(latents: Float[Array, "b side side c"], autoencoder: Autoencoder) -> Float[Array, "b s s 3"]:
     """Inverse of `to_model_space`, but for what the autoencoder loses; decoded pictures are clipped to [-1, 1].
 
     More than 64 x 64 latents are decoded in tiles.
     """
-    if autoencoder is None:
-        return latents
     network = functools.partial(
         AutoencoderKL(autoencoder.config).apply, {"params": autoencoder.params}, method="decode"
     )
@@ -79,64 +72,61 @@ def to_pixels(latents: Float[Array, "b side side c"], autoencoder: Autoencoder |
     return jnp.clip(pictures, -1.0, 1.0)
 
 
-def encode_condition(condition: Condition, kind: str, autoencoder: Autoencoder | None) -> Condition:
+def encode_condition(condition: Condition, autoencoder: Autoencoder) -> Condition:
     """A condition of pictures as the denoiser sees it.
 
-    The reference is pasted in pixels, then encoded, so that an untrained denoiser returns the encoded paste. Mask and
-    validity become means over the pixels of a latent; and a reference that is nowhere valid is zero, as in pixels.
-
-    Args:
-      condition: of `make_condition`.
-      kind: how the face is masked, `ModelConfig.mask`.
-      autoencoder: None returns the condition.
+    References are moved, and the guess is made, in pixels, and encoded then, so that an untrained denoiser returns the
+    encoded guess. Mask and validity become means over the pixels of a latent; and a reference that is nowhere valid is
+    zero, as in pixels.
     """
-    return _encoded((), condition, kind, autoencoder)[1]
+    return _encoded((), condition, autoencoder)[1]
 
 
 def encode_example(
-    x0: Float[Array, "b s s 3"], condition: Condition, kind: str, autoencoder: Autoencoder | None
+    x0: Float[Array, "b s s 3"], condition: Condition, autoencoder: Autoencoder
 ) -> tuple[Float[Array, "b side side c"], Condition]:
     """Pictures and their condition as the denoiser has them; see `encode_condition`."""
-    (latents,), encoded = _encoded((x0,), condition, kind, autoencoder)
+    (latents,), encoded = _encoded((x0,), condition, autoencoder)
     return latents, encoded
 
 
 def _encoded(
-    pictures: Sequence[Array], condition: Condition, kind: str, autoencoder: Autoencoder | None
+    pictures: Sequence[Array], condition: Condition, autoencoder: Autoencoder
 ) -> tuple[Sequence[Array], Condition]:
-    if autoencoder is None:
-        return pictures, condition
-    stack = jnp.stack([*pictures, condition.hidden, condition.reference, paste(condition, kind)])
-    *latents, hidden, reference, pasted = to_model_space(stack, autoencoder)
-    mask, valid = (_area_means(plane, reduction(autoencoder.config)) for plane in (condition.mask, condition.valid))
-    planes = {"mask": mask, "valid": valid}
-    encoded = {"hidden": hidden, "reference": reference * valid, "pasted": pasted}
-    return latents, condition.replace(**planes, **encoded)  # type: ignore[attr-defined]
+    stack = jnp.stack([*pictures, condition.hidden, condition.guess])
+    latents = to_model_space(jnp.concatenate([stack, jnp.moveaxis(condition.references, 1, 0)]), autoencoder)
+    first = len(pictures)
+    mask, valid = (latent_means(plane, autoencoder) for plane in (condition.mask, condition.valid))
+    encoded = condition.replace(  # type: ignore[attr-defined]
+        hidden=latents[first],
+        guess=latents[first + 1],
+        references=jnp.moveaxis(latents[first + 2 :], 0, 1) * valid,
+        mask=mask,
+        valid=valid,
+    )
+    return list(latents[:first]), encoded
 
 
-def _area_means(plane: Float[Array, "b s s 1"], factor: int) -> Float[Array, "b side side 1"]:
-    batch, size, _, _ = plane.shape
+def latent_means(plane: Float[Array, "*b s s 1"], autoencoder: Autoencoder) -> Float[Array, "*b side side 1"]:
+    """Means of a plane over the pixels of each latent."""
+    factor = reduction(autoencoder.config)
+    *batch, size, _, _ = plane.shape
     side = size // factor
-    return plane.reshape(batch, side, factor, side, factor, 1).mean((2, 4))
+    return plane.reshape(*batch, side, factor, side, factor, 1).mean((-4, -2))
 
 
-def autoencoder_of(config: ModelConfig) -> Autoencoder | None:
-    """The autoencoder that a model is configured for, or None where pixels are diffused.
+def autoencoder_of(config: ModelConfig, folder: Path | None = None) -> Autoencoder:
+    """The autoencoder that a model is configured for.
 
-    Raises:
-      BadConfig: its latents are not of the configured shape.
-      BadWeights: it is missing or damaged, or another kind of autoencoder.
-    """
-    return read_autoencoder_of(config, Path(config.autoencoder)) if config.autoencoder else None
-
-
-def read_autoencoder_of(config: ModelConfig, folder: Path) -> Autoencoder:
-    """An autoencoder from a folder in diffusers' layout, wherever the configuration says that it is.
+    Args:
+      config: the model's.
+      folder: in diffusers' layout; by default the one that the configuration names.
 
     Raises:
       BadConfig: its latents are not of the configured shape.
       BadWeights: it is missing or damaged, or another kind of autoencoder.
     """
+    folder = folder or Path(config.autoencoder)
     found, params = load_autoencoder(folder)
     facts = [
         ("latent_channels", config.latent_channels, found.latent_channels),

@@ -1,6 +1,7 @@
 """From a UNet in diffusers' layout to the denoiser that begins as it."""
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from jaxtyping import Float
 from idfsr_jax.config import Config
 from idfsr_jax.errors import BadConfig, BadWeights
 from idfsr_jax.interop.diffusers_unet import UNetFiles, read_unet
-from idfsr_jax.models.unet_2d_condition import UNet2DCondition
-from idfsr_jax.models.unet_denoiser import seen_channels
+from idfsr_jax.latent.unet_2d_condition import UNet2DCondition
+from idfsr_jax.latent.unet_denoiser import seen_channels
 
 SCHEDULE_FIELDS = {
     "beta_schedule": "schedule",
@@ -54,6 +55,40 @@ def read_unet_of(config: Config) -> dict[str, Any]:
     params = found.params
     params["conv_in"]["kernel"] = widened(params["conv_in"]["kernel"], seen)
     return params
+
+
+def begun_with_unet(make: Callable[[], Mapping[str, Any]], config: Config) -> dict[str, Any]:
+    """Parameters of a denoiser with those of `model.unet.folder` in place of its random UNet.
+
+    Args:
+      make: makes random parameters of a denoiser.
+      config: the run's.
+
+    Raises:
+      BadConfig: see `read_unet_of`, as for `BadWeights`.
+    """
+    unet = read_unet_of(config)
+    # What is random and replaced is never computed.
+    rest = jax.jit(lambda: {name: value for name, value in make().items() if name != "unet"})()
+    return {**rest, "unet": unet}
+
+
+def require_same_unet(before: Config, now: Config, what: str) -> None:
+    """Checks what is not seen from a UNet's parameters' shapes: what it predicts of which timesteps, and how.
+
+    Raises:
+      BadConfig: the two configurations have not the same.
+    """
+    fields: list[tuple[str, Any, Any, str]] = [
+        (f"diffusion.{name}", before.diffusion, now.diffusion, name) for name in SCHEDULE_FIELDS.values()
+    ]
+    for name in ("prediction_type", "norm_num_groups", "norm_eps", "flip_sin_to_cos", "freq_shift"):
+        fields.append((f"model.unet.{name}", before.model.unet, now.model.unet, name))
+    pairs = [(shown, getattr(one, name), getattr(other, name)) for shown, one, other, name in fields]
+    pairs.append(("model.unet.attention_head_dim", before.model.unet.heads, now.model.unet.heads))
+    differing = [f"{name}={value!r}" for name, value, wanted in pairs if value != wanted]
+    if differing:
+        raise BadConfig(f"{what}: has another UNet than this config; give {', '.join(differing)}.")
 
 
 def widened(kernel: Float[np.ndarray, "h w i o"], channels: int) -> Float[np.ndarray, "h w c o"]:

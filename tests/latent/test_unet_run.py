@@ -13,47 +13,55 @@ from diffusers import DDIMScheduler
 from diffusers import UNet2DConditionModel as TorchUNet
 from PIL import Image
 
-from benchmarks.small_run import newest_checkpoint, noise_faces, read_log
+from benchmarks.small_run import newest_checkpoint, read_log
 from idfsr_jax.errors import BadConfig, BadWeights
-from idfsr_jax.models.condition import Condition
-from idfsr_jax.models.denoiser import denoiser_of
-from idfsr_jax.models.unet_weights import read_unet_of
+from idfsr_jax.latent.unet_weights import begun_with_unet, read_unet_of, require_same_unet
+from idfsr_jax.method.denoiser import denoiser_of, empty_condition, init_denoiser
 from idfsr_jax.restorer import Restorer
 from idfsr_jax.training.export import export
-from idfsr_jax.training.run import train
-from idfsr_jax.training.start import started_from, started_with_unet
+from idfsr_jax.training.run_method import train
+from idfsr_jax.training.state import make_optimizer, state_on_host
 from idfsr_jax.weights import load_model
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # diffusers' own
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),  # diffusers' own
+    pytest.mark.timeout(1200),
+]
+SIZES = (192,)
 
 
 def with_folder(config, folder):
     return replace(config, model=replace(config.model, unet=replace(config.model.unet, folder=str(folder))))
 
 
+def begun(config):
+    return begun_with_unet(lambda: init_denoiser(jax.random.key(0), config, SIZES), config)
+
+
 def test_a_run_begins_with_the_unet(unet_config):
-    state = started_with_unet(unet_config)
-    unet = read_unet_of(unet_config)
-    assert set(state.params) == {"identity_tokens", "null_identity", "scale_tokens", "unet"}
-    for tree in (state.params, state.ema):
-        jax.tree.map(np.testing.assert_array_equal, tree["unet"], unet)
-    jax.tree.map(np.testing.assert_array_equal, state.params, state.ema)
+    params = begun(unet_config)
+    assert set(params) == {"identity_tokens", "null_identity", "scale_tokens", "unet"}
+    jax.tree.map(np.testing.assert_array_equal, params["unet"], read_unet_of(unet_config))
+    assert np.any(params["identity_tokens"]["projection"]["kernel"])
+    state = state_on_host(params, make_optimizer(unet_config.train))
     assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(state)) and state.step == 0
-    assert np.any(state.params["identity_tokens"]["projection"]["kernel"])
+    for tree in (state.params, state.ema):
+        jax.tree.map(np.testing.assert_array_equal, tree, params)
 
 
 @pytest.fixture(scope="module")
-def trained(unet_config, tmp_path_factory, face_crop, hasty_compiler):
+def trained(unet_config, noise_faces, tmp_path_factory, hasty_compiler):
     """The configuration and the folder of a run: two steps on two devices that share the state, a stop between them."""
     root = tmp_path_factory.mktemp("run")
     shutil.copytree(unet_config.model.unet.folder, root / "pipeline")
     config = replace(
         with_folder(unet_config, root / "pipeline"),
-        data=replace(unet_config.data, dataset=str(noise_faces(root / "data", face_crop.landmarks))),
+        data=replace(unet_config.data, dataset=str(noise_faces)),
         train=replace(
             unet_config.train, out=str(root / "out"), steps=2, log_every=1, checkpoint_every=1, max_minutes=1e-9
         ),
         devices=replace(unet_config.devices, data=1, fsdp=2, fsdp_least=64),
+        fit=replace(unet_config.fit, steps=1, batch=1),
     )
     with hasty_compiler():
         assert train(config) == 0
@@ -89,19 +97,19 @@ def test_diffusers_opens_the_model_and_predicts_the_same(trained, hasty_compiler
     scheduler = DDIMScheduler.from_pretrained(out / "model", subfolder="scheduler")
     rng = np.random.default_rng(0)
     draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)  # noqa: E731
-    plane = jnp.ones((2, 16, 16, 1))
-    condition = Condition(
-        draw(2, 16, 16, 4), plane, draw(2, 16, 16, 4), plane, draw(2, 128), jnp.ones(2), 8 * jnp.ones(2)
+    empty = empty_condition(2, 32, 2, model.config.model, SIZES, diffused=True)
+    condition = empty.replace(
+        hidden=draw(2, 16, 16, 4), references=draw(2, 2, 16, 16, 4), identity=draw(2, 192), scale=8 * jnp.ones(2)
     )
     x_t, timesteps = draw(2, 16, 16, 4), torch.tensor([900, 20])
     alpha_bar = scheduler.alphas_cumprod[timesteps]
     level = jnp.asarray(torch.log(alpha_bar / (1 - alpha_bar)).numpy())
-    network, variables = denoiser_of(model.config), {"params": model.denoiser}
+    network, variables = denoiser_of(model.config, SIZES), {"params": model.denoiser}
 
     @jax.jit
     def run(*given):
         v = network.apply(variables, *given)
-        seen = network.apply(variables, given[0], given[2], method="channels")
+        seen = jnp.concatenate([given[0], network.apply(variables, given[2], method="encode")], axis=-1)
         return v, seen, network.apply(variables, given[2], method="tokens")
 
     with hasty_compiler():
@@ -128,9 +136,8 @@ def test_a_person_is_fitted_and_a_picture_restored(trained, face_crop, hasty_com
 
 def test_another_run_may_begin_with_the_model_of_this_one(trained):
     config, out = trained
-    fresh = replace(config, train=replace(config.train, out=str(out / "fresh")))
-    state = started_with_unet(with_folder(fresh, out / "model"))
-    jax.tree.map(np.testing.assert_array_equal, state.params["unet"], load_model(out / "model").denoiser["unet"])
+    params = begun(with_folder(config, out / "model"))
+    jax.tree.map(np.testing.assert_array_equal, params["unet"], load_model(out / "model").denoiser["unet"])
 
 
 @pytest.mark.parametrize(
@@ -141,18 +148,15 @@ def test_another_run_may_begin_with_the_model_of_this_one(trained):
         ("diffusion", {"beta_end": 0.02}, r"give diffusion\.beta_end=0\.012\.$"),
     ],
 )
-def test_nor_may_a_run_start_from_a_model_whose_unet_means_something_else(section, changes, said, trained):
-    config, out = trained
-    config = replace(config, train=replace(config.train, start_from=str(out / "model")))
-    autoencoder = load_model(out / "model").autoencoder
-    state, _ = started_from(config, autoencoder=autoencoder)
-    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(state))
+def test_a_model_whose_unet_means_something_else_is_not_started_from(section, changes, said, unet_config):
+    require_same_unet(unet_config, unet_config, "the model")
     if section == "unet":
-        other = replace(config, model=replace(config.model, unet=replace(config.model.unet, **changes)))
+        unet = replace(unet_config.model.unet, **changes)
+        other = replace(unet_config, model=replace(unet_config.model, unet=unet))
     else:
-        other = replace(config, diffusion=replace(config.diffusion, **changes))
+        other = replace(unet_config, diffusion=replace(unet_config.diffusion, **changes))
     with pytest.raises(BadConfig, match=said):
-        started_from(other, autoencoder=autoencoder)
+        require_same_unet(unet_config, other, "the model")
 
 
 @pytest.mark.parametrize("name", ["unet/config.json", "unet/diffusion_pytorch_model.safetensors"])

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from idfsr_jax.config import UNetConfig
-from idfsr_jax.models.transformer_2d import Transformer2D
+from idfsr_jax.latent.transformer_2d import Transformer2D
 from idfsr_jax.networks.blocks import GroupNorm, upsample_nearest
 
 _PADDING = ((1, 1), (1, 1))

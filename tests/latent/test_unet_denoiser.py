@@ -12,38 +12,38 @@ from diffusers import DDIMScheduler
 from diffusers import UNet2DConditionModel as TorchUNet
 
 from idfsr_jax.config import Config, DiffusionConfig
-from idfsr_jax.diffusion.discrete import discrete_log_snr
-from idfsr_jax.diffusion.schedule import log_snr, timestep_of
-from idfsr_jax.models.condition import Condition, without_identity
-from idfsr_jax.models.denoiser import Denoiser, denoiser_of, init_denoiser
-from idfsr_jax.models.unet_weights import read_unet_of
+from idfsr_jax.diffusion.schedule import log_snr
+from idfsr_jax.latent.discrete import discrete_log_snr, timestep_of
+from idfsr_jax.latent.unet_weights import begun_with_unet
+from idfsr_jax.method.condition import Condition
+from idfsr_jax.method.denoiser import Denoiser, denoiser_of, empty_condition, init_denoiser
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # diffusers' own
 
 TIMESTEPS = [999, 700, 3, 0]
+SIZES = (5, 7)
 
 
 @pytest.fixture(scope="module")
 def params(unet_config) -> dict:
     """What training begins with: the UNet's weights, widened, and random tokens."""
-
-    @jax.jit
-    def tokens():
-        random = init_denoiser(jax.random.key(0), unet_config)
-        return {name: value for name, value in random.items() if name != "unet"}
-
-    return {**jax.device_get(tokens()), "unet": read_unet_of(unet_config)}
+    return jax.device_get(begun_with_unet(lambda: init_denoiser(jax.random.key(0), unet_config, SIZES), unet_config))
 
 
 @pytest.fixture(scope="module")
-def condition() -> Condition:
+def condition(unet_config) -> Condition:
     rng = np.random.default_rng(1)
     draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)  # noqa: E731
-    identity = draw(4, 128)
-    identity /= jnp.linalg.norm(identity, axis=1, keepdims=True)
-    planes = jax.nn.sigmoid(draw(2, 4, 16, 16, 1))
-    scale = jnp.asarray([4.0, 8.0, 8.0, 16.0])
-    return Condition(draw(4, 16, 16, 4), planes[0], draw(4, 16, 16, 4), planes[1], identity, jnp.ones(4), scale)
+    parts = [draw(4, size) for size in SIZES]
+    empty = empty_condition(4, 32, 2, unet_config.model, SIZES, diffused=True)
+    return empty.replace(
+        hidden=draw(4, 16, 16, 4),
+        mask=jax.nn.sigmoid(draw(4, 16, 16, 1)),
+        references=draw(4, 2, 16, 16, 4),
+        valid=jax.nn.sigmoid(draw(4, 2, 16, 16, 1)),
+        identity=jnp.concatenate([part / jnp.linalg.norm(part, axis=1, keepdims=True) for part in parts], axis=1),
+        scale=jnp.asarray([4.0, 8.0, 8.0, 16.0]),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def levels() -> jax.Array:
 @pytest.fixture(scope="module")
 def run(unet_config, hasty_compiler):
     """v, and the tokens."""
-    network = denoiser_of(unet_config)
+    network = denoiser_of(unet_config, SIZES)
 
     @jax.jit
     def both(params, x_t, level, condition):
@@ -83,7 +83,7 @@ def test_untrained_it_is_the_given_unet_under_its_tokens(
 ):
     unet = replace(unet_config.model.unet, prediction_type=prediction)
     config = replace(unet_config, model=replace(unet_config.model, unet=unet))
-    network = denoiser_of(config)
+    network = denoiser_of(config, SIZES)
     with hasty_compiler():
         v = jax.jit(network.apply)({"params": params}, x_t, levels, condition)
     tokens = network.apply({"params": params}, condition, method="tokens")
@@ -101,7 +101,8 @@ def test_untrained_it_is_the_given_unet_under_its_tokens(
 
 def test_its_further_channels_begin_without_a_say_and_can_get_one(run, params, x_t, levels, condition):
     v, tokens = run(params, x_t, levels, condition)
-    other = condition.replace(hidden=-condition.hidden, mask=1 - condition.mask, valid=1 - condition.valid)
+    changed = {name: -getattr(condition, name) for name in ("hidden", "references")}
+    other = condition.replace(mask=1 - condition.mask, valid=1 - condition.valid, **changed)
     unseen, same = run(params, x_t, levels, other)
     np.testing.assert_array_equal(unseen, v)
     np.testing.assert_array_equal(same, tokens)
@@ -122,15 +123,43 @@ def test_tokens_tell_of_identity_and_scale_only(run, params, x_t, levels, condit
         differing = np.abs(other - tokens).max((0, 2)) > 1e-3
         assert differing[at].all() and differing.sum() == len(differing[at])
         assert np.abs(other_v - v).max() > 1e-3
-    _, null = run(params, x_t, levels, without_identity(condition))
+    _, null = run(params, x_t, levels, condition.replace(identity_present=jnp.zeros(4)))
     np.testing.assert_allclose(null[0, :-1], null[1, :-1], atol=1e-6)
     np.testing.assert_array_equal(null[:, -1], tokens[:, -1])
+
+
+def test_each_recognisers_part_has_a_say_of_unit_variance(params, unet_config, condition):
+    """A unit vector in a part is to the tokens what its elements times the root of its length are."""
+    kernel = params["identity_tokens"]["projection"]["kernel"]
+    assert kernel.shape[0] == sum(SIZES)
+    scaled = np.concatenate([np.sqrt(n) * part for n, part in zip(SIZES, np.split(condition.identity, [5], axis=1))], 1)
+    raw = scaled @ kernel + params["identity_tokens"]["projection"]["bias"]
+    raw = raw.reshape(4, -1, 12)
+    normed = (raw - raw.mean(-1, keepdims=True)) / np.sqrt(raw.var(-1, keepdims=True) + 1e-6)
+    tokens = denoiser_of(unet_config, SIZES).apply({"params": params}, condition, method="tokens")
+    np.testing.assert_allclose(tokens[:, :-1], normed, atol=1e-4)
+
+
+def test_fitting_adds_to_the_identitys_tokens_and_the_second_reference_is_not_seen(
+    run, params, x_t, levels, condition, unet_config
+):
+    network = denoiser_of(unet_config, SIZES)
+    v, tokens = run(params, x_t, levels, condition)
+    offsets = jnp.ones_like(condition.token_offsets)
+    moved_v, moved = run(params, x_t, levels, condition.replace(token_offsets=offsets))
+    np.testing.assert_allclose(moved[:, :-1], tokens[:, :-1] + 1.0, atol=1e-6)
+    np.testing.assert_array_equal(moved[:, -1], tokens[:, -1])
+    assert np.abs(moved_v - v).max() > 1e-3
+    encode = lambda given: network.apply({"params": params}, given, method="encode")  # noqa: E731
+    changed = [condition.replace(references=condition.references.at[:, i].add(1.0)) for i in (0, 1)]
+    assert np.any(encode(changed[0]) != encode(condition))
+    np.testing.assert_array_equal(encode(changed[1]), encode(condition))
 
 
 def test_the_lr_face_reaches_the_network_through_no_token(params, unet_config, condition):
     gradient = jax.grad(
         lambda hidden: jnp.sum(
-            denoiser_of(unet_config).apply({"params": params}, condition.replace(hidden=hidden), method="tokens")
+            denoiser_of(unet_config, SIZES).apply({"params": params}, condition.replace(hidden=hidden), method="tokens")
         )
     )(condition.hidden)
     assert not np.any(gradient)
@@ -138,7 +167,7 @@ def test_the_lr_face_reaches_the_network_through_no_token(params, unet_config, c
 
 def test_blocks_are_computed_anew_on_demand_only(unet_config, params, x_t, levels, condition):
     def traced(remat: bool) -> str:
-        network = denoiser_of(replace(unet_config, model=replace(unet_config.model, remat=remat)))
+        network = denoiser_of(replace(unet_config, model=replace(unet_config.model, remat=remat)), SIZES)
         leaves, structure = jax.tree.flatten((params, x_t, levels, condition))
 
         def run(*leaves):
@@ -153,7 +182,7 @@ def test_blocks_are_computed_anew_on_demand_only(unet_config, params, x_t, level
 
 
 def test_in_bfloat16_it_says_nearly_the_same(unet_config, params, x_t, levels, condition, run, hasty_compiler):
-    network = denoiser_of(replace(unet_config, model=replace(unet_config.model, dtype="bfloat16")))
+    network = denoiser_of(replace(unet_config, model=replace(unet_config.model, dtype="bfloat16")), SIZES)
     # Ours is strict; JAX itself promotes types when it lowers its attention in bfloat16.
     with jax.numpy_dtype_promotion("standard"), hasty_compiler():
         v = jax.jit(network.apply)({"params": params}, x_t, levels, condition)
@@ -177,4 +206,4 @@ def test_a_level_of_the_schedule_is_its_timestep(schedule):
 
 
 def test_without_a_folder_the_network_is_our_own():
-    assert isinstance(denoiser_of(Config()), Denoiser)
+    assert isinstance(denoiser_of(Config(), SIZES), Denoiser)
