@@ -12,7 +12,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from idfsr_jax.config import Config
 from idfsr_jax.diffusion.loss import min_snr_weight
@@ -51,6 +51,7 @@ class Frozen:
       people: mean embedding of every training person, [P, D]; the strangers of the contrastive loss.
       perceptual: parameters of LPIPS.
       tables: of resampling.
+      images: all training pictures, where batches only name them (`data.on_device`).
     """
 
     landmark_net: Any
@@ -59,6 +60,7 @@ class Frozen:
     people: Float[Array, "p d"]
     perceptual: Any
     tables: ResamplingTables
+    images: UInt8[Array | np.ndarray, "n s s 3"] | None = None
 
 
 @flax.struct.dataclass
