@@ -102,6 +102,6 @@ def test_a_network_that_cannot_be_is_refused(run, capsys, options, said, tmp_pat
 
 
 def test_a_config_of_pixels_names_no_place(capsys):
-    config = Path(__file__).parents[2] / "configs" / "lfw64.py"
+    config = Path(__file__).parents[2] / "configs" / "lfw128_person.py"
     assert main([str(config)]) == 2
     assert "diffuses pixels" in capsys.readouterr().err
