@@ -1,9 +1,10 @@
 """How training scales with devices: images a second and memory on 1, 2, 4, 8, ... of this machine's devices.
 
-python -m benchmarks.scaling configs/lfw64.py [--batch 16] [--steps 10] [--fsdp 1] [--accumulate 1] [--out scaling.json]
+python -m benchmarks.scaling configs/lfw128_person.py [--batch 12] [--steps 10] [--fsdp 1] [--out scaling.json]
 
-The batch is per device, so that an ideal machine doubles its images a second with its devices. Fake devices
-(JAX_NUM_CPU_DEVICES=8) share the same cores: there, the last column only shows that nothing is computed twice.
+The batch is per device, of noise in the place of photographs, so that an ideal machine doubles its images a second
+with its devices. Fake devices (JAX_NUM_CPU_DEVICES=8) share the same cores: there, the last column only shows that
+nothing is computed twice.
 """
 
 import argparse
@@ -15,33 +16,29 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
 from idfsr_jax.config import Config
 from idfsr_jax.config_checks import check_config, read_config
+from idfsr_jax.data.examples import training_examples
 from idfsr_jax.errors import InputError
 from idfsr_jax.files import write_atomically
-from idfsr_jax.models.landmark_net import LandmarkNet
-from idfsr_jax.networks.id_encoder import load_id_encoder
+from idfsr_jax.networks.recognisers import dimensions, load_recognisers
 from idfsr_jax.training.distributed import start_processes
+from idfsr_jax.training.invented import invented_frozen, invented_people
 from idfsr_jax.training.loop import compiled_step
 from idfsr_jax.training.mesh import abstract_state, born_sharded, global_batch, make_mesh, placed, replicated
-from idfsr_jax.training.start import initial_state
-from idfsr_jax.training.step import Frozen
+from idfsr_jax.training.run_method import initial_state, train_step
 
 
 def main() -> int:
     """Prints the table; returns 2 where the config cannot be run on these devices."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", type=Path, help="a config file such as configs/lfw64.py")
-    parser.add_argument("--batch", type=int, default=16, help="examples per device")
+    parser.add_argument("config", type=Path, help="a config file such as configs/lfw128_person.py")
+    parser.add_argument("--batch", type=int, default=12, help="examples per device")
     parser.add_argument("--steps", type=int, default=10, help="steps that are timed")
     parser.add_argument("--fsdp", type=int, default=1, help="devices that share a copy of the state")
-    parser.add_argument("--accumulate", type=int, default=1, help="parts of a batch")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     arguments = parser.parse_args()
     try:
@@ -87,14 +84,18 @@ def measured(config: Config, count: int, arguments: argparse.Namespace) -> dict[
     batch = arguments.batch * count
     config = dataclasses.replace(
         config,
-        train=dataclasses.replace(config.train, batch=batch, accumulate=arguments.accumulate),
+        train=dataclasses.replace(config.train, batch=batch),
         devices=dataclasses.replace(config.devices, data=count // arguments.fsdp, fsdp=arguments.fsdp),
     )
     check_config(config)
-    mesh, make = make_mesh(config), partial(initial_state, config)
+    recognisers = load_recognisers(config.model.recognisers)
+    sizes = dimensions(recognisers)
+    people = invented_people(config, sizes)
+    mesh, make = make_mesh(config), partial(initial_state, config, sizes)
     like = abstract_state(make, mesh, config.devices)
-    step, state = compiled_step(config, like=like), born_sharded(make, like)
-    frozen, examples = placed(frozen_parts(config), replicated(mesh)), global_batch(drawn(config, batch), mesh)
+    step, state = compiled_step(config, train_step, like), born_sharded(make, like)
+    frozen = placed(invented_frozen(config, recognisers, people), replicated(mesh))
+    examples = global_batch(next(iter(training_examples(people, 0, batch))), mesh)
     state, metrics = jax.block_until_ready(step(state, examples, frozen))
     held = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(state))
     began = time.perf_counter()
@@ -107,34 +108,6 @@ def measured(config: Config, count: int, arguments: argparse.Namespace) -> dict[
         "images_per_second": batch / seconds,
         "step_ms": 1e3 * seconds,
         "state_megabytes": held / 1e6,
-    }
-
-
-def frozen_parts(config: Config) -> Frozen:
-    """LandmarkNet with random weights, which takes as long as a trained one, and the encoder if it is used."""
-    side = config.landmarks.size
-    params: Any = LandmarkNet(config.landmarks).init(jax.random.key(0), jnp.zeros((1, side, side, 3)))["params"]
-    encoder = load_id_encoder() if config.train.identity_loss > 0 else None
-    return Frozen(params, encoder, np.zeros(config.model.identity_dim, np.float32))
-
-
-def drawn(config: Config, batch: int) -> dict[str, np.ndarray]:
-    """Noise in the place of photographs, and rings of points in the place of landmarks."""
-    rng, side = np.random.default_rng(0), config.data.size
-    angle = np.linspace(0, 2 * np.pi, 68, endpoint=False)
-    radius = 0.3 + 0.03 * np.cos(3 * angle)
-    ring = 0.5 + radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], -1)
-    landmarks = (ring + rng.normal(scale=0.01, size=(2, batch, 68, 2))).astype(np.float32)
-    images = rng.integers(0, 256, (2, batch, side, side, 3), np.uint8)
-    descriptors = rng.normal(size=(2, batch, config.model.identity_dim)).astype(np.float32)
-    return {
-        "target": images[0],
-        "target_landmarks": landmarks[0],
-        "reference": images[1],
-        "reference_landmarks": landmarks[1],
-        "embedding": descriptors[0],
-        "target_embedding": descriptors[1],
-        "scale": rng.integers(0, len(config.data.scales), batch).astype(np.int32),
     }
 
 

@@ -22,12 +22,14 @@ from idfsr_jax.config import Config, DataConfig, LandmarkConfig, ModelConfig, Sa
 
 config = Config(
     name="small",
-    data=DataConfig(dataset={dataset!r}, size=16, scales=(4, 8), scale_weights=(1.0, 1.0)),
-    model=ModelConfig(channels=(8,), blocks=(1,), attention_at=1, embedding=16, identity_tokens=1),
-    landmarks=LandmarkConfig(size=16, channels=(4,), steps=1, batch=2, low_resolution_widths=(2, 4)),
+    data=DataConfig(dataset={dataset!r}, size=32, covered=0.0, workers=1),
+    model=ModelConfig(patch=4, channels=(8, 8), blocks=(1, 1), head_width=8, attention_at=1, embedding=16,
+                      identity_tokens=1, recognisers=("dlib",), references=1),
+    landmarks=LandmarkConfig(channels=(4, 4, 4)),
     train=TrainConfig(steps={steps}, batch={batch}, warmup_steps=1, log_every=1, samples_every=100000,
-                      checkpoint_every={checkpoint_every}),
-    sample=SampleConfig(steps=1),
+                      checkpoint_every={checkpoint_every}, rollout_fraction=0.5, identity_losses=(0.0,),
+                      perceptual_loss=0.0),
+    sample=SampleConfig(steps=2),
 )
 """
 
@@ -78,7 +80,7 @@ def photographed_landmarks() -> Float[np.ndarray, "68 2"]:
 
 
 def write_config(path: Path, dataset: Path, steps: int, checkpoint_every: int = 8, batch: int = 2) -> Path:
-    """Writes the config of a run of that many steps, a few milliseconds each."""
+    """Writes the config of a run of that many steps, some milliseconds each; no network judges."""
     values = {"dataset": str(dataset), "steps": steps, "checkpoint_every": checkpoint_every, "batch": batch}
     path.write_text(_CONFIG.format(**values))
     return path

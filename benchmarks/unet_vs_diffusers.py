@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.flax_unet2d import UNet2D, converted, diffusers_options
 from benchmarks.table import interleaved, milliseconds, publish
-from idfsr_jax.training.speed import flops_of
+from idfsr_jax.training.flops import flops_of
 
 STEPS = 20
 

@@ -1,114 +1,97 @@
-"""Where the time of a forward pass goes, by kind of operation, from JAX's profiler.
+"""Where the time of a training step goes: its examples, the sampler's course, the gradient, the update.
 
-    python -m benchmarks.where_time_goes --weights MODEL_FOLDER
+    python -m benchmarks.where_time_goes configs/lfw128_person.py
 
-Sums the durations of the compiled program's operations over all threads; operations that run within others, as on a
-CPU's thread pool, are counted once, under the outermost.
+Each part is a program of its own, on one device, of noise in the place of photographs; all take turns with the whole
+step. A compiler that sees the whole at once may save some of it.
 """
 
-import gzip
-import json
-import re
 import sys
-import tempfile
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from benchmarks.table import publish
-from idfsr_jax.models.denoiser import denoiser_of, empty_inputs
-from idfsr_jax.weights import load_model
+from benchmarks.table import interleaved, milliseconds, publish
+from idfsr_jax.config import Config
+from idfsr_jax.config_checks import read_config
+from idfsr_jax.data.examples import training_examples
+from idfsr_jax.errors import InputError
+from idfsr_jax.method.loss import course_states, draw_examples, noised_count, step_inputs, training_loss
+from idfsr_jax.networks.recognisers import dimensions, load_recognisers
+from idfsr_jax.training.invented import invented_frozen, invented_people
+from idfsr_jax.training.run_method import initial_state, train_step
+from idfsr_jax.training.state import apply_gradients, make_optimizer
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is looked at."""
+    """What is timed."""
 
-    weights: Path | None = None
-    """Model folder; the shipped model if not given."""
-    batch: int = 1
-    """Pictures at a time."""
-    passes: int = 10
-    """That are traced."""
+    config: tyro.conf.Positional[Path]
+    """A config file such as configs/lfw128_person.py."""
+    rounds: int = 5
+    """That count."""
     out: Path | None = None
     """Also write the table as JSON."""
 
 
 def main() -> int:
-    """Prints the shares."""
+    """Prints the table; 2 where the config makes no sense."""
     options = tyro.cli(Options, description=__doc__)
-    model = load_model(options.weights)
-    config = model.config
-    size, count = config.data.size, options.batch
-    picture, log_snr, condition = empty_inputs(count, size, config.model)
-    x_t = jnp.asarray(np.random.default_rng(0).normal(size=picture.shape), jnp.float32)
-    network = denoiser_of(config)
-    arguments = (model.denoiser, x_t, log_snr, condition)
-    compiled = jax.jit(lambda params, *given: network.apply({"params": params}, *given)).lower(*arguments).compile()
-    kinds = kinds_of(compiled.as_text())
-    jax.block_until_ready(compiled(*arguments))
-    with tempfile.TemporaryDirectory() as folder:
-        with jax.profiler.trace(folder):
-            for _ in range(options.passes):
-                jax.block_until_ready(compiled(*arguments))
-        (path,) = Path(folder).rglob("*.trace.json.gz")
-        events = json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
-    sums = durations(events, kinds)
-    total = sum(sums.values())
-    rows = [
-        [kind, f"{microseconds / 1e3 / options.passes:.1f}", f"{microseconds / total:.0%}"]
-        for kind, microseconds in sorted(sums.items(), key=lambda item: -item[1])
-    ]
-    facts = {kind: microseconds / 1e3 / options.passes for kind, microseconds in sums.items()}
-    publish(f"A forward pass, {size} px, batch {count}", ["operations", "ms", "share"], rows, facts, options.out)
+    try:
+        config = read_config(options.config)
+        parts = parts_of_a_step(config)
+    except InputError as error:
+        print(f"where_time_goes: {error}", file=sys.stderr)
+        return 2
+    seconds = interleaved(parts, options.rounds)
+    whole = float(np.median(seconds["whole step"]))
+    shares = {name: float(np.median(each)) / whole for name, each in seconds.items()}
+    rows = [[name, milliseconds(each), f"{shares[name]:.0%}"] for name, each in seconds.items()]
+    title = f"A step of {config.name}, {config.data.size} px, batch {config.train.batch}"
+    publish(title, ["part", "ms", "of the whole"], rows, shares, options.out)
     return 0
 
 
-def kinds_of(program: str) -> dict[str, str]:
-    """The kind of every operation of a compiled program: by what is inside, where operations were fused.
+def parts_of_a_step(config: Config) -> dict[str, Callable[[], object]]:
+    """Functions that do a part of a step each, and one that does all of it."""
+    recognisers = load_recognisers(config.model.recognisers)
+    sizes, optimizer = dimensions(recognisers), make_optimizer(config.train)
+    people = invented_people(config, sizes)
+    frozen, state = invented_frozen(config, recognisers, people), initial_state(config, sizes)
+    batch = jax.tree.map(jnp.asarray, next(iter(training_examples(people, 0, config.train.batch))))
+    keys = (jax.random.key(0), jax.random.key(1))
+    *drawn, noise, log_snr = jax.jit(partial(step_inputs, config=config, keys=keys))(state.params, batch, frozen)
+    judged = jax.tree.map(lambda x: x[noised_count(config.train.batch, config) :], drawn[-1])
+    loss = partial(training_loss, config=config)
+    work = {
+        "examples": (partial(draw_examples, config=config, key=keys[0]), (batch, frozen)),
+        "the sampler's course": (
+            partial(course_states, sizes=sizes, config=config, key=keys[1]),
+            (state.params, judged),
+        ),
+        "gradient": (
+            jax.grad(lambda *arguments: loss(*arguments)[0]),
+            (state.params, *drawn, noise, log_snr, frozen),
+        ),
+        "update": (
+            lambda state, gradients: apply_gradients(state, gradients, optimizer, jnp.float32(0.5)),
+            (state, state.params),
+        ),
+        "whole step": (partial(train_step, config=config, optimizer=optimizer), (state, batch, frozen)),
+    }
+    return {name: _compiled(function, arguments) for name, (function, arguments) in work.items()}
 
-    Args:
-      program: HLO text.
-    """
-    bodies: dict[str, str] = {}
-    for head, body in re.findall(r"^(?:ENTRY )?%?([\w.-]+) [^\n]*\{\n(.*?)^\}", program, re.MULTILINE | re.DOTALL):
-        bodies[head] = body
-    kinds = {}
-    for name, rest in re.findall(r"^\s+(?:ROOT )?%?([\w.-]+) = (.*)$", program, re.MULTILINE):
-        called = re.search(r"(?:calls|to_apply)=%?([\w.-]+)", rest)
-        kinds[name] = _kind(rest + (bodies.get(called[1], "") if called else ""))
-    return kinds
 
-
-def _kind(text: str) -> str:
-    for sign, kind in (
-        ("convolution(", "convolutions"),
-        ("dot(", "matrix products"),
-        ("custom-call(", "custom calls"),
-        ("reduce(", "sums (norms, softmax)"),
-    ):
-        if sign in text:
-            return kind
-    return "element by element, copies"
-
-
-def durations(events: Iterable[Mapping[str, Any]], kinds: Mapping[str, str]) -> dict[str, float]:
-    """Microseconds of each kind of operation; of operations within others on the same thread the outer ones count."""
-    sums: dict[str, float] = defaultdict(float)
-    ends: dict[Any, float] = defaultdict(float)
-    known = [event for event in events if event.get("ph") == "X" and event["name"] in kinds]
-    for event in sorted(known, key=lambda event: (event["ts"], -event["dur"])):
-        if event["ts"] >= ends[event["tid"]]:
-            sums[kinds[event["name"]]] += event["dur"]
-            ends[event["tid"]] = event["ts"] + event["dur"]
-    return dict(sums)
+def _compiled(function: Callable[..., object], arguments: tuple) -> Callable[[], object]:
+    jitted = jax.jit(function)
+    return lambda: jax.block_until_ready(jitted(*arguments))
 
 
 if __name__ == "__main__":

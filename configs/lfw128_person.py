@@ -4,7 +4,7 @@ Data     idfsr prepare --photos PHOTOS --splits SPLITS --out data/faces --encode
          (LFW's train split and Pins' people in train, LFW's val split in val; people of both under one name)
 Train    python train.py configs/lfw128_person.py          (resumes by itself when run again)
 
-Goes on from the weights of lfw128_cool.py that were trained 1,200 steps of 16 further with MobileFaceNet's loss beside
+Goes on from the weights of lfw128_cool that were trained 1,200 steps of 16 further with MobileFaceNet's loss beside
 dlib's (SHA-256 of the denoiser's two files e98f5eac... and 56034966...). All that is new enters through kernels that
 are zero at the start (`idfsr_jax/method/growth.py`): the second recogniser's embedding, references that are fused place
 by place and attended to, heat maps of the landmarks, a thin head at full resolution. LandmarkNet is told the person's

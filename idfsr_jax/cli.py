@@ -76,7 +76,6 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     named: dict[str, Callable[..., int]] = {
         "prepare": commands.prepare,
-        "pack": commands.pack,
         "convert": commands.convert,
         "plan": commands.plan,
         "train": commands.train,

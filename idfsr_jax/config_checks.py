@@ -82,7 +82,7 @@ def read_config(path: Path) -> Config:
       BadConfig: missing, no Python file, fails when it is run, defines no config, or one that makes no sense.
     """
     if path.is_file() and path.suffix != ".py":
-        raise BadConfig(f"{path}: is no Python file; give a config file such as configs/lfw64.py.")
+        raise BadConfig(f"{path}: is no Python file; give a config file such as configs/lfw128_person.py.")
     try:
         config = load_config(path)
     except BadConfig:

@@ -72,14 +72,14 @@ def test_scripts_are_the_commands(script: str):
 def test_plan_prints_and_writes_what_was_planned(tmp_path, monkeypatch, capsys):
     from idfsr_jax.training import plan
 
-    free = functools.partial(plan.plan_run, cost=lambda config, devices: (1e13, 10**9))
+    free = functools.partial(plan.plan_run, cost=lambda config, examples: (1e13, 10**9))
     monkeypatch.setattr(plan, "plan_run", free)
-    options = ["--devices", "256", "--peak", "V5E", "--fsdp", "2", "--json", str(tmp_path / "plan.json")]
-    assert cli.main(["plan", str(ROOT / "configs" / "lfw64.py"), *options]) == 0
+    options = ["--devices", "256", "--memory", "V5E", "--fsdp", "2", "--json", str(tmp_path / "plan.json")]
+    assert cli.main(["plan", str(ROOT / "configs" / "lfw128_person.py"), *options]) == 0
     printed, facts = capsys.readouterr().out, json.loads((tmp_path / "plan.json").read_text())
-    assert "lfw64 on 256 x V5E" in printed and "train.batch is 16" in printed and "--train.batch 256" in printed
-    assert facts["batch"] == 256 and facts["fsdp"] == 2 and facts["fits"] and facts["peak"] == 197e12
-    assert facts["images_per_second"] == pytest.approx(256 * 0.3 * 197e12 * 256 / 1e13)
+    assert "256 devices of 16.0 GiB" in printed and "train.batch is 12" in printed and "--train.batch 256" in printed
+    assert facts["batch"] == 256 and facts["fsdp"] == 2 and facts["fits"] and facts["memory_bytes"] == 2**34
+    assert facts["step_flops"] == 1e13 and facts["working_bytes"] == 10**9
 
 
 @pytest.mark.parametrize(

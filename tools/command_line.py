@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from idfsr_jax import commands, config
 
-COMMANDS = ("fit", "identity", "restore", "app", "prepare", "pack", "convert", "plan", "train", "evaluate", "export")
+COMMANDS = ("fit", "identity", "restore", "app", "prepare", "convert", "plan", "train", "evaluate", "export")
 """In the order of the page: use, then data, then models."""
 
 _OPENING = """# The command line

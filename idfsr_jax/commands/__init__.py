@@ -4,7 +4,7 @@ JAX and all that needs it is imported inside the commands, so that help and comp
 """
 
 from idfsr_jax.commands.app import app
-from idfsr_jax.commands.data import convert, pack, prepare
+from idfsr_jax.commands.data import convert, prepare
 from idfsr_jax.commands.export import export
 from idfsr_jax.commands.identity import fit, identity
 from idfsr_jax.commands.options import Distributed, complain
@@ -23,7 +23,6 @@ __all__ = [
     "export",
     "fit",
     "identity",
-    "pack",
     "plan",
     "prepare",
     "restore",

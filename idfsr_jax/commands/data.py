@@ -1,10 +1,9 @@
-"""Commands that make what training reads: `prepare` and `pack` make data sets, `convert` makes an encoder's weights."""
+"""Commands that make what training reads: `prepare` makes data sets, `convert` makes an encoder's weights."""
 
 from typing import Literal
 
 from idfsr_jax.arguments import require_between, require_writable, required
 from idfsr_jax.commands.options import OptionalInt, OptionalPath, OptionalSeveral, Required, say
-from idfsr_jax.compile_cache import use_compile_cache
 from idfsr_jax.errors import InputError
 
 
@@ -54,46 +53,6 @@ def prepare(
 
     source = {"splits": splits, "lists": lists, "identities": identities, "val_people": val_people}
     prepare_photographs(photos, out, **source, workers=workers, rule=rule, encoder=encoder).print()  # type: ignore[arg-type]
-    return 0
-
-
-def pack(
-    data: Required = None,
-    out: Required = None,
-    side: int = 128,
-    quality: int = 80,
-    encoder: str = "dlib",
-) -> int:
-    """Packs a prepared data set small, for training on another machine (`python -m idfsr_jax.training.packed`).
-
-    Args:
-      data: Folder that `idfsr prepare` wrote.
-      out: Folder to write to; about 43 MB for LFW at the default side and quality.
-      side: Side of the packed crops, in pixels.
-      quality: Quality of their compression (WebP), from 0 to 100.
-      encoder: The face recogniser that the data set was prepared with: dlib, or arcface:PATH.
-    """
-    data = required(data, "--data", "the folder that `idfsr prepare` wrote")
-    out = required(out, "--out", "the folder to write the pack to")
-    require_between(32, 512, side=side)
-    require_between(0, 100, quality=quality)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; give a folder to write to.")
-    require_writable(out)
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from idfsr_jax.data.packing import pack as pack_dataset
-
-    use_compile_cache()
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("packing", total=None)
-
-        def show(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        report = pack_dataset(data, out, side=side, quality=quality, encoder=encoder, progress=show)
-    say(f"{out}: {report}")
     return 0
 
 

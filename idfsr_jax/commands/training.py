@@ -25,7 +25,7 @@ def train(config: tyro.conf.Positional[Path], distributed: Distributed = "") -> 
     (143 for SIGTERM, 130 for Ctrl-C). Killed otherwise, it goes on from its newest checkpoint.
 
     Args:
-      config: A config file such as configs/lfw64.py. `idfsr train CONFIG --help` lists what can be overridden.
+      config: A config file such as configs/lfw128_person.py. `idfsr train CONFIG --help` lists what can be overridden.
       distributed: Where this process finds the others of its run: auto, slurm, mpi, or HOST:PORT,INDEX,COUNT.
     """
     return run_training(read_config(config), distributed)

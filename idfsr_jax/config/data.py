@@ -49,6 +49,9 @@ class DataConfig:
     glasses, a hand or a microphone is drawn; of a model with `recognisers`."""
     workers: int = 2
     """Reading threads."""
+    on_device: bool = False
+    """Whether all training pictures lie on every device, so that a fast one does not wait for the host; the batches are
+    the same."""
 
 
 @dataclass(frozen=True)

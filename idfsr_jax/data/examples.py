@@ -1,18 +1,20 @@
 """Training examples: a target, photographs of the person as references, and the person's ID embedding.
 
-Everything but the pictures is decided on the host, from a few numbers of each photograph; the pictures are gathered
-last, from one array.
+Everything but the pictures is decided on the host, from a few numbers of each photograph; the pictures are put in last,
+from one array: on the host, or on the devices inside the step.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import grain
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Array, Float, Float32, Int, UInt8
 
 from idfsr_jax.data.augment import FLIP_68, mirror_landmarks
 from idfsr_jax.data.faces import Faces
+from idfsr_jax.data.index import Index
 from idfsr_jax.data.pairs import nearest_others
 from idfsr_jax.data.pipeline import ShardOfBatches
 from idfsr_jax.method.id_embedding import unit_parts
@@ -79,7 +81,7 @@ def mean_identities(people: People) -> Float32[np.ndarray, "p d"]:
 
 
 def draw_example(people: People, record: int, rng: np.random.Generator) -> Example:
-    """Decides one example; see `training_examples` for what it holds, but with `records` in place of the pictures."""
+    """Decides one example; see `training_examples` for what it holds, without pictures."""
     index = people.faces.index
     person = int(index.person[record])
     siblings = index.members[person][index.members[person] != record]
@@ -131,34 +133,55 @@ def _jittered(
     return unit_parts(cosine * unit + np.sqrt(1.0 - cosine**2) * noise, sizes)
 
 
-def gather(faces: Faces, examples: Sequence[Example]) -> Example:
-    """A batch of examples, with the pictures in place of their numbers.
+def gather(index: Index, examples: Sequence[Example]) -> Example:
+    """A batch of examples, mirrored where they are to be, all but the pictures; `with_pictures` puts these in.
 
     Args:
-      faces: they are of.
+      index: of the photographs.
       examples: of `draw_example`.
     """
     batch = {name: np.stack([example[name] for example in examples]) for name in examples[0]}
-    records, flip = batch.pop("records"), batch.pop("flip")
-    images = faces.images[records]
-    points, frames = faces.index.landmarks[records], faces.index.frames[records]
-    images[flip] = images[flip][..., ::-1, :]
+    records, flip = batch["records"], batch["flip"]
+    points, frames = index.landmarks[records], index.frames[records]
     points[flip] = mirror_landmarks(points[flip])
     frames[flip] = frames[flip] @ _MIRROR
     batch["shape"][flip] = np.array([-1, 1], np.float32) * batch["shape"][flip][:, FLIP_68]
     return batch | {
-        "target": images[:, 0],
         "target_landmarks": points[:, 0],
         "target_frame": frames[:, 0],
-        "references": images[:, 1:],
         "reference_landmarks": points[:, 1:],
         "reference_frames": frames[:, 1:],
         "record": records[:, 0],
     }
 
 
+def with_pictures(
+    batch: Mapping[str, Any], images: UInt8[np.ndarray, "n s s 3"] | UInt8[Array, "n s s 3"]
+) -> dict[str, Any]:
+    """A batch with the pictures in place of their numbers.
+
+    The same on the host, of NumPy arrays, as inside a compiled step, of pictures that lie on its devices.
+
+    Args:
+      batch: of `gather`.
+      images: all pictures, by record.
+    """
+    arrays: Any = images.__array_namespace__()
+    rest = dict(batch)
+    pictures, flip = images[rest.pop("records")], rest.pop("flip")
+    pictures = arrays.where(flip[:, None, None, None, None], pictures[..., ::-1, :], pictures)
+    return rest | {"target": pictures[:, 0], "references": pictures[:, 1:]}
+
+
 def training_examples(
-    people: People, seed: int, batch: int, *, threads: int = 2, shard: int = 0, shards: int = 1
+    people: People,
+    seed: int,
+    batch: int,
+    *,
+    threads: int = 2,
+    shard: int = 0,
+    shards: int = 1,
+    pictures: bool = True,
 ) -> grain.IterDataset:
     """An endless stream of shuffled batches, every epoch in another order.
 
@@ -172,6 +195,7 @@ def training_examples(
       threads: that read.
       shard: which of `shards` equal runs of every batch this process makes.
       shards: number of processes.
+      pictures: whether the pictures are in the batches, or left to `with_pictures`, where they lie on the devices.
 
     Returns:
       Batches, each a dict of arrays:
@@ -186,12 +210,18 @@ def training_examples(
         shape: float32 [b, 68, 2], `landmarks.person_shape` of the photographs that the embedding is of; known: [b],
           1 where there are any;
         person: int32 [b]; record: int64 [b], the target's position in the split.
+      Without pictures, in place of `target` and `references`, what `with_pictures` makes them of:
+        records: int64 [b, 1 + k], the target's position and the references'; flip: bool [b], whether to mirror them.
     """
     stream = grain.MapDataset.range(len(people.faces.index)).seed(seed).shuffle().repeat(None)
     stream = stream.random_map(lambda record, rng: draw_example(people, int(record), rng))
     if shards > 1:
         stream = ShardOfBatches(stream, batch, shard, shards)
-    batches = stream.batch(
-        batch // shards, drop_remainder=True, batch_fn=lambda examples: gather(people.faces, examples)
-    )
+    faces = people.faces
+
+    def make(examples: Sequence[Example]) -> Example:
+        gathered = gather(faces.index, examples)
+        return with_pictures(gathered, faces.images) if pictures else gathered
+
+    batches = stream.batch(batch // shards, drop_remainder=True, batch_fn=make)
     return batches.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=_BATCHES_AHEAD))

@@ -49,7 +49,6 @@ class Index:
 
 def _open(dataset: str | Path, split: str) -> tuple[Any, Any]:
     """The TFDS builder and the random-access source of a split, pictures left encoded."""
-    # Imported on first use: a packed data set (`idfsr_jax.data.pack`) is trained on without it.
     import tensorflow_datasets as tfds
 
     versions = sorted(Path(dataset).expanduser().glob("identity_faces/*/dataset_info.json"))

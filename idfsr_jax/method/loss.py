@@ -14,7 +14,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from idfsr_jax.config import Config
 from idfsr_jax.diffusion.loss import min_snr_weight
@@ -54,6 +54,7 @@ class Frozen:
       perceptual: parameters of LPIPS.
       tables: of resampling.
       autoencoder: `latent.space.Autoencoder` of the latents that are diffused; None of pixels.
+      images: all training pictures, where batches only name them (`data.on_device`).
     """
 
     landmark_net: Any
@@ -63,6 +64,7 @@ class Frozen:
     perceptual: Any
     tables: ResamplingTables
     autoencoder: Any = None
+    images: UInt8[Array | np.ndarray, "n s s 3"] | None = None
 
 
 @flax.struct.dataclass

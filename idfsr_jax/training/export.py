@@ -1,4 +1,4 @@
-"""Copies a run's model folder in another precision: `python -m idfsr_jax.training.export runs/lfw64/model OUT`."""
+"""Copies a run's model folder in another precision: `python -m idfsr_jax.training.export MODEL OUT`."""
 
 from pathlib import Path
 from typing import Literal

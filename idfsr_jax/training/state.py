@@ -72,15 +72,10 @@ def ema_decay(step: Int[Array, ""], batch: int, halflife_images: float, from_ran
 
 
 def apply_gradients(
-    state: TrainState,
-    gradients: Any,
-    optimizer: optax.GradientTransformation,
-    decay: Float[Array, ""],
-    share: Float[Array, ""] | float = 1.0,
+    state: TrainState, gradients: Any, optimizer: optax.GradientTransformation, decay: Float[Array, ""]
 ) -> TrainState:
-    """One optimiser step, `share` times as long as the optimiser says, and one of the float32 moving average."""
+    """One optimiser step, and one of the float32 moving average."""
     updates, opt_state = update_in_optax(optimizer, gradients, state.opt_state, state.params)
-    updates = jax.tree.map(lambda update: share * update, updates)
     params = optax.apply_updates(state.params, updates)
     ema = jax.tree.map(lambda average, new: average + (1.0 - decay) * (new - average), state.ema, params)
     return TrainState(state.step + 1, params, ema, opt_state)

@@ -212,12 +212,8 @@ def train_step(
     *,
     config: Config,
     optimizer: optax.GradientTransformation,
-    share: Float[Array, ""] | float = 1.0,
 ) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
-    """One step; jit it with `config` and `optimizer` closed over and the state donated.
-
-    `share` shortens the step: AdamW's is proportional to the learning rate, whose schedule is the optimiser's.
-    """
+    """One step; jit it with `config` and `optimizer` closed over and the state donated."""
     key = step_key(config.train.seed, "train", state.step)
     examples = draw_examples(batch, frozen, config, key)
     if config.train.rollout_fraction > 0:
@@ -226,4 +222,4 @@ def train_step(
     gradients, metrics = mean_gradients(state.params, examples, frozen, config)
     decay = ema_decay(state.step, batch["target"].shape[0], config.train.ema_halflife_images)
     metrics["gradient_norm"] = optax.tree.norm(gradients)
-    return apply_gradients(state, gradients, optimizer, decay, share), metrics
+    return apply_gradients(state, gradients, optimizer, decay), metrics

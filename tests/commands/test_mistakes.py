@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-PLANNED = str(Path(__file__).parents[2] / "configs" / "lfw64.py")
+PLANNED = str(Path(__file__).parents[2] / "configs" / "lfw128_person.py")
 
 
 @pytest.mark.parametrize(
@@ -42,11 +42,9 @@ PLANNED = str(Path(__file__).parents[2] / "configs" / "lfw64.py")
         (["plan", PLANNED, "--devices", "0"], "--devices 0"),
         (["plan", PLANNED, "--fsdp", "9"], "--fsdp 9"),
         (["plan", PLANNED, "--fsdp", "3"], "devices.fsdp is 3, which does not divide 8 devices"),
-        (["plan", PLANNED, "--share", "1.5"], "--share 1.5"),
-        (["plan", PLANNED, "--peak", "h1000"], "--peak h1000: give TFLOP a second, or one of"),
-        (["plan", PLANNED, "--peak", "nan"], "--peak nan"),
-        (["plan", PLANNED, "--peak", "300"], "--memory is missing"),
-        (["plan", PLANNED, "--memory", "-1"], "--memory -1"),
+        (["plan", PLANNED, "--memory", "h1000"], "--memory h1000: give the GiB of each device, or one of"),
+        (["plan", PLANNED, "--memory", "nan"], "--memory nan"),
+        (["plan", PLANNED, "--memory=-1"], "--memory -1"),
         (["plan", PLANNED, "--json", "tiny.png/plan.json"], "cannot be written to"),
         (["plan", PLANNED, "--train.batch", "0"], "train.batch is 0"),
         (["identity", "show", "nobody.safetensors"], "nobody"),

@@ -1,7 +1,11 @@
 """Which photographs stand in a training example, what its embedding is of, and that pictures follow their numbers."""
 
+import re
+
+import jax
 import numpy as np
 import pytest
+from jax.sharding import Mesh
 
 from idfsr_jax.data.augment import mirror_landmarks
 from idfsr_jax.data.examples import (
@@ -14,11 +18,13 @@ from idfsr_jax.data.examples import (
     load_people,
     mean_identities,
     training_examples,
+    with_pictures,
 )
 from idfsr_jax.data.faces import Faces, load_faces
 from idfsr_jax.data.index import Index
 from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.landmarks import MEAN_SHAPE
+from idfsr_jax.training.mesh import batch_sharding, global_batch, placed, replicated
 
 SIZES, SIDE, K = (3, 5), 8, 4
 COUNTS = (9, 3, 1, 1)
@@ -107,7 +113,7 @@ def test_who_has_one_photograph_gets_a_jittered_embedding(people):
 def test_pictures_landmarks_and_frames_follow_their_records_and_mirrors(people):
     index = people.faces.index
     examples = [draw_example(people, record, np.random.default_rng(record)) for record in range(14)]
-    batch = gather(people.faces, [dict(each) for each in examples])
+    batch = with_pictures(gather(index, examples), people.faces.images)
     assert {bool(each["flip"]) for each in examples} == {False, True}
     for i, example in enumerate(examples):
         target, points, frame = batch["target"][i], batch["target_landmarks"][i], batch["target_frame"][i]
@@ -134,6 +140,29 @@ def test_the_stream_goes_on_from_its_position_and_is_the_same_in_parts(people):
     halves = [next(iter(training_examples(people, 3, 4, shard=shard, shards=2))) for shard in range(2)]
     for name, value in first[0].items():
         np.testing.assert_array_equal(np.concatenate([half[name] for half in halves]), value)
+
+
+def test_pictures_on_the_devices_make_the_same_batches(people):
+    mesh = Mesh(np.array(jax.devices()).reshape(4, 2), ("data", "fsdp"))
+    images = placed(people.faces.images, replicated(mesh))
+    left_out = iter(training_examples(people, 3, 16, pictures=False))
+    put_in = jax.jit(with_pictures, out_shardings=batch_sharding(mesh))
+    for whole, _ in zip(iter(training_examples(people, 3, 16)), range(3), strict=False):
+        batch = next(left_out)
+        assert not {"target", "references"} & set(batch) and set(batch["flip"]) == {False, True}
+        found = put_in(global_batch(batch, mesh), images)
+        assert set(found) == set(whole)
+        for name, value in whole.items():
+            np.testing.assert_array_equal(found[name], value)
+            assert found[name].dtype == jax.dtypes.canonicalize_dtype(value.dtype)
+
+
+def test_no_picture_leaves_the_devices_that_its_example_is_on(people):
+    mesh = Mesh(np.array(jax.devices()).reshape(4, 2), ("data", "fsdp"))
+    batch = global_batch(next(iter(training_examples(people, 3, 16, pictures=False))), mesh)
+    images = placed(people.faces.images, replicated(mesh))
+    program = jax.jit(with_pictures, out_shardings=batch_sharding(mesh)).lower(batch, images).compile().as_text()
+    assert not re.search(r"all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter", program)
 
 
 def test_means_of_people_are_of_all_their_photographs(people):

@@ -19,10 +19,8 @@ from rich.console import Console
 
 from idfsr_jax.data import prepare as prepare_module
 from idfsr_jax.data.index import FaceImages, load_index
-from idfsr_jax.data.pack import load_encoder
-from idfsr_jax.data.packing import pack
 from idfsr_jax.data.prepare import prepare
-from idfsr_jax.errors import BadConfig, InputError
+from idfsr_jax.errors import InputError
 from idfsr_jax.face import choose_face, find_faces, read_image
 from idfsr_jax.face.chip import ARCFACE_CHIP, cut_chip
 from idfsr_jax.networks.id_encoder import chip_descriptors, load_id_encoder
@@ -98,12 +96,6 @@ def test_descriptors_are_the_chosen_encoders(photographs, tiny_arcface, prepared
     np.testing.assert_allclose(index.embeddings[1], expected, atol=1e-4)
     # dlib's data set of the same photographs is another one.
     assert prepared[0].fingerprint != report.fingerprint
-    with pytest.raises(BadConfig, match=r"dlib-resnet-v1.*give the one that it was prepared with"):
-        pack(prepared[1], tmp_path / "pack", side=32, splits=("train",), encoder=choice)
-    packed = pack(tmp_path / "out", tmp_path / "pack", side=32, splits=("train",), encoder=choice)
-    assert packed.encoder_cosine_least > 0.99
-    found = load_encoder(tmp_path / "pack")
-    assert (found.name, found.network) == (encoder.name, encoder.network)
 
 
 def test_landmarks_lie_on_the_stored_picture(prepared):

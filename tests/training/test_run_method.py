@@ -4,14 +4,18 @@ import json
 import math
 import runpy
 import sys
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import jax
 import numpy as np
 import pytest
 
-from benchmarks.small_run import newest_checkpoint, noise_faces, read_log
-from idfsr_jax.config import load_config
+from benchmarks.small_run import newest_checkpoint, noise_faces, read_log, write_config
+from idfsr_jax.config import DeviceConfig, load_config
+from idfsr_jax.errors import BadConfig
+from idfsr_jax.training import run_method
 from idfsr_jax.weights import load_model
 
 # The step of even a small network takes a minute of the compiler's time.
@@ -48,15 +52,6 @@ def train(faces, hasty_compiler):
     return run
 
 
-def test_the_config_is_that_of_the_weights_it_goes_on_from():
-    config = load_config(CONFIG)
-    before = load_config(ROOT / "configs" / "lfw128_cool.py")
-    for name in ("patch", "channels", "blocks", "attention_at", "head_width", "embedding", "identity_tokens"):
-        assert getattr(config.model, name) == getattr(before.model, name)
-    assert config.landmarks == before.landmarks and config.diffusion == before.diffusion
-    assert len(config.train.identity_losses) == len(config.model.recognisers)
-
-
 def test_a_run_goes_on_bit_for_bit_and_leaves_a_model(train, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert train(whole, "--train.steps", "2", "--train.checkpoint-every", "1") == 0
@@ -77,6 +72,38 @@ def test_a_run_goes_on_bit_for_bit_and_leaves_a_model(train, tmp_path):
     assert one.digest == other.digest and one.steps == 2
     assert one.encoder == "mobilefacenet-ms1m-v1" and one.center.shape == (192,)
     assert one.config.model.recognisers == ("mobilefacenet",)
+
+
+def test_a_run_goes_on_with_its_pictures_on_the_device(tmp_path, face_crop, hasty_compiler):
+    config = load_config(write_config(tmp_path / "small.py", noise_faces(tmp_path, face_crop.landmarks), steps=3))
+    host, device = tmp_path / "host", tmp_path / "device"
+
+    def run(out: Path, on_device: bool = False, minutes: float = 0.0) -> None:
+        data = replace(config.data, on_device=on_device)
+        settings = replace(config.train, out=str(out), checkpoint_every=1, max_minutes=minutes)
+        with hasty_compiler():
+            assert run_method.train(replace(config, data=data, train=settings, devices=DeviceConfig(data=2))) == 0
+
+    run(host)
+    run(device, minutes=1e-6)
+    assert newest_checkpoint(device) == 1
+    run(device, on_device=True)
+    ours, theirs = read_log(device), read_log(host)
+    assert [line["step"] for line in ours] == [1, 2, 3]
+    # The same numbers, in another program.
+    for name in ("loss", "gradient_norm"):
+        np.testing.assert_allclose([line[name] for line in ours], [line[name] for line in theirs], rtol=1e-5)
+    models = (jax.tree.leaves(load_model(out / "model").denoiser) for out in (host, device))
+    for one, other in zip(*models, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_pictures_that_a_device_has_no_room_for_are_refused():
+    device = Mock(memory_stats=Mock(return_value={"bytes_limit": 4_000_000_000}))
+    run_method._require_room(1_000_000_000, device)
+    with pytest.raises(BadConfig, match=r"data\.on_device: the pictures take 1\.1 GB of the 4\.0 GB of a device"):
+        run_method._require_room(1_100_000_000, device)
+    run_method._require_room(1_100_000_000, Mock(memory_stats=Mock(return_value=None)))
 
 
 def test_a_data_set_of_other_recognisers_is_refused(train, tmp_path, capsys):

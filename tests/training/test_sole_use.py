@@ -1,14 +1,14 @@
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import pytest
 
+from benchmarks.small_run import write_config
+from idfsr_jax.config import DeviceConfig, load_config
 from idfsr_jax.errors import InputError
-from idfsr_jax.training.resident import train_packed
-from idfsr_jax.training.run import train
+from idfsr_jax.training.run_method import train
 from idfsr_jax.training.sole_use import FolderInUse, sole_use
 
 HOLDER = """
@@ -66,16 +66,9 @@ def test_a_folder_that_cannot_be_is_a_sentence(tmp_path):
         pytest.fail("entered")
 
 
-def test_training_asks_before_it_writes(packed_config, small_pack, tmp_path):
-    config = replace(packed_config, train=replace(packed_config.train, out=str(tmp_path / "run")))
-    with sole_use(tmp_path / "run"), pytest.raises(FolderInUse):
-        train_packed(config, small_pack, began=time.monotonic(), say=lambda text: None)
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"lock"}
-
-
-def test_training_from_a_data_set_asks_as_well(tiny_config, noise_faces, tmp_path):
-    data = replace(tiny_config.data, dataset=str(noise_faces))
-    config = replace(tiny_config, data=data, train=replace(tiny_config.train, out=str(tmp_path / "run"), batch=2))
-    with sole_use(tmp_path / "run"), pytest.raises(FolderInUse):
-        train(config)
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"lock"}
+def test_training_asks_before_it_writes(noise_faces, tmp_path):
+    out = tmp_path / "run"
+    config = load_config(write_config(tmp_path / "small.py", noise_faces, 1))
+    with sole_use(out), pytest.raises(FolderInUse):
+        train(replace(config, train=replace(config.train, out=str(out)), devices=DeviceConfig(data=1)))
+    assert {path.name for path in out.iterdir()} == {"lock"}

@@ -14,10 +14,8 @@ from idfsr_jax.models.growth import grown
 from idfsr_jax.parameter_files import load_tree
 from idfsr_jax.training.folder import claim_folder
 from idfsr_jax.training.mesh import placed, replicated
-from idfsr_jax.training.resident import train_packed
 from idfsr_jax.training.start import bring_landmark_net, initial_state, started_from
 from idfsr_jax.training.state import apply_gradients, make_optimizer
-from idfsr_jax.weights import load_model
 
 
 def starting_from(config, folder, **train):
@@ -89,16 +87,6 @@ def test_a_landmark_net_that_is_there_stays(tmp_path, tiny_weights):
     bring_landmark_net(tmp_path, tiny_weights[1])
     bring_landmark_net(tmp_path, jax.tree.map(np.zeros_like, tiny_weights[1]))
     jax.tree.map(np.testing.assert_array_equal, load_tree(tmp_path / "landmark_net.safetensors"), tiny_weights[1])
-
-
-def test_a_whole_run_goes_on_from_a_model_with_its_landmark_net(packed_config, small_pack, tiny_model, tmp_path):
-    config = starting_from(packed_config, tiny_model, steps=1, out=str(tmp_path / "run"))
-    assert train_packed(config, small_pack, began=0.0, say=lambda text: None) == 0
-    begun, ended = load_model(tiny_model), load_model(tmp_path / "run" / "model")
-    jax.tree.map(np.testing.assert_array_equal, ended.landmark_net, begun.landmark_net)
-    change = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), ended.denoiser, begun.denoiser)
-    # One step of a small learning rate: moved, and not far.
-    assert 0 < max(jax.tree.leaves(change)) < 0.01
 
 
 def test_a_run_that_began_elsewhere_is_another_run(tiny_config, tmp_path):

@@ -2,18 +2,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from idfsr_jax.training.speed import flops_of, peak_flops
+from idfsr_jax.training.flops import flops_of
 
 
 def test_a_matrix_product_has_two_operations_a_term():
     assert flops_of(jnp.matmul, jnp.zeros((8, 16)), jnp.zeros((16, 32))) == pytest.approx(2 * 8 * 16 * 32, rel=0.01)
-
-
-@pytest.mark.parametrize(
-    ("kind", "peak"), [("NVIDIA H100 80GB HBM3", 989e12), ("NVIDIA A100-SXM4-40GB", 312e12), ("cpu", None)]
-)
-def test_the_peak_of_a_device_by_its_name(kind, peak):
-    assert peak_flops(kind) == peak
 
 
 def test_loops_count_as_often_as_they_go_round():

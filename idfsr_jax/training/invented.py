@@ -1,0 +1,50 @@
+"""A training step's arguments without a data set: people whose photographs are noise.
+
+As many numbers of the same types, so that a step can be planned and timed where there is no data.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from idfsr_jax.config import Config
+from idfsr_jax.data.examples import People, load_people
+from idfsr_jax.data.faces import Faces
+from idfsr_jax.data.index import Index
+from idfsr_jax.method.landmarks import MEAN_SHAPE, init_landmark_net
+from idfsr_jax.method.loss import Frozen
+from idfsr_jax.networks.recognisers import Recognisers, dimensions
+from idfsr_jax.runtime.randomness import step_key
+from idfsr_jax.training.run_method import frozen_parts
+
+_PHOTOGRAPHS = 2
+
+
+def invented_people(config: Config, sizes: Sequence[int], count: int = 8) -> People:
+    """People of two photographs each, with landmarks near those of the mean face.
+
+    Args:
+      config: says how large the pictures are, and how many references an example has.
+      sizes: length of each recogniser's descriptor.
+      count: how many people.
+    """
+    rng, side = np.random.default_rng(0), config.data.size
+    person = np.repeat(np.arange(count), _PHOTOGRAPHS)
+    n = len(person)
+    index = Index(
+        people=tuple(str(each) for each in range(count)),
+        person=person,
+        photos=tuple(str(each) for each in range(n)),
+        landmarks=(0.5 + 0.3 * MEAN_SHAPE + rng.normal(scale=0.01, size=(n, 68, 2))).astype(np.float32),
+        frames=np.tile(np.eye(3, dtype=np.float32)[:2], (n, 1, 1)),
+        embeddings=rng.normal(size=(n, sum(sizes))).astype(np.float32),
+        encoder="invented",
+    )
+    images = rng.integers(0, 256, (n, side, side, 3), np.uint8)
+    return load_people(Faces(index, images), np.zeros(sum(sizes), np.float32), sizes, config.model.references)
+
+
+def invented_frozen(config: Config, recognisers: Recognisers, people: People) -> Frozen:
+    """What a step reads and never changes; LandmarkNet is random, which takes as long as a trained one."""
+    net = init_landmark_net(step_key(0, "landmark-weights", 0), config.landmarks)
+    return frozen_parts(config, recognisers, net, np.zeros(sum(dimensions(recognisers)), np.float32), people)
