@@ -22,7 +22,7 @@ from idfsr_jax.errors import InputError
 from idfsr_jax.networks.recognisers import dimensions, load_recognisers
 from idfsr_jax.training.invented import invented_frozen
 from idfsr_jax.training.loop import compiled_step
-from idfsr_jax.training.run_method import initial_state, train_step
+from idfsr_jax.training.step import initial_state, train_step
 
 
 def main() -> int:

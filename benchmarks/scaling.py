@@ -29,7 +29,7 @@ from idfsr_jax.training.distributed import start_processes
 from idfsr_jax.training.invented import invented_frozen, invented_people
 from idfsr_jax.training.loop import compiled_step
 from idfsr_jax.training.mesh import abstract_state, born_sharded, global_batch, make_mesh, placed, replicated
-from idfsr_jax.training.run_method import initial_state, train_step
+from idfsr_jax.training.step import initial_state, train_step
 
 
 def main() -> int:

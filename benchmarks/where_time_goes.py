@@ -25,8 +25,8 @@ from idfsr_jax.errors import InputError
 from idfsr_jax.method.loss import course_states, draw_examples, noised_count, step_inputs, training_loss
 from idfsr_jax.networks.recognisers import dimensions, load_recognisers
 from idfsr_jax.training.invented import invented_frozen, invented_people
-from idfsr_jax.training.run_method import initial_state, train_step
 from idfsr_jax.training.state import apply_gradients, make_optimizer
+from idfsr_jax.training.step import initial_state, train_step
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from idfsr_jax.config import ARCFACE_PREFIX, Config, load_config, typed_fields
+from idfsr_jax.config import Config, load_config, typed_fields
 from idfsr_jax.errors import BadConfig
 
 _LEAST_ONE = {
@@ -16,14 +16,13 @@ _LEAST_ONE = {
         "attention_at",
         "head_width",
         "embedding",
-        "identity_dim",
         "identity_tokens",
         "latent_channels",
         "latent_reduction",
     ),
     "model.unet": ("layers_per_block", "cross_attention_dim", "norm_num_groups"),
     "diffusion": ("shift_base", "num_train_timesteps"),
-    "train": ("steps", "batch", "accumulate", "log_every", "checkpoint_every", "keep_checkpoints", "samples_every"),
+    "train": ("steps", "batch", "log_every", "checkpoint_every", "keep_checkpoints", "samples_every"),
     "devices": ("fsdp", "fsdp_least"),
     "landmarks": ("size", "steps", "batch"),
     "sample": ("steps",),
@@ -39,12 +38,10 @@ _POSITIVE = {
     "fit": ("learning_rate",),
 }
 _NOT_NEGATIVE = {
-    "data": ("embedding_noise",),
     "model": ("prior_detail_std",),
     "diffusion": ("steps_offset",),
     "train": (
         "weight_decay",
-        "identity_loss",
         "identity_smoothing",
         "identity_movement",
         "pixel_loss",
@@ -55,23 +52,21 @@ _NOT_NEGATIVE = {
     "devices": ("data",),
     "landmarks": ("max_shift", "max_log_scale", "max_degrees"),
     "sample": ("guidance", "temperature"),
-    "fit": ("max_distance", "identity_loss", "pixel_loss"),
+    "fit": ("max_distance",),
     "evaluate": ("people",),
 }
 _SHARES = {
-    "data": ("own_embedding", "flip", "clean", "covered"),
+    "data": ("clean", "covered"),
     "model": ("mouth",),
     "diffusion": ("condition_dropout",),
-    "train": ("identity_loss_fraction", "rollout_fraction", "beta2", "towards_others"),
-    "sample": ("consistency", "guess_share", "reveal"),
+    "train": ("rollout_fraction", "beta2", "towards_others"),
+    "sample": ("consistency", "reveal"),
 }
 _SEEDS = {"train": ("seed",), "fit": ("seed",)}
 _LISTS = {
-    "data": ("scales",),
     "model": ("channels", "blocks"),
     "model.unet": ("block_out_channels", "attention_head_dim"),
-    "landmarks": ("channels", "low_resolution_widths"),
-    "fit": ("scales",),
+    "landmarks": ("channels",),
 }
 
 
@@ -119,25 +114,21 @@ def check_config(config: Config) -> None:
     for name in _names(_LISTS):
         _demand(bool(fields[name]) and min(fields[name]) >= 1, fields, name, "whole numbers of at least 1")
     _check_sizes(config, fields)
-    _check_shares(config, fields)
-    _check_encoder(fields)
+    _check_training(config, fields)
     _check_schedule(fields)
     if config.model.unet.folder:
         _check_unet(config, fields)
 
 
 def check_use(config: Config) -> None:
-    """`check_config` for what nothing is trained by: its batches, losses and draws of scales are not asked about.
+    """`check_config` for what nothing is trained by: batches and losses are not asked about.
 
     Raises:
       BadConfig: see `check_config`.
     """
     devices = max(config.devices.data, 1) * config.devices.fsdp
-    train = replace(config.train, batch=max(devices, 1), accumulate=1, identity_loss=0.0, rollout_fraction=0.0)
-    if config.model.recognisers:
-        train = replace(train, batch=2 * train.batch, rollout_fraction=0.5)
-    data = replace(config.data, scale_weights=(1.0,) * len(config.data.scales))
-    check_config(replace(config, train=train, data=data))
+    train = replace(config.train, batch=2 * devices, rollout_fraction=0.5)
+    check_config(replace(config, train=train))
 
 
 def _check_schedule(fields: dict[str, Any]) -> None:
@@ -155,33 +146,9 @@ def _check_schedule(fields: dict[str, Any]) -> None:
             _demand(fields["diffusion.steps_offset"] <= most, fields, "diffusion.steps_offset", wanted)
 
 
-def _check_encoder(fields: dict[str, Any]) -> None:
-    encoder = fields["model.encoder"]
-    sizes = {"mobilefacenet": 192, "dlib": 128}
-    known = encoder in sizes or (encoder.startswith(ARCFACE_PREFIX) and encoder != ARCFACE_PREFIX)
-    _demand(known, fields, "model.encoder", f"'mobilefacenet', 'dlib' or '{ARCFACE_PREFIX}PATH'")
-    # An ArcFace's dimension is in its file, and checked when that is read.
-    size = sizes.get(encoder, fields["model.identity_dim"])
-    sound = fields["model.identity_dim"] == size
-    _demand(sound, fields, "model.identity_dim", f"{size}, as model.encoder is {encoder!r}")
-
-
 def _check_sizes(config: Config, fields: dict[str, Any]) -> None:
-    size, scales, weights = fields["data.size"], fields["data.scales"], fields["data.scale_weights"]
-    divide = f"numbers that divide data.size, {size}"
-    _demand(all(size % scale == 0 for scale in scales), fields, "data.scales", divide)
-    _demand(all(size % scale == 0 for scale in fields["fit.scales"]), fields, "fit.scales", divide)
-    sound = len(weights) == len(scales) and all(0 <= weight < math.inf for weight in weights) and sum(weights) > 0
-    _demand(sound, fields, "data.scale_weights", f"one weight of 0 or more for each of the {len(scales)} data.scales")
-
-    side, widths = fields["landmarks.size"], fields["landmarks.low_resolution_widths"]
-    _demand(side % 4 == 0, fields, "landmarks.size", "a multiple of 4")
-    _demand(
-        all(side % width == 0 for width in widths),
-        fields,
-        "landmarks.low_resolution_widths",
-        f"numbers that divide landmarks.size, {side}",
-    )
+    size = fields["data.size"]
+    _demand(fields["landmarks.size"] % 4 == 0, fields, "landmarks.size", "a multiple of 4")
     if not config.model.unet.folder:
         _check_own_network(config, fields)
         even = config.model.prior_detail_std == 0 or config.model.diffused_side(size) % 2 == 0
@@ -229,41 +196,21 @@ def _check_unet(config: Config, fields: dict[str, Any]) -> None:
     _demand(fields["data.size"] % multiple == 0, fields, "data.size", wanted)
 
 
-def _check_shares(config: Config, fields: dict[str, Any]) -> None:
-    train, groups = config.train, max(config.devices.data, 1)
-    # Without a fraction there is no example that bears the loss.
-    sound = train.identity_loss == 0 or train.identity_loss_fraction > 0
-    _demand(sound, fields, "train.identity_loss_fraction", "a share above 0, or a train.identity_loss of 0")
-    parts = groups * config.devices.fsdp * train.accumulate
-    named = f"devices.data ({groups}) x devices.fsdp ({config.devices.fsdp}) x train.accumulate ({train.accumulate})"
-    _demand(train.batch % parts == 0, fields, "train.batch", f"a multiple of {named}")
-    if train.accumulate > 1:
-        every = train.judged_every
-        named = f"train.accumulate ({train.accumulate}) x {every}, as every {every}th example bears the identity loss"
-        _demand(train.batch % (train.accumulate * every) == 0, fields, "train.batch", f"a multiple of {named}")
+def _check_training(config: Config, fields: dict[str, Any]) -> None:
+    train, model, groups = config.train, config.model, max(config.devices.data, 1)
+    named = f"devices.data ({groups}) x devices.fsdp ({config.devices.fsdp})"
+    _demand(train.batch % (groups * config.devices.fsdp) == 0, fields, "train.batch", f"a multiple of {named}")
+    _demand(config.sample.steps > 1, fields, "sample.steps", "2 or more, as the states between them are trained at")
+    _demand(config.sample.sampler != "ancestral", fields, "sample.sampler", "dpm++2m or ddim, which draw no noise")
     if train.rollout_fraction > 0:
-        half = train.rollout_fraction <= 0.5 and train.batch % train.judged_every == 0
-        sound = half or bool(config.model.recognisers)
-        _demand(sound, fields, "train.rollout_fraction", f"1/2, 1/4, ... of a batch of {train.batch}, or 0")
         # AlexNet leaves nothing of smaller pictures.
         seen = config.data.size >= 32 or train.perceptual_loss == 0
         _demand(seen, fields, "data.size", "32 or more, or a train.perceptual_loss of 0")
-    if config.model.recognisers:
-        _check_method(config, fields)
-    if train.rollout_fraction > 0 or config.fit.on_course or config.model.recognisers:
-        otherwise = "or a train.rollout_fraction of 0 and no fit.on_course"
-        _demand(config.sample.steps > 1, fields, "sample.steps", f"2 or more, {otherwise}")
-        _demand(config.sample.sampler != "ancestral", fields, "sample.sampler", f"dpm++2m or ddim, {otherwise}")
-
-
-def _check_method(config: Config, fields: dict[str, Any]) -> None:
-    """What a model with recognisers asks of its training."""
-    model = config.model
     if not model.unet.folder:
         multiple = 4 * model.pixels_per_place
         named = f"a multiple of {multiple}, as references are attended to by 4 x 4 places of the network"
         _demand(fields["data.size"] % multiple == 0, fields, "data.size", named)
-    train, count = config.train, len(model.recognisers)
+    count = len(model.recognisers)
     judged = round(train.batch * train.rollout_fraction)
     # To decode estimates at 512 px and hold what the decoder made is more than a step of latents need cost.
     sound = 0 < judged < train.batch or (bool(model.autoencoder) and train.rollout_fraction == 0)
@@ -271,7 +218,6 @@ def _check_method(config: Config, fields: dict[str, Any]) -> None:
     _demand(sound, fields, "train.rollout_fraction", named + (", or 0" if model.autoencoder else ""))
     sound = len(train.identity_losses) == count and all(0 <= each < math.inf for each in train.identity_losses)
     _demand(sound, fields, "train.identity_losses", f"{count} numbers of 0 and more, one for each recogniser")
-    _demand(train.accumulate == 1, fields, "train.accumulate", "1, as model.recognisers are given")
     _demand(fields["model.references"] > 0, fields, "model.references", "1 or more")
     _demand(train.contrastive_temperature > 0, fields, "train.contrastive_temperature", "a number above 0")
 

@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import Float, Float64, UInt8
 
 from idfsr_jax.config import Config
-from idfsr_jax.data.degrade import bicubic_upsample
 from idfsr_jax.errors import InputError, NoFace, SeveralFaces
 from idfsr_jax.face import Box, apply_transform, crop_side, cut_crop, ffhq_transform
 from idfsr_jax.face.search import find_every_face
 from idfsr_jax.likeness import face_probabilities, is_told
+from idfsr_jax.networks.resample import bicubic_upsample
 from idfsr_jax.pictures import to_float
 from idfsr_jax.recognition import locate, seen_side
 

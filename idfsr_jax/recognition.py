@@ -11,13 +11,13 @@ from jaxtyping import Array, Float, UInt8
 from PIL import Image
 
 from idfsr_jax.config import Config
-from idfsr_jax.data.degrade import bicubic_upsample
 from idfsr_jax.face import FaceCrop, resize_crop
 from idfsr_jax.likeness import mean_direction
 from idfsr_jax.method.landmarks import MEAN_SHAPE, estimate_landmarks
 from idfsr_jax.networks.chips import face_chips
 from idfsr_jax.networks.id_encoder import IdEncoder, descriptors_of, unit_identity
 from idfsr_jax.networks.recognisers import photograph_descriptors as descriptors_of_chips
+from idfsr_jax.networks.resample import bicubic_upsample
 from idfsr_jax.pictures import to_float
 
 _ENCODER_SIDE = 256

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
-# tests/training/test_run_method.py and tests/latent/test_configs.py have those of models with recognisers.
+# tests/training/test_run.py and tests/latent/test_configs.py have those of models with recognisers.
 ONE_ENCODER = [path for path in CONFIGS if not load_config(path).model.recognisers]
 
 SMALL = """

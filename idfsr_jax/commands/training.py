@@ -56,10 +56,9 @@ def run_training(config: Config, distributed: str = "") -> int:
 
     # Before anything touches a device.
     start_processes(distributed)
-    from idfsr_jax.training.run import train as train_denoiser
-    from idfsr_jax.training.run_method import train as train_with_recognisers
+    from idfsr_jax.training.run import train as train_model
 
-    number = (train_with_recognisers if config.model.recognisers else train_denoiser)(config)
+    number = train_model(config)
     return 128 + number if number else 0
 
 

@@ -4,7 +4,7 @@ A config file (`configs/*.py`) defines `config = Config(...)`; the command line 
 (`--train.steps 100`). Nothing here imports more of the package than names of files, so every part may read it.
 """
 
-from idfsr_jax.config.data import DataConfig, LandmarkConfig, ReferenceMixture
+from idfsr_jax.config.data import DataConfig, LandmarkConfig
 from idfsr_jax.config.file import Config, from_dict, load_config, to_json, with_home
 from idfsr_jax.config.model import ARCFACE_PREFIX, AutoencoderConfig, ModelConfig
 from idfsr_jax.config.training import DeviceConfig, DiffusionConfig, TrainConfig
@@ -23,7 +23,6 @@ __all__ = [
     "FitConfig",
     "LandmarkConfig",
     "ModelConfig",
-    "ReferenceMixture",
     "SampleConfig",
     "TrainConfig",
     "UNetConfig",

@@ -12,7 +12,7 @@ ARCFACE_PREFIX = "arcface:"
 class ModelConfig:
     """The denoiser: a UNet on square patches, and the condition it sees."""
 
-    patch: int = 2
+    patch: int = 4
     """Side of the squares of pixels, or latents, that become one place of the UNet."""
     channels: tuple[int, ...] = (64, 128, 192)
     """Width of each resolution, finest first; each next one has half the side."""
@@ -25,35 +25,21 @@ class ModelConfig:
     """Channels of an attention head."""
     embedding: int = 256
     """Width of the modulation vector made of log-SNR, scale and identity."""
-    encoder: str = "dlib"
-    """The face recogniser that identities come from: `dlib`, or `arcface:PATH` of an IResNet as .onnx or .safetensors.
-    The data set must be prepared with the same (`idfsr prepare --encoder`)."""
-    identity_dim: int = 128
-    """Length of its descriptors: 128 for dlib, 512 for ArcFace."""
-    recognisers: tuple[str, ...] = ()
+    recognisers: tuple[str, ...] = ("dlib", "mobilefacenet")
     """The face recognisers that make the ID embedding, and judge in training: `dlib`, `mobilefacenet` or
     `arcface:PATH`."""
     references: int = 4
-    """Photographs of the person, at the most, that a model with `recognisers` is shown beside the embedding."""
+    """Photographs of the person, at the most, that the model is shown beside the ID embedding."""
     mouth: float = 1.0
     """Share of the lips' movement that references are bent by, 0 (their own expression) to 1 (the LR picture's)."""
     identity_tokens: int = 4
     """Tokens that the identity becomes for cross-attention."""
-    mask: Literal["full", "tone", "none"] = "full"
-    """`full` hides the LR face (the paper); `tone` keeps its coarsest light; `none` is an ablation."""
-    warp: Literal["tps", "similarity", "none"] = "tps"
-    use_reference: bool = True
-    """Without it the model is shown no reference, in training or after: an ablation."""
-    use_identity: bool = True
-    """Without it the model is given no identity, in training or after: an ablation."""
     prior_std: float = 0.35
-    """Assumed error of the masked-and-pasted picture around which the denoiser is preconditioned; 1.0 with
-    `use_prior=False`."""
+    """Assumed error of the guess, the nearest reference's detail on what is revealed of the LR picture, around which
+    the denoiser is preconditioned."""
     prior_detail_std: float = 0.0
     """The same of what the means of 2x2 pixels leave out (of each of its three Haar coefficients), which is then
     preconditioned apart from the means; 0: nothing is."""
-    use_prior: bool = True
-    """Without it the denoiser is preconditioned around zero, not around the pasted reference."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     remat: bool = False
     """Computes each residual block anew on the way back instead of keeping what it made: less memory, a third more
@@ -67,7 +53,7 @@ class ModelConfig:
     """Pixels per latent along a side, likewise."""
     unet: UNetConfig = field(default_factory=UNetConfig)
     """A pretrained network in place of our own; of `patch` to `embedding` only the last is read then, the width of its
-    tokens, and `prior_std` to `use_prior` are not."""
+    tokens, and `prior_std`, `prior_detail_std` are not."""
 
     @property
     def diffused_channels(self) -> int:

@@ -60,8 +60,6 @@ class TrainConfig:
     """Largest norm of the gradient; longer ones are shortened to it."""
     ema_halflife_images: float = 20_000.0
     """Images after which half of the averaged weights is forgotten; the average is what is used."""
-    identity_loss: float = 0.0
-    """Weight of 1 - cos(identity of the x0 estimate, identity of the truth), times sqrt(alpha_bar); 0 turns it off."""
     identity_smoothing: int = 0
     """How often the estimate is smoothed by (1, 2, 1) / 4 before the recogniser sees it: the finest waves, in which a
     network can please a recogniser with speckle that no eye takes for the person, then earn nothing. For waves as long
@@ -69,17 +67,15 @@ class TrainConfig:
     identity_movement: float = 0.0
     """Deviation by which chance moves (share of the side), turns (radians) and scales (logarithm) the face that the
     recogniser sees: what pleases it at one place only then earns little."""
-    identity_loss_fraction: float = 0.25
-    """Share of each batch on which the identity loss is taken (it costs a recogniser pass)."""
-    rollout_fraction: float = 0.0
-    """Share of each batch, at most one half, that is taken from the course of the present model's own sampler instead
-    of the noised truth (`training.rollout`). Their estimates of x0 are judged as pictures: they bear `pixel_loss`,
-    `perceptual_loss` and, they alone, the identity loss, and no loss of v."""
+    rollout_fraction: float = 2 / 3
+    """Share of each batch that is states of the present model's own sampling run, whose estimates of x0 are judged as
+    pictures, by all losses below; the rest is noised photographs, whose v is to be predicted. 0, of latents only, is
+    that alone."""
     pixel_loss: float = 0.1
     """Weight of the squared error of these estimates."""
     perceptual_loss: float = 0.2
     """Weight of their LPIPS by AlexNet, times sqrt(alpha_bar)."""
-    identity_losses: tuple[float, ...] = ()
+    identity_losses: tuple[float, ...] = (0.1, 0.5)
     """Weight of each recogniser's 1 - cosine to the identity that is asked for, on the sampler's course; 0: it does not
     look."""
     towards_others: float = 0.5
@@ -91,8 +87,6 @@ class TrainConfig:
     """Of its softmax over cosines."""
     landmark_net: str = ""
     """File of LandmarkNet's weights (safetensors) to begin with in place of that of `start_from`."""
-    accumulate: int = 1
-    """Parts that each batch is computed in, one after the other: less memory, and the step of the whole batch."""
     log_every: int = 50
     """Steps between lines of the log."""
     checkpoint_every: int = 500
@@ -103,12 +97,6 @@ class TrainConfig:
     """Steps between pictures of restored val faces."""
     max_minutes: float = 0.0
     """Stop cleanly after this many minutes (checkpoint written, to be continued); 0 means no limit."""
-
-    @property
-    def judged_every(self) -> int:
-        """Every so many-th example of a batch, from the first on, has its estimate of x0 judged; 1 if none has."""
-        share = self.rollout_fraction or (self.identity_loss_fraction if self.identity_loss > 0 else 1.0)
-        return max(1, round(1 / share))
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,11 @@ class SampleConfig:
     """Sampling at use time."""
 
     sampler: Literal["dpm++2m", "ddim", "ancestral"] = "dpm++2m"
-    steps: int = 20
+    steps: int = 2
     """Calls of the denoiser for a picture."""
-    temperature: float = 1.0
+    temperature: float = 0.3
     """Scale of the starting noise. Below 1 a deterministic sampler stays nearer to the most likely picture, which suits
     a model with little training; 1 is the model's own distribution."""
-    guess_share: float = 0.0
-    """Share of the guess (the reference, moved and pasted in) in the face of the result, 0 to 1. A restoration and a
-    pasted photograph get different things wrong of a person, so that their mean has more of the person than either."""
     reveal: float = 0.5
     """How much of the LR face the denoiser is shown, 0 (nothing, as in the paper) to 1 (all that its pixels hold)."""
     guidance: float = 1.0
@@ -29,22 +26,14 @@ class SampleConfig:
 class FitConfig:
     """Fitting the identity embedding of one person, all weights frozen."""
 
-    steps: int = 200
-    """Steps of Adam on the embedding."""
+    steps: int = 12
+    """Steps of Adam on the ID embedding."""
     batch: int = 4
     """Examples of a step: photographs at random scales and noise levels."""
-    learning_rate: float = 5e-3
+    learning_rate: float = 0.02
     """Of Adam."""
-    identity_loss: float = 0.0
-    """Weight of 1 - cos(identity of the x0 estimate, identity of the photograph), times sqrt(alpha_bar)."""
-    on_course: bool = False
-    """Fit at the states of the sampler's own course, as `train.rollout_fraction` trains at, and with no loss of v."""
-    pixel_loss: float = 0.1
-    """Weight of the squared error of the x0 estimates there."""
     max_distance: float = 0.5
     """Bound on the Euclidean distance of the unit embedding from its start."""
-    scales: tuple[int, ...] = (8, 16)
-    """Down-sampling factors that the photographs are degraded by."""
     seed: int = 0
     """Of everything that is random in a fit."""
 

@@ -53,7 +53,7 @@ def sample(
       config: sampler and number of steps.
       diffusion: the schedule.
       size: side of the picture or the latents, which shifts the schedule (h is smaller for patches).
-      project: applied to every x0 estimate, for example `data.degrade.data_consistency`.
+      project: applied to every x0 estimate, for example `method.sample.projection`.
       noise: starting noise, standard normal, instead of that drawn from the key.
       bound: of the values of what is sampled; infinity clips nothing.
 

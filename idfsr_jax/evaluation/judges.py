@@ -16,7 +16,7 @@ from jaxtyping import Float
 from idfsr_jax.errors import InputError
 from idfsr_jax.face.chip import ARCFACE_POSITIONS
 from idfsr_jax.interop.arcface_weights import arcface_name
-from idfsr_jax.models.warp import similarity_transform
+from idfsr_jax.method.spline import similarity_transform
 from idfsr_jax.networks.id_encoder import IdEncoder, identity_of
 from idfsr_jax.networks.resample import sample_bilinear
 from idfsr_jax.restorer import Restorer

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from idfsr_jax.method.mask import face_mask, low_frequency_tone
 from idfsr_jax.method.pose import heat_maps
 from idfsr_jax.method.references import shape_distances
 from idfsr_jax.method.warp import warp_references
-from idfsr_jax.models.mask import face_mask, low_frequency_tone
 
 COARSEST = 1 / 3
 """The least that is revealed of a face, beside nothing: a mean as wide as a third of it, which has no features."""

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from idfsr_jax.models.warp import grid_nodes, similarity_transform, thin_plate_spline
+from idfsr_jax.method.spline import grid_nodes, similarity_transform, thin_plate_spline
 from idfsr_jax.networks.resample import sample_bilinear
 
 MOUTH = np.arange(48, 68)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from idfsr_jax.config import ARCFACE_PREFIX, ModelConfig
+from idfsr_jax.config import ARCFACE_PREFIX
 from idfsr_jax.errors import BadConfig
 from idfsr_jax.face.chip import ARCFACE_CHIP, DLIB_CHIP, ChipTemplate
 from idfsr_jax.interop.arcface_weights import arcface_name, read_arcface
@@ -140,26 +140,6 @@ def encoder_name(choice: str) -> str:
     return fixed[choice] if choice in fixed else arcface_name(_arcface_path(choice))
 
 
-def encoder_of(config: ModelConfig, choice: str | None = None) -> IdEncoder:
-    """The encoder that a model is configured for.
-
-    Args:
-      config: the model's.
-      choice: the encoder's file, where it has moved since training.
-
-    Raises:
-      BadConfig: `identity_dim` is not its descriptor's length.
-      BadWeights: see `load_id_encoder`.
-    """
-    encoder = load_id_encoder(choice or config.encoder)
-    if encoder.dimension != config.identity_dim:
-        raise BadConfig(
-            f"model.identity_dim is {config.identity_dim}, but {choice or config.encoder} gives {encoder.dimension} "
-            f"numbers; give {encoder.dimension}."
-        )
-    return encoder
-
-
 def require_encoder(found: str, wanted: str, what: str, remedy: str) -> None:
     """Checks that embeddings come from the encoder that will be used with them.
 
@@ -174,26 +154,6 @@ def require_encoder(found: str, wanted: str, what: str, remedy: str) -> None:
     """
     if found != wanted:
         raise BadConfig(f"{what}: holds embeddings of the encoder {found}, and {wanted} is asked for; {remedy}.")
-
-
-def require_kind(name: str, dimension: int, config: ModelConfig, what: str) -> None:
-    """Checks what can be told of embeddings without the encoder's file, which a pack brings itself.
-
-    Args:
-      name: of the encoder that made the embeddings.
-      dimension: their length.
-      config: the model's.
-      what: which embeddings, for the complaint.
-
-    Raises:
-      BadConfig: the model is configured for an encoder of another kind or dimension.
-    """
-    kind = {DLIB_NAME: "dlib", MOBILEFACENET_NAME: "mobilefacenet"}.get(name, "arcface")
-    if kind != config.encoder.partition(":")[0] or dimension != config.identity_dim:
-        raise BadConfig(
-            f"{what}: holds {dimension} numbers a face of the encoder {name}, which model.encoder, {config.encoder!r}, "
-            f"and model.identity_dim, {config.identity_dim}, do not fit; change them or the data set."
-        )
 
 
 def _arcface_path(choice: str) -> Path:

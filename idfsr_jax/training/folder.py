@@ -1,7 +1,5 @@
-"""The folder of a run: whose it is, LandmarkNet in it, and the grids of samples."""
+"""The folder of a run: whose it is, and LandmarkNet in it."""
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +7,18 @@ import jax
 import numpy as np
 
 from idfsr_jax.config import Config, to_json
+from idfsr_jax.data.faces import Faces
 from idfsr_jax.errors import BadConfig
-from idfsr_jax.face import write_image
 from idfsr_jax.files import write_atomically
-from idfsr_jax.models.condition import paste
 from idfsr_jax.parameter_files import load_tree, save_tree
-from idfsr_jax.pictures import grid
-from idfsr_jax.runtime.randomness import step_key
-from idfsr_jax.sampling import restore_crops
 from idfsr_jax.training.distributed import all_agree, is_main, wait_for_all
-from idfsr_jax.training.landmarks import train_landmark_net
+from idfsr_jax.training.landmarks import ShapeFaces, draw_batches, train_landmark_net
 from idfsr_jax.training.log import progress_bar
-from idfsr_jax.training.mesh import whole
 from idfsr_jax.training.same_run import difference, read_config
 from idfsr_jax.training.soundness import NonFiniteLoss
-from idfsr_jax.training.step import Frozen, condition_of
+
+_SAID_EVERY = 50
+"""Steps of LandmarkNet's training between what is said of it."""
 
 
 def claim_folder(out: Path, config: Config, autoencoder: Any = None) -> None:
@@ -55,7 +50,7 @@ def claim_folder(out: Path, config: Config, autoencoder: Any = None) -> None:
             write_atomically(named, lambda file: file.write(f"{name}\n".encode()))
 
 
-def landmark_net(out: Path, config: Config, batches: Callable[[], Iterator[Mapping[str, Any]]]) -> Any:
+def landmark_net_of_run(out: Path, config: Config, faces: Faces) -> Any:
     """LandmarkNet's parameters, trained unless they are there; a file beside them holds their SHA-256.
 
     It is small: each of several processes trains it whole, on one device, and all take what one of them wrote.
@@ -63,7 +58,7 @@ def landmark_net(out: Path, config: Config, batches: Callable[[], Iterator[Mappi
     Args:
       out: the run's folder.
       config: the run.
-      batches: opens the examples that it is trained on, `config.landmarks.batch` at a time.
+      faces: what it is trained on.
 
     Raises:
       BadWeights: the file is damaged.
@@ -72,45 +67,26 @@ def landmark_net(out: Path, config: Config, batches: Callable[[], Iterator[Mappi
     path, sum_path = out / "landmark_net.safetensors", out / "landmark_net.sha256"
     wait_for_all("LandmarkNet is looked for")
     if not all_agree(sum_path.exists()):
-        landmarks = config.landmarks
-        with progress_bar("LandmarkNet", landmarks.steps) as progress:
-
-            def report(step: int, metrics: dict[str, jax.Array]) -> None:
-                if step % 50 == 0 or step == landmarks.steps:
-                    progress(step, f"error {float(metrics['nme']):.4f} eye distances")
-
-            params = train_landmark_net(batches(), landmarks, config.train.seed, report)
+        params = _trained_landmark_net(config, faces)
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
             raise NonFiniteLoss(
                 f"{out}: LandmarkNet is not finite after its training; choose another train.out, with a lower learning "
-                f"rate than {landmarks.learning_rate:g} (--landmarks.learning-rate)."
+                f"rate than {config.landmarks.learning_rate:g} (--landmarks.learning-rate)."
             )
-        save_landmark_net(out, params)
+        if is_main():
+            digest = save_tree(path, params)
+            write_atomically(sum_path, lambda file: file.write(digest.encode()))  # last: it says that all is there
         wait_for_all("LandmarkNet is written")
     return load_tree(path, sum_path.read_text(errors="replace").strip())
 
 
-def save_landmark_net(out: Path, params: Any) -> None:
-    """Writes LandmarkNet's parameters into a run's folder; the sum comes last."""
-    if not is_main():
-        return
-    digest = save_tree(out / "landmark_net.safetensors", params)
-    write_atomically(out / "landmark_net.sha256", lambda file: file.write(digest.encode()))
+def _trained_landmark_net(config: Config, faces: Faces) -> Any:
+    landmarks, seed = config.landmarks, config.train.seed
+    seen = ShapeFaces(faces.images, faces.index.landmarks, faces.index.person)
+    with progress_bar("LandmarkNet", landmarks.steps) as progress:
 
+        def report(step: int, average: Any, loss: jax.Array) -> None:
+            if step % _SAID_EVERY == 0 or step == landmarks.steps:
+                progress(step, f"error {float(loss):.4f} eye distances")
 
-def previewer(out: Path, config: Config, frozen: Frozen, batch: Mapping[str, Any]) -> Callable[[int, Any], None]:
-    """A function that writes a grid of val examples: LR, warped reference, pasted, sample, truth, a row each.
-
-    One process draws it, on one device; all call it, as each may have a part of the parameters.
-    """
-    if not is_main():
-        return lambda step, ema: whole(ema) and None
-    key = step_key(config.train.seed, "preview", 0)
-    target, condition = jax.jit(partial(condition_of, config=config))(batch, frozen, key=key)
-
-    def preview(step: int, ema: Any) -> None:
-        sampled = restore_crops(whole(ema), condition, key, config)
-        rows = (condition.hidden, condition.reference, paste(condition, config.model.mask), sampled, target)
-        write_image(out / "samples" / f"{step:07d}.png", grid(rows), {})
-
-    return preview
+        return train_landmark_net(draw_batches(seen, landmarks.batch, seed), landmarks, seed, progress=report)

@@ -15,7 +15,7 @@ from idfsr_jax.method.landmarks import MEAN_SHAPE, init_landmark_net
 from idfsr_jax.method.loss import Frozen
 from idfsr_jax.networks.recognisers import Recognisers, dimensions
 from idfsr_jax.runtime.randomness import step_key
-from idfsr_jax.training.run_method import frozen_parts
+from idfsr_jax.training.step import frozen_parts
 
 _PHOTOGRAPHS = 2
 

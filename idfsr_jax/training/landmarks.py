@@ -1,6 +1,7 @@
-"""Teaching LandmarkNet dlib's points, from blurred and jittered crops."""
+"""Teaching LandmarkNet dlib's points: small, spoilt, moved crops, with the person's own shape beside most of them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -8,15 +9,104 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Float32, Int, PRNGKeyArray, UInt8
 
 from idfsr_jax.config import LandmarkConfig
-from idfsr_jax.data.degrade import enlarge_mixed
-from idfsr_jax.models.landmark_net import LandmarkNet, landmark_error
+from idfsr_jax.data.augment import FLIP_68, mirror_landmarks
+from idfsr_jax.method.degrade import ResamplingTables, degrade, draw_degradations, resampling_tables
+from idfsr_jax.method.landmarks import (
+    EYES,
+    MOUTH,
+    LandmarkNet,
+    aligned_shapes,
+    expression_errors,
+    init_landmark_net,
+    point_errors,
+)
 from idfsr_jax.networks.resample import sample_bilinear
 from idfsr_jax.pictures import to_float
 from idfsr_jax.runtime.randomness import step_key
 from idfsr_jax.training.state import update_in_optax
+
+LEAST_WIDTH = 4
+"""Narrowest LR crop that the net is shown, pixels; the widest fills its side."""
+MOST_PHOTOGRAPHS = 5
+"""Of so many photographs, at most, a shape is the mean."""
+UNKNOWN_SHARE = 0.2
+"""How often the shape is withheld although there are other photographs of the person."""
+EXPRESSION_WEIGHT = 1.0
+"""Weight of mouth and eyes after rigid alignment, beside that of all points as they are."""
+MOUTH_WEIGHT = 2.0
+"""Of a point of the mouth among all points."""
+MAX_LOG_GAIN, MAX_LOG_CHANNEL_GAIN, MAX_LOG_GAMMA = 0.4, 0.12, 0.4
+"""How far the light of a crop is changed."""
+GREY_SHARE = 0.1
+"""How many crops lose their colours."""
+
+
+@dataclass(frozen=True)
+class ShapeFaces:
+    """Photographs in memory; record i of every field is one."""
+
+    images: UInt8[np.ndarray, "n s s 3"]
+    """Canonical crops."""
+    landmarks: Float32[np.ndarray, "n 68 2"]
+    """Unit coordinates."""
+    person: Int[np.ndarray, " n"]
+    """Number of the person that each shows."""
+
+
+def draw_batches(faces: ShapeFaces, batch: int, seed: int, first: int = 0) -> Iterator[dict[str, np.ndarray]]:
+    """Draws targets, and shapes from other photographs of the same person, for ever; step i follows from (seed, i).
+
+    A photograph is drawn with a probability proportional to the inverse root of how many its person has: so that
+    neither those with hundreds of photographs nor those with one make up most of a batch.
+
+    Yields:
+      `images` uint8 [batch, s, s, 3], `landmarks` float32 [batch, 68, 2], `shape` float32 [batch, 68, 2] and `known`
+      float32 [batch].
+    """
+    shapes = aligned_shapes(faces.landmarks)
+    _, inverse, count = np.unique(faces.person, return_inverse=True, return_counts=True)
+    order = np.argsort(inverse, kind="stable")
+    members = np.split(order, np.cumsum(count)[:-1])
+    probability = count[inverse] ** -0.5
+    probability /= probability.sum()
+    step = first
+    while True:
+        rng = np.random.default_rng((seed, step))
+        records = rng.choice(len(inverse), batch, p=probability)
+        shape, known = np.zeros((batch, 68, 2), np.float32), np.zeros(batch, np.float32)
+        for row, record in enumerate(records):
+            others = members[inverse[record]]
+            others = others[others != record]
+            if len(others) and rng.random() >= UNKNOWN_SHARE:
+                wanted = int(rng.integers(1, MOST_PHOTOGRAPHS + 1))
+                chosen = rng.choice(others, min(len(others), wanted), replace=False)
+                shape[row], known[row] = shapes[chosen].mean(axis=0), 1.0
+        yield {"images": faces.images[records], "landmarks": faces.landmarks[records], "shape": shape, "known": known}
+        step += 1
+
+
+def vary(
+    key: PRNGKeyArray, batch: Mapping[str, Array], config: LandmarkConfig, tables: ResamplingTables
+) -> tuple[Float[Array, "b l l 3"], Float[Array, " b"], Float[Array, "b 68 2"], Float[Array, "b 68 2"]]:
+    """What the net sees of a batch and what it is to say: mirrored, moved, in another light, small and spoilt.
+
+    Returns:
+      (y_up, n, shape, landmarks).
+    """
+    flip_key, jitter_key, light_key, draw_key, degrade_key = jax.random.split(key, 5)
+    images, landmarks, shape = to_float(batch["images"]), batch["landmarks"], batch["shape"]
+    flip = jax.random.bernoulli(flip_key, 0.5, (images.shape[0],))[:, None, None]
+    images = jnp.where(flip[..., None], images[:, :, ::-1], images)
+    landmarks = jnp.where(flip, mirror_landmarks(landmarks), landmarks)
+    shape = jnp.where(flip, shape[:, FLIP_68] * np.array([-1, 1], np.float32), shape)
+    images, landmarks = jitter(jitter_key, images, landmarks, config)
+    images = _other_light(light_key, images)
+    drawn = draw_degradations(draw_key, images.shape[0], least=LEAST_WIDTH, most=config.size)
+    y_up, _ = degrade(images, drawn, tables, degrade_key)
+    return y_up, drawn.n.astype(jnp.float32), shape, landmarks
 
 
 def jitter(
@@ -52,54 +142,79 @@ def jitter(
     return sample_bilinear(images, source).reshape(b, size, size, 3), moved
 
 
-def low_resolution_view(
-    key: PRNGKeyArray, images: Float[Array, "b l l 3"], config: LandmarkConfig
-) -> Float[Array, "b l l 3"]:
-    """Degrades every crop to one of the configured widths, drawn evenly, and enlarges it again."""
-    index_key, degrade_key = jax.random.split(key)
-    factors = tuple(config.size // width for width in config.low_resolution_widths)
-    index = jax.random.randint(index_key, (images.shape[0],), 0, len(factors))
-    return enlarge_mixed(degrade_key, images, index, factors, "area")
+def _other_light(key: PRNGKeyArray, images: Float[Array, "b l l 3"]) -> Float[Array, "b l l 3"]:
+    """Gamma, gain, a gain for each channel; some turn grey."""
+    b = images.shape[0]
+    keys = jax.random.split(key, 4)
+
+    def factor(k: PRNGKeyArray, limit: float, channels: int = 1) -> Array:
+        return jnp.exp(jax.random.uniform(k, (b, 1, 1, channels), minval=-limit, maxval=limit))
+
+    light = jnp.clip(0.5 * images + 0.5, 1e-4, 1.0) ** factor(keys[0], MAX_LOG_GAMMA)
+    light = light * factor(keys[1], MAX_LOG_GAIN) * factor(keys[2], MAX_LOG_CHANNEL_GAIN, 3)
+    grey = jax.random.bernoulli(keys[3], GREY_SHARE, (b, 1, 1, 1))
+    light = jnp.where(grey, light.mean(axis=-1, keepdims=True), light)
+    return 2.0 * jnp.clip(light, 0.0, 1.0) - 1.0
+
+
+def landmark_loss(predicted: Float[Array, "b 68 2"], truth: Float[Array, "b 68 2"]) -> Float[Array, ""]:
+    """Mean point error, the mouth's counting more, plus the error of mouth and eyes after rigid alignment.
+
+    At use, references are moved by the rigid points: what then counts is where the mouth is relative to them.
+    """
+    weights = np.ones(68, np.float32)
+    weights[list(MOUTH)] = MOUTH_WEIGHT
+    placed = (point_errors(predicted, truth, 1e-3) * (weights / weights.sum())).sum(axis=-1)
+    expression = expression_errors(predicted, truth, 1e-3)
+    inner = 0.5 * (expression[:, jnp.asarray(MOUTH)].mean(axis=-1) + expression[:, jnp.asarray(EYES)].mean(axis=-1))
+    return (placed + EXPRESSION_WEIGHT * inner).mean()
 
 
 def train_landmark_net(
-    batches: Any, config: LandmarkConfig, seed: int, progress: Any = lambda step, metrics: None
+    batches: Iterator[Mapping[str, Any]],
+    config: LandmarkConfig,
+    seed: int,
+    params: Any = None,
+    progress: Callable[[int, Any, Array], None] = lambda step, average, loss: None,
 ) -> dict:
-    """Trains LandmarkNet from scratch; a few minutes on two cores.
+    """Trains LandmarkNet.
 
     Args:
-      batches: iterator of batches with `target` uint8 [b, S, S, 3] and `target_landmarks` float32 [b, 68, 2].
+      batches: of `draw_batches`.
       config: the network and its schedule.
-      seed: seed of weights and jitter.
-      progress: called with (step, metrics) after every step.
+      seed: of weights and variations.
+      params: where to begin; random if None.
+      progress: called with (steps done, averaged parameters, loss) after every step.
 
     Returns:
       The averaged parameters.
     """
-    net = LandmarkNet(config)
-    params = net.init(step_key(seed, "landmark-weights", 0), jnp.zeros((1, config.size, config.size, 3)))["params"]
-    schedule = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, min(100, config.steps // 2), config.steps)
+    if params is None:
+        params = init_landmark_net(step_key(seed, "landmark-weights", 0), config)
+    net, tables = LandmarkNet(config), resampling_tables(config.size, LEAST_WIDTH, config.size)
+    schedule = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, min(200, config.steps // 2), config.steps)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=1e-4))
 
-    def loss_fn(params: Any, images: Array, landmarks: Array, key: PRNGKeyArray) -> Float[Array, ""]:
-        jitter_key, view_key = jax.random.split(key)
-        images, landmarks = jitter(jitter_key, to_float(images), landmarks, config)
-        seen = low_resolution_view(view_key, images, config)
-        return landmark_error(net.apply({"params": params}, seen), landmarks, smooth=1e-3).mean()
+    def loss_fn(params: Any, batch: Mapping[str, Array], tables: ResamplingTables, key: PRNGKeyArray) -> Array:
+        y_up, n, shape, landmarks = vary(key, batch, config, tables)
+        predicted = net.apply({"params": params}, y_up, jnp.log2(n), shape, batch["known"])
+        return landmark_loss(predicted, landmarks)  # type: ignore[arg-type]
 
     @partial(jax.jit, donate_argnums=(0, 1, 2))
-    def step(params: Any, ema: Any, opt_state: Any, batch: Mapping[str, Array], index: Array) -> tuple:
-        key = step_key(seed, "landmark-jitter", index)
-        loss, gradients = jax.value_and_grad(loss_fn)(params, batch["target"], batch["target_landmarks"], key)
+    def step(params: Any, ema: Any, opt_state: Any, batch: Any, tables: ResamplingTables, index: Array) -> tuple:
+        key = step_key(seed, "landmark-variation", index)
+        loss, gradients = jax.value_and_grad(loss_fn)(params, batch, tables, key)
         updates, opt_state = update_in_optax(optimizer, gradients, opt_state, params)
         params = optax.apply_updates(params, updates)
-        ema = optax.incremental_update(params, ema, 0.005)
+        # Beginning with few steps, so that a short run is not mostly its start.
+        ema = optax.incremental_update(params, ema, jnp.maximum(0.003, 1.0 / (index.astype(jnp.float32) + 2.0)))
         return params, ema, opt_state, loss
 
+    params = jax.tree.map(jnp.array, params)
     ema, opt_state = jax.tree.map(jnp.copy, params), optimizer.init(params)
     for index in range(config.steps):
-        batch = next(batches)
-        wanted = {name: batch[name] for name in ("target", "target_landmarks")}
-        params, ema, opt_state, loss = step(params, ema, opt_state, wanted, jnp.asarray(index, jnp.int32))
-        progress(index + 1, {"nme": loss})
+        params, ema, opt_state, loss = step(
+            params, ema, opt_state, next(batches), tables, jnp.asarray(index, jnp.int32)
+        )
+        progress(index + 1, ema, loss)
     return jax.device_get(ema)

@@ -17,7 +17,6 @@ from idfsr_jax.training.distributed import compiled_together, largest_of_all
 from idfsr_jax.training.log import progress_bar, run_log, stop_signal
 from idfsr_jax.training.mesh import abstract_state, born_sharded, global_batch, make_mesh, placed, replicated
 from idfsr_jax.training.soundness import LARGEST_PARAMETER, NonFiniteLoss, is_sound
-from idfsr_jax.training.start import initial_state
 from idfsr_jax.training.state import TrainState, make_optimizer
 from idfsr_jax.training.step import train_step
 
@@ -58,9 +57,9 @@ def train_denoiser(
     batches: Batches,
     preview: Callable[[int, Any], None] = lambda step, ema: None,
     *,
-    step_function: Callable[..., Any] = train_step,
-    make: Callable[[], TrainState] | None = None,
+    make: Callable[[], TrainState],
     start: TrainState | None = None,
+    step_function: Callable[..., Any] = train_step,
     name_of: Callable[[int], str] = str,
 ) -> tuple[TrainState, int]:
     """Trains until `config.train.steps`, a time limit or a signal, from the newest checkpoint if there is one.
@@ -78,9 +77,9 @@ def train_denoiser(
       frozen: what the step reads and never changes, for example LandmarkNet and the recognisers.
       batches: of `data.examples.training_examples`.
       preview: called with (step, averaged parameters) every `samples_every` steps, by all processes.
-      step_function: what `train_step` is to its batches.
-      make: makes the state with random weights; `initial_state` of the configuration if None.
-      start: the state to begin with where there is no checkpoint, whole in every process; `initial_state` if None.
+      make: makes the state with random weights, which says where every part of it lies.
+      start: the state to begin with where there is no checkpoint, whole in every process; that of `make` if None.
+      step_function: what is taken in place of `train_step`.
       name_of: of a record of the data set by its number, for complaints.
 
     Returns:
@@ -91,7 +90,6 @@ def train_denoiser(
         the names of its records and the newest checkpoint, which is sound: nothing broken is saved or shown.
     """
     train, mesh = config.train, make_mesh(config)
-    make = make or partial(initial_state, config)
     like = abstract_state(make, mesh, config.devices)
     step_fn = compiled_step(config, step_function, like)
     frozen = placed(frozen, replicated(mesh))

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
@@ -45,12 +44,10 @@ def make_mesh(config: Config) -> Mesh:
 
 
 def _check_batch(config: Config, count: int) -> None:
-    parts = config.train.accumulate
-    if config.train.batch % (count * parts):
-        among = f"{count} devices" + (f" in {parts} parts" if parts > 1 else "")
+    if config.train.batch % count:
         raise BadConfig(
-            f"train.batch is {config.train.batch}, which cannot be spread evenly over {among}; "
-            f"give a multiple of {count * parts}, or fewer devices (--devices.data)."
+            f"train.batch is {config.train.batch}, which cannot be spread evenly over {count} devices; "
+            f"give a multiple of {count}, or fewer devices (--devices.data)."
         )
 
 
@@ -151,24 +148,3 @@ def whole(tree: Any) -> Any:
         return np.asarray(leaf)
 
     return jax.tree.map(fetch, tree)
-
-
-def microbatches(examples: Any, count: int, run: int = 1) -> Any:
-    """Deals a batch out into parts: [b, ...] becomes [count, b / count, ...].
-
-    In runs of `run` neighbours, in turn, so that every `run`-th example of a part is one of every `run`-th of the
-    batch. The first axis is split so that its leading part stays leading: a device keeps the examples that it has,
-    where a plain reshape to [count, b / count] would send nearly all of them elsewhere.
-
-    Args:
-      examples: a pytree of arrays [b, ...].
-      count: parts; count * run must divide b, and for examples to stay where they are, b / devices.
-      run: neighbours that stay together.
-    """
-
-    def deal(x: jax.Array) -> jax.Array:
-        rest = x.shape[1:]
-        dealt = x.reshape(x.shape[0] // (count * run), count, run, *rest)
-        return jnp.swapaxes(dealt, 0, 1).reshape(count, x.shape[0] // count, *rest)
-
-    return jax.tree.map(deal, examples)

@@ -26,8 +26,8 @@ from idfsr_jax.networks.recognisers import dimensions, load_recognisers
 from idfsr_jax.training.flops import flops_of, of_leaves
 from idfsr_jax.training.invented import invented_frozen, invented_people
 from idfsr_jax.training.mesh import DATA, FSDP, state_shardings
-from idfsr_jax.training.run_method import initial_state, train_step
 from idfsr_jax.training.state import TrainState, make_optimizer
+from idfsr_jax.training.step import initial_state, train_step
 
 _PREALLOCATED = 0.75
 """Share of a GPU's memory that JAX takes unless told otherwise."""

@@ -1,5 +1,6 @@
-"""Where a run begins: at random weights, or at another model's."""
+"""Where a run begins: at random weights, at another model's, or at a pretrained UNet's; and with which LandmarkNet."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,70 +9,64 @@ import numpy as np
 
 from idfsr_jax.config import Config
 from idfsr_jax.errors import BadConfig
-from idfsr_jax.models.denoiser import init_denoiser
-from idfsr_jax.models.growth import grown, has_grown
-from idfsr_jax.networks.id_encoder import DLIB_NAME
-from idfsr_jax.runtime.randomness import step_key
-from idfsr_jax.training.distributed import wait_for_all
-from idfsr_jax.training.folder import save_landmark_net
-from idfsr_jax.training.state import TrainState, create_state, make_optimizer, state_on_host
-from idfsr_jax.weights import load_model
+from idfsr_jax.parameter_files import load_tree
+from idfsr_jax.training.checkpoint import any_saved
+from idfsr_jax.training.state import TrainState, make_optimizer, state_on_host
+from idfsr_jax.training.step import random_weights
+from idfsr_jax.weights import Model, load_model
 
 
-def initial_state(config: Config) -> TrainState:
-    """The state at step 0 with random weights; depends on the seed alone."""
-    return create_state(init_denoiser(step_key(config.train.seed, "weights", 0), config), make_optimizer(config.train))
-
-
-def beginning(config: Config, encoder: str = DLIB_NAME) -> tuple[TrainState | None, Any]:
-    """The state at step 0, and LandmarkNet; None where the one is `initial_state`, or the other is to be trained.
+def beginning(config: Config, sizes: tuple[int, ...], name: str, autoencoder: Any) -> tuple[TrainState | None, Any]:
+    """The state at step 0, None where that is `step.initial_state`, and LandmarkNet, None where it is to be trained.
 
     Args:
-      config: the run.
-      encoder: see `started_from`.
+      config: the run; `train.start_from` is a model whose weights and LandmarkNet it begins with, `train.landmark_net`
+        another LandmarkNet.
+      sizes: length of each recogniser's descriptor.
+      name: of the recognisers, `recognisers_name`.
+      autoencoder: of the latents that are diffused; None of pixels.
 
     Raises:
-      InputError: see `started_from`.
+      BadWeights: a folder or file is missing or damaged.
+      BadConfig: it holds another network, other recognisers or other latents.
     """
-    return started_from(config, encoder) if config.train.start_from else (None, None)
+    state, net, folder, file = None, None, config.train.start_from, config.train.landmark_net
+    optimizer = make_optimizer(config.train)
+    if folder:
+        model, what = load_model(Path(folder)), f"train.start_from={folder}"
+        _require_same_latents(model, config, autoencoder, what)
+        if model.encoder != name:
+            raise BadConfig(f"{what}: was trained with the recognisers {model.encoder}, not {name}.")
+        wanted = jax.eval_shape(lambda: random_weights(config, sizes))
+        if jax.tree.map(np.shape, model.denoiser) != jax.tree.map(np.shape, wanted):
+            raise BadConfig(f"{what}: is another network than this config.model.")
+        if model.config.landmarks.channels != config.landmarks.channels:
+            raise BadConfig(f"{what}: has another LandmarkNet than this config.landmarks.")
+        state, net = state_on_host(model.denoiser, optimizer), model.landmark_net
+    # A run that goes on has these weights no more.
+    elif config.model.unet.folder and not any_saved(config.train):
+        from idfsr_jax.latent.unet_weights import begun_with_unet
+
+        state = state_on_host(begun_with_unet(partial(random_weights, config, sizes), config), optimizer)
+    return state, load_tree(Path(file)) if file else net
 
 
-def started_from(config: Config, encoder: str = DLIB_NAME) -> tuple[TrainState, Any]:
-    """The state at step 0 with the weights of the model folder `train.start_from`, and that model's LandmarkNet.
+def autoencoder_of_run(config: Config) -> Any:
+    """The autoencoder of the latents that a run diffuses, None of pixels; see `latent.space.autoencoder_of`."""
+    if not config.model.autoencoder:
+        return None
+    from idfsr_jax.latent.space import autoencoder_of
 
-    Those of a model of smaller pictures and patches are enlarged; see `growth`. The state is of `state_on_host`.
-
-    Args:
-      config: the run.
-      encoder: name of the ID encoder whose identities it will see.
-
-    Raises:
-      BadWeights: there is no model, or it is damaged.
-      BadConfig: it is another network, or knows the identities of another encoder.
-    """
-    folder = config.train.start_from
-    model = load_model(Path(folder))
-    wanted = jax.eval_shape(lambda: initial_state(config)).params
-    denoiser, growing = model.denoiser, has_grown(model.config, config)
-    if growing:
-        denoiser = grown(denoiser, model.config.model.patch)
-    if jax.tree.map(np.shape, denoiser) != jax.tree.map(np.shape, wanted):
-        raise BadConfig(f"train.start_from={folder}: is another network than this config.model.")
-    detail_std = model.config.model.prior_detail_std
-    if not growing and detail_std != config.model.prior_detail_std:
-        raise BadConfig(
-            f"train.start_from={folder}: its output is scaled otherwise; give model.prior_detail_std={detail_std}, or, "
-            "to let it grow, twice its data.size and model.patch."
-        )
-    if model.encoder != encoder:
-        raise BadConfig(f"train.start_from={folder}: was trained with the ID encoder {model.encoder}, not {encoder}.")
-    if model.config.landmarks.channels != config.landmarks.channels:
-        raise BadConfig(f"train.start_from={folder}: has another LandmarkNet than this config.landmarks.")
-    return state_on_host(denoiser, make_optimizer(config.train)), model.landmark_net
+    return autoencoder_of(config.model)
 
 
-def bring_landmark_net(out: Path, params: Any) -> None:
-    """Puts LandmarkNet into a run's folder, unless it has one, so that none is trained."""
-    if not (out / "landmark_net.sha256").exists():
-        save_landmark_net(out, params)
-    wait_for_all("LandmarkNet is brought")
+def _require_same_latents(model: Model, config: Config, autoencoder: Any, what: str) -> None:
+    """Refuses to start from a model of other latents, or of a UNet that means something else."""
+    if model.autoencoder is not None or autoencoder is not None:
+        from idfsr_jax.latent.space import require_autoencoder
+
+        require_autoencoder(model.autoencoder, autoencoder, what)
+    if config.model.unet.folder:
+        from idfsr_jax.latent.unet_weights import require_same_unet
+
+        require_same_unet(model.config, config, what)

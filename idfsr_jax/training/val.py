@@ -15,9 +15,9 @@ from idfsr_jax.method.degrade import degrade, fixed_degradation
 from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.landmarks import person_shape
 from idfsr_jax.method.loss import Frozen
+from idfsr_jax.method.mask import face_mask
 from idfsr_jax.method.references import likest
 from idfsr_jax.method.sample import sample_pictures
-from idfsr_jax.models.mask import face_mask
 from idfsr_jax.networks.id_encoder import descriptors_of
 from idfsr_jax.networks.perceptual import perceptual_distance
 from idfsr_jax.networks.recognisers import unit_parts as unit_parts_of

@@ -25,8 +25,9 @@ from idfsr_jax.networks.recognisers import load_recognisers
 from idfsr_jax.restorer import Restorer
 from idfsr_jax.training.folder import claim_folder
 from idfsr_jax.training.mesh import abstract_state, born_sharded, global_batch, make_mesh, placed, replicated
-from idfsr_jax.training.run_method import train, train_step
+from idfsr_jax.training.run import train
 from idfsr_jax.training.state import create_state, make_optimizer
+from idfsr_jax.training.step import train_step
 from idfsr_jax.weights import load_model
 
 pytestmark = [

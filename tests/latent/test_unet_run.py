@@ -19,7 +19,7 @@ from idfsr_jax.latent.unet_weights import begun_with_unet, read_unet_of, require
 from idfsr_jax.method.denoiser import denoiser_of, empty_condition, init_denoiser
 from idfsr_jax.restorer import Restorer
 from idfsr_jax.training.export import export
-from idfsr_jax.training.run_method import train
+from idfsr_jax.training.run import train
 from idfsr_jax.training.state import make_optimizer, state_on_host
 from idfsr_jax.weights import load_model
 

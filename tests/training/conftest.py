@@ -3,12 +3,19 @@
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 from benchmarks import small_run
+from idfsr_jax.config import Config, DeviceConfig, load_config
+from idfsr_jax.data.examples import draw_example, gather, with_pictures
+from idfsr_jax.method.loss import Frozen
+from idfsr_jax.networks.recognisers import dimensions, load_recognisers
+from idfsr_jax.training.invented import invented_frozen, invented_people
 
 
 @pytest.fixture
@@ -41,3 +48,31 @@ def wait_until() -> Callable[..., None]:
             time.sleep(0.005)
 
     return wait
+
+
+@pytest.fixture(scope="session")
+def small_config(tmp_path_factory) -> Config:
+    """Of a run whose step is small and judged by no network."""
+    config = load_config(small_run.write_config(tmp_path_factory.mktemp("config") / "small.py", Path("faces"), steps=6))
+    return replace(config, devices=DeviceConfig(data=1))
+
+
+@pytest.fixture(scope="session")
+def small_frozen(small_config) -> Frozen:
+    """What a step of `small_config` reads and never changes."""
+    recognisers = load_recognisers(small_config.model.recognisers)
+    return invented_frozen(small_config, recognisers, invented_people(small_config, dimensions(recognisers)))
+
+
+@pytest.fixture(scope="session")
+def small_batch(small_config) -> Callable[..., dict[str, np.ndarray]]:
+    """A function of a batch's number and length: examples of invented people, always the same."""
+    people = invented_people(small_config, (128,))
+
+    def batch(number: int, length: int = 2) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng(number)
+        records = rng.integers(0, len(people.faces.index), length)
+        examples = gather(people.faces.index, [draw_example(people, int(record), rng) for record in records])
+        return jax.tree.map(np.asarray, with_pictures(examples, people.faces.images))
+
+    return batch

@@ -12,35 +12,22 @@ from idfsr_jax.errors import BadWeights
 from idfsr_jax.training import checkpoint
 from idfsr_jax.training.checkpoint import UnreadCheckpoint, files_as_written, open_checkpoints, restore, save
 from idfsr_jax.training.loop import NonFiniteLoss, train_denoiser
-from idfsr_jax.training.start import initial_state
-from idfsr_jax.training.step import Frozen
+from idfsr_jax.training.step import initial_state
 
 
 class SeededBatches:
     """Batches that are a function of their number, which is the whole state; notes the numbers handed out."""
 
-    def __init__(self, face_crop, poison: int | None = None) -> None:
-        self.landmarks, self.next, self.given, self.poison = face_crop.landmarks, 0, [], poison
+    def __init__(self, small_batch, poison: int | None = None) -> None:
+        self.small_batch, self.next, self.given, self.poison = small_batch, 0, [], poison
 
     def __next__(self) -> dict[str, np.ndarray]:
-        rng = np.random.default_rng(self.next)
-        images = rng.integers(0, 256, (2, 2, 32, 32, 3), np.uint8)
-        descriptors = rng.normal(size=(2, 128)).astype(np.float32)
+        batch = self.small_batch(self.next)
         if self.next == self.poison:
-            descriptors[:] = np.nan
+            batch["identity"] = batch["identity"] * np.nan
         self.given.append(self.next)
         self.next += 1
-        landmarks = np.stack([self.landmarks, self.landmarks])
-        return {
-            "target": images[0],
-            "target_landmarks": landmarks,
-            "reference": images[1],
-            "reference_landmarks": landmarks,
-            "embedding": descriptors,
-            "target_embedding": descriptors,
-            "scale": rng.integers(0, 2, 2).astype(np.int32),
-            "record": np.array([10 * self.given[-1], 10 * self.given[-1] + 1]),
-        }
+        return batch | {"record": np.array([10 * self.given[-1], 10 * self.given[-1] + 1])}
 
     def get_state(self) -> dict:
         return {"next": self.next}
@@ -49,32 +36,40 @@ class SeededBatches:
         self.next = state["next"]
 
 
+SIZES = (128,)
+
+
 @pytest.fixture
-def frozen(tiny_weights):
-    return Frozen(tiny_weights[1], None, jnp.zeros(128))
+def frozen(small_frozen):
+    return small_frozen
 
 
-def configured(tiny_config, out, **train):
+def configured(small_config, out, **train):
     options = {"out": str(out), "steps": 6, "log_every": 1, "checkpoint_every": 2, "samples_every": 100}
-    return replace(tiny_config, train=replace(tiny_config.train, **options | train))
+    return replace(small_config, train=replace(small_config.train, **options | train))
 
 
-def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, tiny_config, frozen, face_crop, monkeypatch):
-    whole_batches = SeededBatches(face_crop)
-    whole, _ = train_denoiser(configured(tiny_config, tmp_path / "whole"), frozen, whole_batches)
+def trained(config, frozen, batches, *more, **options):
+    """`train_denoiser`, compiled with little care."""
+    return train_denoiser(config, frozen, batches, *more, make=partial(initial_state, config, SIZES), **options)
+
+
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, small_config, frozen, small_batch, monkeypatch):
+    whole_batches = SeededBatches(small_batch)
+    whole, _ = trained(configured(small_config, tmp_path / "whole"), frozen, whole_batches)
     assert whole_batches.given == list(range(6))
 
     from idfsr_jax.training import loop
 
-    first = SeededBatches(face_crop)
+    first = SeededBatches(small_batch)
     # The schedule belongs to the whole run, so it is stopped as by a signal, after its third step.
     with monkeypatch.context() as patch:
         patch.setattr(loop, "stop_signal", lambda: _StopAfter(first, 3))
-        half, number = train_denoiser(configured(tiny_config, tmp_path / "halves"), frozen, first)
+        half, number = trained(configured(small_config, tmp_path / "halves"), frozen, first)
     assert number == 15 and int(half.step) == 3 and first.given == [0, 1, 2]
 
-    second = SeededBatches(face_crop)
-    resumed, number = train_denoiser(configured(tiny_config, tmp_path / "halves"), frozen, second)
+    second = SeededBatches(small_batch)
+    resumed, number = trained(configured(small_config, tmp_path / "halves"), frozen, second)
     assert number == 0 and second.given == [3, 4, 5]
     assert int(resumed.step) == 6
     jax.tree.map(np.testing.assert_array_equal, resumed, whole)
@@ -84,8 +79,8 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, tiny_config, 
     steps = [json.loads(line)["step"] for line in (tmp_path / "halves" / "log.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3, 4, 5, 6]
 
-    third = SeededBatches(face_crop)
-    again, _ = train_denoiser(configured(tiny_config, tmp_path / "halves"), frozen, third)
+    third = SeededBatches(small_batch)
+    again, _ = trained(configured(small_config, tmp_path / "halves"), frozen, third)
     assert third.given == []
     jax.tree.map(np.testing.assert_array_equal, again, whole)
 
@@ -105,33 +100,33 @@ def _steps(out) -> list[int]:
     return sorted(int(path.name) for path in (out / "checkpoints").iterdir() if path.name.isdigit())
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(tmp_path, tiny_config, frozen, face_crop):
-    config = configured(tiny_config, tmp_path, log_every=2)
+def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(tmp_path, small_config, frozen, small_batch):
+    config = configured(small_config, tmp_path, log_every=2)
     with pytest.raises(NonFiniteLoss, match=r"at step 4, of photo 30, photo 31;"):
-        train_denoiser(config, frozen, SeededBatches(face_crop, poison=3), name_of=lambda record: f"photo {record}")
+        trained(config, frozen, SeededBatches(small_batch, poison=3), name_of=lambda record: f"photo {record}")
     assert _steps(tmp_path) == [2]
 
 
-def test_nan_between_two_log_lines_costs_no_good_checkpoint(tmp_path, tiny_config, frozen, face_crop):
+def test_nan_between_two_log_lines_costs_no_good_checkpoint(tmp_path, small_config, frozen, small_batch):
     options = {"log_every": 50, "checkpoint_every": 1, "keep_checkpoints": 2, "samples_every": 5}
-    config, shown = configured(tiny_config, tmp_path, **options), []
+    config, shown = configured(small_config, tmp_path, **options), []
     sentence = (
         r"The loss is nan at step 5, of 40, 41; give the same command to go on from step 4, the newest good checkpoint,"
         r" with a lower learning rate than 0\.0005 \(--train\.learning-rate\), or leave out what is wrong\."
     )
     with pytest.raises(NonFiniteLoss, match=sentence):
-        train_denoiser(
+        trained(
             config,
             frozen,
-            SeededBatches(face_crop, poison=4),
+            SeededBatches(small_batch, poison=4),
             lambda step, ema: shown.append(step),
             step_function=_light_step,
         )
     assert (_steps(tmp_path), shown) == ([3, 4], [])
     # The advice can be taken.
     lower = replace(config, train=replace(config.train, learning_rate=1e-5))
-    batches = SeededBatches(face_crop)
-    state, _ = train_denoiser(lower, frozen, batches, step_function=_light_step)
+    batches = SeededBatches(small_batch)
+    state, _ = trained(lower, frozen, batches, step_function=_light_step)
     assert (int(state.step), batches.given) == (6, [4, 5])
 
 
@@ -139,37 +134,37 @@ def _light_step(state, batch, frozen, *, config, optimizer, explode_at: int = 0)
     """A step without a network; its loss is the batch's, and after `explode_at` the parameters are of 1e37."""
     grown = jnp.where(state.step + 1 == explode_at, 1e37, 1e-3)
     params = jax.tree.map(lambda leaf: leaf + grown, state.params)
-    loss = jnp.mean(batch["target_embedding"])
+    loss = jnp.mean(batch["identity"])
     return state.replace(step=state.step + 1, params=params), {"loss": loss, "gradient_norm": 1.0 + loss}
 
 
-def test_parameters_that_explode_on_the_last_step_are_not_saved(tmp_path, tiny_config, frozen, face_crop):
-    config, shown = configured(tiny_config, tmp_path, steps=3), []
+def test_parameters_that_explode_on_the_last_step_are_not_saved(tmp_path, small_config, frozen, small_batch):
+    config, shown = configured(small_config, tmp_path, steps=3), []
     with pytest.raises(NonFiniteLoss, match=r"Parameters are not finite, or above 10000, at step 3; .* step 2, "):
-        train_denoiser(
+        trained(
             config,
             frozen,
-            SeededBatches(face_crop),
+            SeededBatches(small_batch),
             lambda step, ema: shown.append(step),
             step_function=partial(_light_step, explode_at=3),
         )
     assert (_steps(tmp_path), shown) == ([2], [])
 
 
-def test_a_checkpoint_that_was_saved_broken_is_not_gone_on_from(tmp_path, tiny_config, frozen, face_crop):
-    config = configured(tiny_config, tmp_path)
-    state = initial_state(config)
+def test_a_checkpoint_that_was_saved_broken_is_not_gone_on_from(tmp_path, small_config, frozen, small_batch):
+    config = configured(small_config, tmp_path)
+    state = initial_state(config, SIZES)
     with open_checkpoints(config.train) as manager:
         broken = state.replace(step=jnp.asarray(6), ema=jax.tree.map(lambda leaf: leaf * np.nan, state.ema))
         save(manager, 6, broken, {"next": 6}, config)
     with pytest.raises(NonFiniteLoss, match=r"checkpoints/6: holds parameters that are not finite"):
-        train_denoiser(config, frozen, SeededBatches(face_crop), step_function=_light_step)
+        trained(config, frozen, SeededBatches(small_batch), step_function=_light_step)
     assert _steps(tmp_path) == [6]
 
 
-def test_only_the_newest_checkpoints_are_kept(tmp_path, tiny_config, frozen, face_crop):
-    config = configured(tiny_config, tmp_path, checkpoint_every=1, keep_checkpoints=2)
-    train_denoiser(config, frozen, SeededBatches(face_crop))
+def test_only_the_newest_checkpoints_are_kept(tmp_path, small_config, frozen, small_batch):
+    config = configured(small_config, tmp_path, checkpoint_every=1, keep_checkpoints=2)
+    trained(config, frozen, SeededBatches(small_batch))
     kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit())
     assert kept == ["5", "6"]
 
@@ -215,9 +210,9 @@ def _flip_bit_of_the_sums(folder) -> None:
 
 
 @pytest.fixture
-def _saved(tmp_path, tiny_config):
+def _saved(tmp_path, small_config):
     """A run's folder, its config, and its state at step 6; it has checkpoints at 2, 4 and 6."""
-    config = configured(tiny_config, tmp_path / "run")
+    config = configured(small_config, tmp_path / "run")
     with open_checkpoints(config.train) as manager:
         for step in (2, 4, 6):
             state = {"step": jnp.asarray(step), "kernel": jnp.arange(30_000.0) + step}
@@ -226,11 +221,10 @@ def _saved(tmp_path, tiny_config):
 
 
 @pytest.fixture(scope="module")
-def _finished(tmp_path_factory, tiny_config, tiny_weights, face_crop):
+def _finished(tmp_path_factory, small_config, small_frozen, small_batch):
     """The folder and last state of a run of six steps."""
     out = tmp_path_factory.mktemp("finished")
-    frozen = Frozen(tiny_weights[1], None, jnp.zeros(128))
-    return out, train_denoiser(configured(tiny_config, out), frozen, SeededBatches(face_crop))[0]
+    return out, trained(configured(small_config, out), small_frozen, SeededBatches(small_batch))[0]
 
 
 @pytest.mark.parametrize(
@@ -353,25 +347,25 @@ def test_arrays_that_are_read_wrong_from_sound_files_are_no_damage(_saved, monke
     assert _steps(out) == [2, 4, 6]
 
 
-def test_steps_after_a_damaged_checkpoint_are_done_again(tmp_path, tiny_config, frozen, face_crop, _finished):
+def test_steps_after_a_damaged_checkpoint_are_done_again(tmp_path, small_config, frozen, small_batch, _finished):
     folder, whole = _finished
     out = shutil.copytree(folder, tmp_path / "run")
     _flip_bit_of_the_largest_file(out / "checkpoints" / "6")
-    batches = SeededBatches(face_crop)
-    again, _ = train_denoiser(configured(tiny_config, out), frozen, batches)
+    batches = SeededBatches(small_batch)
+    again, _ = trained(configured(small_config, out), frozen, batches)
     assert batches.given == [4, 5]
     jax.tree.map(np.testing.assert_array_equal, again, whole)
-    with open_checkpoints(configured(tiny_config, out).train) as manager:
+    with open_checkpoints(configured(small_config, out).train) as manager:
         jax.tree.map(np.testing.assert_array_equal, restore(manager, whole)[0], whole)
 
 
-def test_a_run_does_not_silently_start_anew_when_every_checkpoint_is_damaged(tmp_path, tiny_config, _finished):
+def test_a_run_does_not_silently_start_anew_when_every_checkpoint_is_damaged(tmp_path, small_config, _finished):
     folder, whole = _finished
     out = shutil.copytree(folder, tmp_path / "run")
     for each in (out / "checkpoints").iterdir():
         _flip_bit_of_the_largest_file(each)
     with (
-        open_checkpoints(configured(tiny_config, out).train) as manager,
+        open_checkpoints(configured(small_config, out).train) as manager,
         pytest.raises(BadWeights, match="every checkpoint is damaged"),
     ):
         restore(manager, whole)

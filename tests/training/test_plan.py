@@ -16,7 +16,7 @@ from idfsr_jax.networks.recognisers import dimensions, load_recognisers
 from idfsr_jax.training import plan as planning
 from idfsr_jax.training.mesh import make_mesh, placed, state_shardings
 from idfsr_jax.training.plan import GIB, next_batch, plan_run, state_bytes, step_arguments, step_cost
-from idfsr_jax.training.run_method import initial_state
+from idfsr_jax.training.step import initial_state
 
 SIZES = (192,)
 TINY = Config(

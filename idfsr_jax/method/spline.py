@@ -1,17 +1,10 @@
-"""The reference photograph, warped so that its landmarks fall on those of the LR face."""
-
-from typing import Literal
+"""Maps of the plane by points and where they go: similarities, and thin-plate splines."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from idfsr_jax.networks.resample import sample_bilinear
-
-# Chosen on people in no test set: at landmark errors of 2-3% of the crop's side it gives pictures nearest to the truth;
-# a softer spline loses identity fast, a stiffer one the pose.
-_REGULARISATION = 1.0
 # Coordinates need float32 products: TF32, the default on a GPU, would move pixels.
 _EXACT = jax.lax.Precision.HIGHEST
 # The smoothed spline at nodes this far apart, joined by cubics, is right to a hundredth of a pixel on average.
@@ -82,81 +75,6 @@ def thin_plate_spline(
     return _product(_bending(points, controls), weights) + _product(points, matrix) + shift
 
 
-def warp_map(
-    reference_landmarks: Float[Array, "b n 2"],
-    landmarks: Float[Array, "b n 2"],
-    points: Float[Array, "b m 2"],
-    kind: Literal["tps", "similarity"],
-    *,
-    regularisation: float = _REGULARISATION,
-) -> Float[Array, "b m 2"]:
-    """Where in the reference each point of the warped picture comes from (the backward map), in unit coordinates.
-
-    `tps` is the best similarity plus a smoothed spline of what the similarity leaves over, held to zero at twelve
-    points on the border of the crop: the face bends, while hair and background move as one rigid picture.
-
-    Args:
-      reference_landmarks: n landmarks of the reference.
-      landmarks: where they are to be in the warped picture.
-      points: of the warped picture.
-      kind: `tps` or `similarity`.
-      regularisation: see `thin_plate_spline`.
-    """
-    matrix, shift = similarity_transform(landmarks, reference_landmarks)
-    rigid = _product(points, matrix.mT) + shift[:, None]
-    if kind == "similarity":
-        return rigid
-    left_over = reference_landmarks - (_product(landmarks, matrix.mT) + shift[:, None])
-    pins = jnp.broadcast_to(jnp.asarray(_border_points(), landmarks.dtype), (landmarks.shape[0], 12, 2))
-    controls = jnp.concatenate([landmarks, pins], axis=1)
-    displacements = jnp.concatenate([left_over, jnp.zeros_like(pins)], axis=1)
-    return rigid + thin_plate_spline(controls, displacements, points, regularisation=regularisation)
-
-
-def warp_reference(
-    reference: Float[Array, "b s s 3"],
-    reference_landmarks: Float[Array, "b 68 2"],
-    landmarks: Float[Array, "b 68 2"],
-    kind: Literal["tps", "similarity", "none"],
-    *,
-    regularisation: float = _REGULARISATION,
-) -> tuple[Float[Array, "b s s 3"], Float[Array, "b s s 1"]]:
-    """Warps the reference so that its landmarks fall on `landmarks`.
-
-    Backwards, by `warp_map` and bilinear sampling. Differentiable in the reference and in both sets of landmarks.
-
-    Args:
-      reference: the reference crop, [-1, 1].
-      reference_landmarks: its 68 points, unit coordinates.
-      landmarks: where they are to be, unit coordinates of the warped picture.
-      kind: `tps`, thin-plate spline; `similarity`; `none`, the reference as it is.
-      regularisation: stiffness of the spline, see `thin_plate_spline`; 0 takes every landmark into its place.
-
-    Returns:
-      (warped, valid): the warped crop, its edge continued where the reference ends, and 1 where it shows the reference,
-      0 outside of its frame, with a ramp of one pixel between.
-
-    Raises:
-      ValueError: `kind` is none of these.
-    """
-    if kind not in ("tps", "similarity", "none"):
-        raise ValueError(f"warp kind {kind!r}: must be tps, similarity or none")
-    b, size = reference.shape[:2]
-    if kind == "none":
-        return reference, jnp.ones((b, size, size, 1), reference.dtype)
-    nodes, weights = grid_nodes(size)
-    points = jnp.asarray(np.stack(np.meshgrid(nodes, nodes), axis=-1).reshape(1, -1, 2), landmarks.dtype)
-    points = jnp.broadcast_to(points, (b, *points.shape[1:]))
-    coarse = warp_map(reference_landmarks, landmarks, points, kind, regularisation=regularisation)
-    coarse = coarse.reshape(b, len(nodes), len(nodes), 2)
-    spread = jnp.asarray(weights, landmarks.dtype)
-    origin = jnp.einsum("ij,bjkc->bikc", spread, coarse, precision=_EXACT)
-    origin = jnp.einsum("lk,bikc->bilc", spread, origin, precision=_EXACT)
-    inside = jnp.clip(jnp.minimum(origin, 1.0 - origin) * size + 0.5, 0.0, 1.0)
-    valid = inside[..., :1] * inside[..., 1:]
-    return sample_bilinear(reference, origin), valid.astype(reference.dtype)
-
-
 def _product(a: Float[Array, "b m n"], c: Float[Array, "b n k"]) -> Float[Array, "b m k"]:
     return jnp.matmul(a, c, precision=_EXACT)
 
@@ -166,14 +84,6 @@ def _bending(points: Float[Array, "b m 2"], controls: Float[Array, "b n 2"]) -> 
     apart = points[:, :, None] - controls[:, None]
     squared = apart[..., 0] ** 2 + apart[..., 1] ** 2
     return squared * jnp.log(jnp.maximum(squared, 1e-12))
-
-
-def _border_points() -> Float[np.ndarray, "12 2"]:
-    """Corners and thirds of the crop's border."""
-    thirds = np.linspace(0.0, 1.0, 4)
-    x, y = np.meshgrid(thirds, thirds)
-    points = np.stack([x, y], axis=-1).reshape(-1, 2)
-    return points[((points == 0) | (points == 1)).any(axis=1)].astype(np.float32)
 
 
 def grid_nodes(size: int) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "size n"]]:

@@ -15,7 +15,8 @@ import pytest
 from benchmarks.small_run import newest_checkpoint, noise_faces, read_log, write_config
 from idfsr_jax.config import DeviceConfig, load_config
 from idfsr_jax.errors import BadConfig
-from idfsr_jax.training import run_method
+from idfsr_jax.training.run import _require_room
+from idfsr_jax.training.run import train as train_model
 from idfsr_jax.weights import load_model
 
 # The step of even a small network takes a minute of the compiler's time.
@@ -82,7 +83,7 @@ def test_a_run_goes_on_with_its_pictures_on_the_device(tmp_path, face_crop, hast
         data = replace(config.data, on_device=on_device)
         settings = replace(config.train, out=str(out), checkpoint_every=1, max_minutes=minutes)
         with hasty_compiler():
-            assert run_method.train(replace(config, data=data, train=settings, devices=DeviceConfig(data=2))) == 0
+            assert train_model(replace(config, data=data, train=settings, devices=DeviceConfig(data=2))) == 0
 
     run(host)
     run(device, minutes=1e-6)
@@ -100,10 +101,10 @@ def test_a_run_goes_on_with_its_pictures_on_the_device(tmp_path, face_crop, hast
 
 def test_pictures_that_a_device_has_no_room_for_are_refused():
     device = Mock(memory_stats=Mock(return_value={"bytes_limit": 4_000_000_000}))
-    run_method._require_room(1_000_000_000, device)
+    _require_room(1_000_000_000, device)
     with pytest.raises(BadConfig, match=r"data\.on_device: the pictures take 1\.1 GB of the 4\.0 GB of a device"):
-        run_method._require_room(1_100_000_000, device)
-    run_method._require_room(1_100_000_000, Mock(memory_stats=Mock(return_value=None)))
+        _require_room(1_100_000_000, device)
+    _require_room(1_100_000_000, Mock(memory_stats=Mock(return_value=None)))
 
 
 def test_a_data_set_of_other_recognisers_is_refused(train, tmp_path, capsys):
