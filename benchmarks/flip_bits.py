@@ -24,9 +24,9 @@ from benchmarks.table import publish
 from idfsr_jax.config import Config, DataConfig, LandmarkConfig, ModelConfig, TrainConfig
 from idfsr_jax.errors import BadWeights
 from idfsr_jax.identity import Identity, Origin
-from idfsr_jax.models.landmark_net import LandmarkNet
+from idfsr_jax.method.landmarks import init_landmark_net
 from idfsr_jax.training.checkpoint import open_checkpoints, restore, save
-from idfsr_jax.training.start import initial_state
+from idfsr_jax.training.step import initial_state
 from idfsr_jax.weights import load_model, save_model
 
 
@@ -102,9 +102,10 @@ def _same(one: Any, other: Any) -> bool:
     )
 
 
+_SIZES = (128, 192)
 _CONFIG = Config(
-    data=DataConfig(size=16, scales=(4, 8), scale_weights=(1.0, 1.0)),
-    model=ModelConfig(channels=(8,), blocks=(1,), attention_at=1, embedding=16, identity_tokens=1),
+    data=DataConfig(size=16),
+    model=ModelConfig(channels=(8,), blocks=(1,), attention_at=1, embedding=16, identity_tokens=1, references=1),
     landmarks=LandmarkConfig(size=16, channels=(4,)),
 )
 
@@ -113,7 +114,7 @@ def _checkpoint(folder: Path, rng: np.random.Generator) -> Callable[[], Any]:
     # As in any checkpoint of use, the arrays are large beside what Orbax notes of them, much of which it never reads.
     model = replace(_CONFIG.model, channels=(64,), embedding=64)
     config = replace(_CONFIG, model=model, train=TrainConfig(out=str(folder)))
-    state = initial_state(config)
+    state = initial_state(config, _SIZES)
     with open_checkpoints(config.train) as manager:
         save(manager, 3, state, {"next": 3}, config)
 
@@ -140,9 +141,8 @@ def _identity(folder: Path, rng: np.random.Generator) -> Callable[[], Any]:
 
 
 def _model(folder: Path, rng: np.random.Generator) -> Callable[[], Any]:
-    denoiser = jax.device_get(initial_state(_CONFIG).params)
-    side = _CONFIG.landmarks.size
-    landmark_net = LandmarkNet(_CONFIG.landmarks).init(jax.random.key(1), jnp.zeros((1, side, side, 3)))["params"]
+    denoiser = jax.device_get(initial_state(_CONFIG, _SIZES).params)
+    landmark_net = init_landmark_net(jax.random.key(1), _CONFIG.landmarks)
     save_model(folder, _CONFIG, denoiser, jax.device_get(landmark_net), np.zeros(128, np.float32), steps=3)
 
     def load() -> Any:

@@ -23,6 +23,7 @@ from idfsr_jax.recognition import reduce_crop, small_identity
 from idfsr_jax.restorer import Restorer
 
 _SIDES = (6, 8, 12, 16, 24, 32, 64)
+_SCALES = (4, 8, 16, 32)
 
 
 def main() -> int:
@@ -128,7 +129,7 @@ def print_small(restorer: Restorer, crops: list[list[FaceCrop]], native: np.ndar
 def print_restorations(restorer: Restorer, crops: list[list[FaceCrop]], units: np.ndarray) -> None:
     """How far results, reduced again, are from the input, with the right and with another identity."""
     model = restorer.model
-    for scale in model.config.data.scales:
+    for scale in _SCALES:
         own, others = [], []
         for i, row in enumerate(crops):
             side = model.config.data.size // scale

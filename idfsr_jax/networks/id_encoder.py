@@ -1,8 +1,7 @@
-"""The identity encoder: a face recogniser in Flax, frozen and differentiable, behind one interface.
+"""One face recogniser in Flax, frozen and differentiable, behind one interface.
 
-Which one is a choice of the configuration, `model.encoder`: "mobilefacenet" (Chen et al. 2018), whose weights are
-shipped, "dlib" (King 2017), whose weights come with a package, or "arcface:PATH" (Deng et al. 2019) with weights of the
-user's own.
+"mobilefacenet" (Chen et al. 2018), whose weights are shipped; "dlib" (King 2017), whose weights come with a package; or
+"arcface:PATH" (Deng et al. 2019) with weights of the user's own.
 """
 
 import functools
