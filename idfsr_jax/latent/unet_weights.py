@@ -79,6 +79,8 @@ def require_same_unet(before: Config, now: Config, what: str) -> None:
     Raises:
       BadConfig: the two configurations have not the same.
     """
+    if bool(before.model.unet.folder) != bool(now.model.unet.folder):
+        raise BadConfig(f"{what}: is another network than this config; give the model.unet that it was trained with.")
     fields: list[tuple[str, Any, Any, str]] = [
         (f"diffusion.{name}", before.diffusion, now.diffusion, name) for name in SCHEDULE_FIELDS.values()
     ]

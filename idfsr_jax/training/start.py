@@ -66,7 +66,7 @@ def _require_same_latents(model: Model, config: Config, autoencoder: Any, what: 
         from idfsr_jax.latent.space import require_autoencoder
 
         require_autoencoder(model.autoencoder, autoencoder, what)
-    if config.model.unet.folder:
+    if model.config.model.unet.folder or config.model.unet.folder:
         from idfsr_jax.latent.unet_weights import require_same_unet
 
         require_same_unet(model.config, config, what)

@@ -14,6 +14,7 @@ from diffusers import UNet2DConditionModel as TorchUNet
 from PIL import Image
 
 from benchmarks.small_run import newest_checkpoint, read_log
+from idfsr_jax.config import UNetConfig
 from idfsr_jax.errors import BadConfig, BadWeights
 from idfsr_jax.latent.unet_weights import begun_with_unet, read_unet_of, require_same_unet
 from idfsr_jax.method.denoiser import denoiser_of, empty_condition, init_denoiser
@@ -157,6 +158,10 @@ def test_a_model_whose_unet_means_something_else_is_not_started_from(section, ch
         other = replace(unet_config, diffusion=replace(unet_config.diffusion, **changes))
     with pytest.raises(BadConfig, match=said):
         require_same_unet(unet_config, other, "the model")
+    own = replace(unet_config, model=replace(unet_config.model, unet=UNetConfig()))
+    for pair in ((unet_config, own), (own, unet_config)):
+        with pytest.raises(BadConfig, match=r"is another network.* give the model\.unet"):
+            require_same_unet(*pair, "the model")
 
 
 @pytest.mark.parametrize("name", ["unet/config.json", "unet/diffusion_pytorch_model.safetensors"])
