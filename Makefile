@@ -11,7 +11,7 @@ INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 .PHONY: demo test
 
 demo: $(VENV)/demo.stamp
-	$(VENV)/bin/python -m idfsr_jax.demo --out out/demo.png
+	$(VENV)/bin/python -m idfsr_jax.commands.demo --out out/demo.png
 
 test: $(VENV)/test.stamp
 	$(VENV)/bin/python -m ruff check .

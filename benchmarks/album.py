@@ -17,8 +17,8 @@ import numpy as np
 from benchmarks.restore import INPUT_SIDE, astronaut
 from benchmarks.table import interleaved, publish
 from idfsr_jax.face import crop_face, resize_crop
-from idfsr_jax.identity import Identity
-from idfsr_jax.restorer import Restorer
+from idfsr_jax.restore.identity import Identity
+from idfsr_jax.restore.restorer import Restorer
 
 
 def main() -> int:

@@ -144,8 +144,8 @@ def _serve(weights: Path | None) -> int:
     from idfsr_jax.app.limits import listen
     from idfsr_jax.app.memory import keep_few_arenas
     from idfsr_jax.app.serve import Service, serve
-    from idfsr_jax.compile_cache import use_compile_cache
-    from idfsr_jax.restorer import Restorer
+    from idfsr_jax.restore.restorer import Restorer
+    from idfsr_jax.runtime.compile_cache import use_compile_cache
 
     keep_few_arenas()
     use_compile_cache()

@@ -16,18 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tyro
 
 from benchmarks.table import publish
 from idfsr_jax.config import Config, DataConfig, LandmarkConfig, ModelConfig, TrainConfig
-from idfsr_jax.errors import BadWeights
-from idfsr_jax.identity import Identity, Origin
+from idfsr_jax.io.errors import BadWeights
 from idfsr_jax.method.landmarks import init_landmark_net
+from idfsr_jax.method.model import load_model, save_model
+from idfsr_jax.restore.identity import Identity, Origin
 from idfsr_jax.training.checkpoint import open_checkpoints, restore, save
 from idfsr_jax.training.step import initial_state
-from idfsr_jax.weights import load_model, save_model
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Examples a second that the host makes, with their pictures and without, against what a training step uses up.
 
-python -m benchmarks.input configs/lfw128_person.py [--batches 20] [--out FILE]
+python -m benchmarks.input configs/lfw128.py [--batches 20] [--out FILE]
 
 Needs the data set of the config. All are measured apart, on the same machine, so the smaller one is the bound; with
 `data.on_device` the host makes examples without their pictures.
@@ -15,10 +15,10 @@ import jax
 import numpy as np
 
 from benchmarks.table import publish
-from idfsr_jax.config_checks import read_config
+from idfsr_jax.config.checks import read_config
 from idfsr_jax.data.examples import load_people, training_examples
 from idfsr_jax.data.faces import load_faces
-from idfsr_jax.errors import InputError
+from idfsr_jax.io.errors import InputError
 from idfsr_jax.networks.recognisers import dimensions, load_recognisers
 from idfsr_jax.training.invented import invented_frozen
 from idfsr_jax.training.loop import compiled_step
@@ -28,7 +28,7 @@ from idfsr_jax.training.step import initial_state, train_step
 def main() -> int:
     """Prints the table; 2 if there is no data set."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", type=Path, help="a config file such as configs/lfw128_person.py")
+    parser.add_argument("config", type=Path, help="a config file such as configs/lfw128.py")
     parser.add_argument("--batches", type=int, default=20)
     parser.add_argument("--out", type=Path, help="JSON file")
     options = parser.parse_args()

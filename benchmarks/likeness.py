@@ -1,4 +1,4 @@
-"""The figures behind every threshold of `idfsr_jax/likeness.py` and `idfsr_jax/face/sharpness.py`.
+"""The figures behind every threshold of `idfsr_jax/restore/likeness.py` and `idfsr_jax/face/sharpness.py`.
 
 python -m benchmarks.likeness --data data/lfw [--split val] [--people 40]
 
@@ -13,14 +13,21 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from idfsr_jax.compile_cache import use_compile_cache
 from idfsr_jax.data.index import FaceImages, Index, load_index
 from idfsr_jax.face import FaceCrop
-from idfsr_jax.identity import Identity
-from idfsr_jax.likeness import agreement, face_probabilities, group_by_person, is_told, mean_direction, reliability
 from idfsr_jax.networks.id_encoder import DLIB_NAME
-from idfsr_jax.recognition import reduce_crop, small_identity
-from idfsr_jax.restorer import Restorer
+from idfsr_jax.restore.identity import Identity
+from idfsr_jax.restore.likeness import (
+    agreement,
+    face_probabilities,
+    group_by_person,
+    is_told,
+    mean_direction,
+    reliability,
+)
+from idfsr_jax.restore.recognition import reduce_crop, small_identity
+from idfsr_jax.restore.restorer import Restorer
+from idfsr_jax.runtime.compile_cache import use_compile_cache
 
 _SIDES = (6, 8, 12, 16, 24, 32, 64)
 _SCALES = (4, 8, 16, 32)

@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.table import interleaved, milliseconds, publish
-from idfsr_jax.compile_cache import use_compile_cache
-from idfsr_jax.errors import InputError
 from idfsr_jax.export.denoiser import denoise, drawn_inputs, export_denoiser
-from idfsr_jax.restorer import Restorer
+from idfsr_jax.io.errors import InputError
+from idfsr_jax.restore.restorer import Restorer
+from idfsr_jax.runtime.compile_cache import use_compile_cache
 
 
 def main() -> int:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from benchmarks.table import interleaved, milliseconds, publish
 from idfsr_jax.face import crop_face, resize_crop
-from idfsr_jax.restorer import Restorer
+from idfsr_jax.restore.restorer import Restorer
 
 INPUT_SIDE = 8
 

@@ -1,6 +1,6 @@
 """How training scales with devices: images a second and memory on 1, 2, 4, 8, ... of this machine's devices.
 
-python -m benchmarks.scaling configs/lfw128_person.py [--batch 12] [--steps 10] [--fsdp 1] [--out scaling.json]
+python -m benchmarks.scaling configs/lfw128.py [--batch 12] [--steps 10] [--fsdp 1] [--out scaling.json]
 
 The batch is per device, of noise in the place of photographs, so that an ideal machine doubles its images a second
 with its devices. Fake devices (JAX_NUM_CPU_DEVICES=8) share the same cores: there, the last column only shows that
@@ -20,10 +20,10 @@ from pathlib import Path
 import jax
 
 from idfsr_jax.config import Config
-from idfsr_jax.config_checks import check_config, read_config
+from idfsr_jax.config.checks import check_config, read_config
 from idfsr_jax.data.examples import training_examples
-from idfsr_jax.errors import InputError
-from idfsr_jax.files import write_atomically
+from idfsr_jax.io.errors import InputError
+from idfsr_jax.io.files import write_atomically
 from idfsr_jax.networks.recognisers import dimensions, load_recognisers
 from idfsr_jax.training.distributed import start_processes
 from idfsr_jax.training.invented import invented_frozen, invented_people
@@ -35,7 +35,7 @@ from idfsr_jax.training.step import initial_state, train_step
 def main() -> int:
     """Prints the table; returns 2 where the config cannot be run on these devices."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", type=Path, help="a config file such as configs/lfw128_person.py")
+    parser.add_argument("config", type=Path, help="a config file such as configs/lfw128.py")
     parser.add_argument("--batch", type=int, default=12, help="examples per device")
     parser.add_argument("--steps", type=int, default=10, help="steps that are timed")
     parser.add_argument("--fsdp", type=int, default=1, help="devices that share a copy of the state")

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from idfsr_jax.files import write_atomically
+from idfsr_jax.io.files import write_atomically
 
 
 def machine() -> dict[str, Any]:

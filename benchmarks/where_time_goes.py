@@ -1,6 +1,6 @@
 """Where the time of a training step goes: its examples, the sampler's course, the gradient, the update.
 
-    python -m benchmarks.where_time_goes configs/lfw128_person.py
+    python -m benchmarks.where_time_goes configs/lfw128.py
 
 Each part is a program of its own, on one device, of noise in the place of photographs; all take turns with the whole
 step. A compiler that sees the whole at once may save some of it.
@@ -19,9 +19,9 @@ import tyro
 
 from benchmarks.table import interleaved, milliseconds, publish
 from idfsr_jax.config import Config
-from idfsr_jax.config_checks import read_config
+from idfsr_jax.config.checks import read_config
 from idfsr_jax.data.examples import training_examples
-from idfsr_jax.errors import InputError
+from idfsr_jax.io.errors import InputError
 from idfsr_jax.method.loss import course_states, draw_examples, noised_count, step_inputs, training_loss
 from idfsr_jax.networks.recognisers import dimensions, load_recognisers
 from idfsr_jax.training.invented import invented_frozen, invented_people
@@ -34,7 +34,7 @@ class Options:
     """What is timed."""
 
     config: tyro.conf.Positional[Path]
-    """A config file such as configs/lfw128_person.py."""
+    """A config file such as configs/lfw128.py."""
     rounds: int = 5
     """That count."""
     out: Path | None = None

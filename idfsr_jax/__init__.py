@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from idfsr_jax.identity import Identity
-    from idfsr_jax.restorer import Restorer
+    from idfsr_jax.restore.identity import Identity
+    from idfsr_jax.restore.restorer import Restorer
 
 __all__ = ["Identity", "Restorer", "load"]
 __version__ = "0.1.0"
@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 def load(weights: Any = None) -> "Restorer":
     """`Restorer.load`: the model that ships with the package, or the model folder `weights`."""
-    from idfsr_jax.restorer import Restorer
+    from idfsr_jax.restore.restorer import Restorer
 
     return Restorer.load(weights)
 
@@ -20,11 +20,11 @@ def load(weights: Any = None) -> "Restorer":
 def __getattr__(name: str) -> Any:
     # Imported on first use: JAX takes a second to load, which `idfsr --help` need not wait for.
     if name == "Restorer":
-        from idfsr_jax.restorer import Restorer
+        from idfsr_jax.restore.restorer import Restorer
 
         return Restorer
     if name == "Identity":
-        from idfsr_jax.identity import Identity
+        from idfsr_jax.restore.identity import Identity
 
         return Identity
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

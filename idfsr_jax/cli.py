@@ -14,9 +14,9 @@ import tyro
 import idfsr_jax
 from idfsr_jax import commands
 from idfsr_jax.config import Config, with_home
-from idfsr_jax.config_checks import read_config
-from idfsr_jax.errors import InputError
-from idfsr_jax.naming import at_home
+from idfsr_jax.config.checks import read_config
+from idfsr_jax.io.errors import InputError
+from idfsr_jax.io.names import at_home
 
 _DESCRIPTION = "Personalised face super-resolution. `idfsr COMMAND --help` says more about each command."
 # What the machine, and not this program, is to blame for.

@@ -219,8 +219,8 @@ def tiny_weights(tiny_config, face_crop) -> tuple[dict, dict]:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory, tiny_config, tiny_weights) -> pathlib.Path:
     """A model folder as training leaves it, of random weights."""
+    from idfsr_jax.method.model import save_model
     from idfsr_jax.networks.recognisers import load_recognisers, recognisers_name
-    from idfsr_jax.weights import save_model
 
     folder = tmp_path_factory.mktemp("tiny") / "model"
     center = (0.1 * np.random.default_rng(1).normal(size=320)).astype(np.float32)

@@ -75,7 +75,7 @@ def test_plan_prints_and_writes_what_was_planned(tmp_path, monkeypatch, capsys):
     free = functools.partial(plan.plan_run, cost=lambda config, examples: (1e13, 10**9))
     monkeypatch.setattr(plan, "plan_run", free)
     options = ["--devices", "256", "--memory", "V5E", "--fsdp", "2", "--json", str(tmp_path / "plan.json")]
-    assert cli.main(["plan", str(ROOT / "configs" / "lfw128_person.py"), *options]) == 0
+    assert cli.main(["plan", str(ROOT / "configs" / "lfw128.py"), *options]) == 0
     printed, facts = capsys.readouterr().out, json.loads((tmp_path / "plan.json").read_text())
     assert "256 devices of 16.0 GiB" in printed and "train.batch is 12" in printed and "--train.batch 256" in printed
     assert facts["batch"] == 256 and facts["fsdp"] == 2 and facts["fits"] and facts["memory_bytes"] == 2**34

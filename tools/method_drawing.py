@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from idfsr_jax.pictures import to_uint8
+from idfsr_jax.io.images import to_uint8
 
 if TYPE_CHECKING:
     from tools.method_figure import Stages

@@ -18,19 +18,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from idfsr_jax import demo
+from idfsr_jax.commands import demo
 from idfsr_jax.diffusion.samplers import sampling_table
 from idfsr_jax.diffusion.schedule import x0_from_v
-from idfsr_jax.errors import InputError
 from idfsr_jax.face import FaceCrop, resize_crop, write_image
-from idfsr_jax.identity import Identity
+from idfsr_jax.io.errors import InputError
+from idfsr_jax.io.images import to_uint8
 from idfsr_jax.method.condition import Condition
 from idfsr_jax.method.denoiser import Denoiser
 from idfsr_jax.method.landmarks import estimate_landmarks
-from idfsr_jax.pictures import to_uint8
-from idfsr_jax.restoration import Restoration
 from idfsr_jax.restore.conditions import enlarged
-from idfsr_jax.restorer import Restorer
+from idfsr_jax.restore.identity import Identity
+from idfsr_jax.restore.restorer import Restorer
+from idfsr_jax.restore.result import Restoration
 from tools.method_drawing import draw
 
 Picture = UInt8[np.ndarray, "_ _ 3"]

@@ -19,8 +19,8 @@ import numpy as np
 import tyro
 from safetensors.numpy import save as save_safetensors
 
-from idfsr_jax.errors import InputError
-from idfsr_jax.files import write_atomically
+from idfsr_jax.io.errors import InputError
+from idfsr_jax.io.files import write_atomically
 from idfsr_jax.networks.mobilefacenet import BOTTLENECKS
 
 SHA256 = "d8ba40c0127fb8ca9917e8fddc79bbbda063657bc92a496d34da0bc8a760443b"

@@ -16,8 +16,8 @@ import tyro
 from jaxtyping import Float
 from onnx import TensorProto, helper, numpy_helper
 
-from idfsr_jax.errors import InputError
-from idfsr_jax.files import write_atomically
+from idfsr_jax.io.errors import InputError
+from idfsr_jax.io.files import write_atomically
 
 State = dict[str, Float[np.ndarray, "..."]]
 BOTTLENECKS = ((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1))

@@ -27,9 +27,9 @@ from idfsr_jax.app.session import (
 from idfsr_jax.app.visit import Visit
 from idfsr_jax.app.visitors import VisitorGone, Visitors
 from idfsr_jax.app.wording import on_the_page, said
-from idfsr_jax.arguments import MAX_SEED
-from idfsr_jax.errors import InputError
 from idfsr_jax.face import write_image
+from idfsr_jax.io.arguments import MAX_SEED
+from idfsr_jax.io.errors import InputError
 
 P = ParamSpec("P")
 

@@ -27,7 +27,7 @@ from idfsr_jax.app.messages import (
     uploaded,
 )
 from idfsr_jax.app.visitors import VisitorGone, Visitors
-from idfsr_jax.errors import InputError
+from idfsr_jax.io.errors import InputError
 
 COOKIE = "idfsr_visitor"
 _API = "/gradio_api/"

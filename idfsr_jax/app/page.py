@@ -7,7 +7,7 @@ import gradio as gr
 
 from idfsr_jax.app.desk import SHOWN, Desk
 from idfsr_jax.app.session import MAX_VARIANTS
-from idfsr_jax.gather import MAX_PHOTOGRAPHS
+from idfsr_jax.restore.photographs import MAX_PHOTOGRAPHS
 
 _ENDINGS = [".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif"]
 _HEAD = """

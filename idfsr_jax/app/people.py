@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from idfsr_jax.app.wording import on_the_page
-from idfsr_jax.errors import InputError
 from idfsr_jax.face import FaceCrop
-from idfsr_jax.gather import MAX_PHOTOGRAPHS, Gathering, choose_references
-from idfsr_jax.identity import Identity
+from idfsr_jax.io.errors import InputError
+from idfsr_jax.restore.identity import Identity
+from idfsr_jax.restore.photographs import MAX_PHOTOGRAPHS, Gathering, choose_references
 
 State = Literal["used", "aside", "unusable"]
 

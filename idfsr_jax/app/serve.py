@@ -16,8 +16,8 @@ from typing import Any
 from idfsr_jax.app.guard import Guard
 from idfsr_jax.app.limits import LOOPBACK_NAMES, is_login
 from idfsr_jax.app.visitors import Visitors
-from idfsr_jax.files import try_lock
-from idfsr_jax.gather import MAX_PHOTOGRAPHS
+from idfsr_jax.io.files import try_lock
+from idfsr_jax.restore.photographs import MAX_PHOTOGRAPHS
 
 _PREFIX, _LOCK = "idfsr-app-", ".lock"
 _SWEEP_SECONDS = 15.0

@@ -12,12 +12,12 @@ from PIL import Image
 
 from idfsr_jax.app.people import Person
 from idfsr_jax.app.wording import on_the_page
-from idfsr_jax.errors import InputError, NoFace
 from idfsr_jax.face import cut_crop, read_image, write_image
-from idfsr_jax.overview import overview
-from idfsr_jax.places import Box, UndecidedFaces
-from idfsr_jax.provenance import mark
-from idfsr_jax.restoration import Restoration, lanczos
+from idfsr_jax.io.errors import InputError, NoFace
+from idfsr_jax.restore.overview import overview
+from idfsr_jax.restore.places import Box, UndecidedFaces
+from idfsr_jax.restore.provenance import mark
+from idfsr_jax.restore.result import Restoration, lanczos
 
 MAX_VARIANTS = 6
 _VIEW = 640

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from idfsr_jax.app.visit import Visit
-from idfsr_jax.errors import InputError
+from idfsr_jax.io.errors import InputError
 
 _SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MOST_PAGES = 16

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import tyro
 
-from idfsr_jax.arguments import require_between
 from idfsr_jax.commands.options import Encoder, OptionalPath, say
-from idfsr_jax.compile_cache import use_compile_cache
-from idfsr_jax.errors import InputError
+from idfsr_jax.io.arguments import require_between
+from idfsr_jax.io.errors import InputError
+from idfsr_jax.runtime.compile_cache import use_compile_cache
 
 LOGIN_VARIABLE = "IDFSR_LOGIN"
 _NEEDED = ("gradio", "uvicorn", "fastapi")
@@ -55,7 +55,7 @@ def app(
     with listen(host, port) as listening:
         from idfsr_jax.app.memory import keep_few_arenas
         from idfsr_jax.app.serve import Service, serve
-        from idfsr_jax.restorer import Restorer
+        from idfsr_jax.restore.restorer import Restorer
 
         keep_few_arenas()
         use_compile_cache()

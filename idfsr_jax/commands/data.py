@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from idfsr_jax.arguments import require_between, require_writable, required
 from idfsr_jax.commands.options import OptionalInt, OptionalPath, OptionalSeveral, Required, say
-from idfsr_jax.errors import InputError
+from idfsr_jax.io.arguments import require_between, require_writable, required
+from idfsr_jax.io.errors import InputError
 
 
 def prepare(

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Literal
 
-from idfsr_jax.arguments import MAX_STEPS, photographs_of, require_between, require_writable, required
 from idfsr_jax.commands.options import (
     Encoder,
     OptionalInt,
@@ -14,7 +13,8 @@ from idfsr_jax.commands.options import (
     note_skipped,
     say,
 )
-from idfsr_jax.errors import InputError
+from idfsr_jax.io.arguments import MAX_STEPS, photographs_of, require_between, require_writable, required
+from idfsr_jax.io.errors import InputError
 
 
 def export(
@@ -59,14 +59,14 @@ def export(
     note_skipped(skipped)
     require_writable(out)
     from idfsr_jax.export.folder import write_export, write_person
-    from idfsr_jax.found import with_sampling
-    from idfsr_jax.restorer import Restorer
+    from idfsr_jax.restore.found import with_sampling
+    from idfsr_jax.restore.restorer import Restorer
 
     restorer = Restorer.load(weights, encoder)
     if restorer.config.model.autoencoder:
         raise InputError(f"{weights}: works on latents, and only models that work on pixels can be exported.")
     if identity is not None:
-        from idfsr_jax.identity import Identity
+        from idfsr_jax.restore.identity import Identity
 
         person = Identity.load(identity)
         restorer.check_identity(person, identity)

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 import tyro
 
-from idfsr_jax.arguments import photographs_of, require_writable, required
 from idfsr_jax.commands.options import Encoder, OptionalPath, Required, RequiredSeveral, complain, note_skipped, say
-from idfsr_jax.compile_cache import use_compile_cache
-from idfsr_jax.errors import InputError
+from idfsr_jax.io.arguments import photographs_of, require_writable, required
+from idfsr_jax.io.errors import InputError
+from idfsr_jax.runtime.compile_cache import use_compile_cache
 
 
 def fit(
@@ -40,7 +40,7 @@ def fit(
     from rich.console import Console
     from rich.progress import Progress
 
-    from idfsr_jax.restorer import Restorer
+    from idfsr_jax.restore.restorer import Restorer
 
     use_compile_cache()
     restorer = Restorer.load(weights, encoder)
@@ -73,10 +73,10 @@ def identity(
     """
     if not file.is_file():
         raise InputError(f"{file}: no such identity file; `idfsr fit --photos DIR --out {file}` makes one.")
-    from idfsr_jax.identity import Identity
     from idfsr_jax.interop.dlib_weights import DLIB_RESNET_SHA256
-    from idfsr_jax.likeness import AGREEING, TYPICAL_AGREEMENT, reliability
     from idfsr_jax.networks.id_encoder import DLIB_NAME
+    from idfsr_jax.restore.identity import Identity
+    from idfsr_jax.restore.likeness import AGREEING, TYPICAL_AGREEMENT, reliability
 
     person = Identity.load(file)
     known = not math.isnan(person.agreement)

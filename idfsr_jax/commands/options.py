@@ -7,8 +7,8 @@ from typing import Annotated
 
 import tyro
 
-from idfsr_jax.errors import InputError
-from idfsr_jax.naming import printable
+from idfsr_jax.io.errors import InputError
+from idfsr_jax.io.names import printable
 
 # A missing one is ours to complain about, in a sentence that says what to do.
 Required = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(required)")]

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from idfsr_jax.arguments import require_between, require_writable
 from idfsr_jax.commands.options import OptionalInt, OptionalPath, say
-from idfsr_jax.compile_cache import use_compile_cache
 from idfsr_jax.config import Config
-from idfsr_jax.config_checks import check_config, read_config
-from idfsr_jax.errors import InputError
-from idfsr_jax.files import write_atomically
+from idfsr_jax.config.checks import check_config, read_config
+from idfsr_jax.io.arguments import require_between, require_writable
+from idfsr_jax.io.errors import InputError
+from idfsr_jax.io.files import write_atomically
+from idfsr_jax.runtime.compile_cache import use_compile_cache
 
 if TYPE_CHECKING:
     from idfsr_jax.training.plan import Plan
@@ -61,7 +61,7 @@ def plan(
     some minutes.
 
     Args:
-      config: A config file such as configs/lfw128_person.py. `idfsr plan CONFIG --help` lists what can be overridden.
+      config: A config file such as configs/lfw128.py. `idfsr plan CONFIG --help` lists what can be overridden.
       options: What to plan for.
     """
     return run_plan(read_config(config), options)

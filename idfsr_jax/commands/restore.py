@@ -7,8 +7,20 @@ from typing import Annotated, Any
 
 import tyro
 
-from idfsr_jax.album import Outcome, album_of, summary_rows, summary_size, sums_of, write_summary
-from idfsr_jax.arguments import (
+from idfsr_jax.commands.album import Outcome, album_of, summary_rows, summary_size, sums_of, write_summary
+from idfsr_jax.commands.options import (
+    Encoder,
+    OptionalFloat,
+    OptionalInt,
+    OptionalPath,
+    OptionalSeveral,
+    Required,
+    complain,
+    note,
+    note_skipped,
+    say,
+)
+from idfsr_jax.io.arguments import (
     MAX_SEED,
     MAX_STEPS,
     MAX_VARIANTS,
@@ -24,22 +36,10 @@ from idfsr_jax.arguments import (
     required,
     variant_paths,
 )
-from idfsr_jax.commands.options import (
-    Encoder,
-    OptionalFloat,
-    OptionalInt,
-    OptionalPath,
-    OptionalSeveral,
-    Required,
-    complain,
-    note,
-    note_skipped,
-    say,
-)
-from idfsr_jax.compile_cache import use_compile_cache
-from idfsr_jax.errors import InputError
-from idfsr_jax.files import reserved
-from idfsr_jax.naming import printable
+from idfsr_jax.io.errors import InputError
+from idfsr_jax.io.files import reserved
+from idfsr_jax.io.names import printable
+from idfsr_jax.runtime.compile_cache import use_compile_cache
 
 _MAX_ENLARGE = 32.0
 
@@ -144,8 +144,8 @@ def restore(
         require_writable(folder)
 
     from idfsr_jax.commands.restoring import Job, Request, restore_all
-    from idfsr_jax.identity import Identity
-    from idfsr_jax.restorer import Restorer
+    from idfsr_jax.restore.identity import Identity
+    from idfsr_jax.restore.restorer import Restorer
 
     use_compile_cache()
     restorer, person = Restorer.load(weights, encoder), Identity.load(identity)
@@ -200,7 +200,7 @@ def _sheet_paths(
 
 
 def _model_file(weights: Path | None) -> Path:
-    from idfsr_jax.weights import shipped_model
+    from idfsr_jax.method.model import shipped_model
 
     return (shipped_model() if weights is None else weights) / "model.json"
 

@@ -8,15 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from idfsr_jax import album
-from idfsr_jax.album import Outcome
-from idfsr_jax.arguments import variant_paths
+from idfsr_jax.commands import album
+from idfsr_jax.commands.album import Outcome
 from idfsr_jax.commands.options import complain, note, say
-from idfsr_jax.errors import InputError
 from idfsr_jax.face import write_image
-from idfsr_jax.naming import beside
-from idfsr_jax.overview import overview
-from idfsr_jax.places import UndecidedFaces
+from idfsr_jax.io.arguments import variant_paths
+from idfsr_jax.io.errors import InputError
+from idfsr_jax.io.names import beside
+from idfsr_jax.restore.overview import overview
+from idfsr_jax.restore.places import UndecidedFaces
 
 OVERVIEW = {
     "Software": "idfsr-jax",

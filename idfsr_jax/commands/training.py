@@ -7,12 +7,12 @@ from typing import Any
 
 import tyro
 
-from idfsr_jax.arguments import require_writable
 from idfsr_jax.commands.options import Distributed
-from idfsr_jax.compile_cache import use_compile_cache
 from idfsr_jax.config import Config, typed_fields
-from idfsr_jax.config_checks import check_config, check_use, read_config
-from idfsr_jax.errors import BadConfig
+from idfsr_jax.config.checks import check_config, check_use, read_config
+from idfsr_jax.io.arguments import require_writable
+from idfsr_jax.io.errors import BadConfig
+from idfsr_jax.runtime.compile_cache import use_compile_cache
 
 _EVALUATED = ("name", "data.dataset", "data.val_split", "train.out")
 """What an evaluation reads of a config beside whole sections."""
@@ -25,7 +25,7 @@ def train(config: tyro.conf.Positional[Path], distributed: Distributed = "") -> 
     (143 for SIGTERM, 130 for Ctrl-C). Killed otherwise, it goes on from its newest checkpoint.
 
     Args:
-      config: A config file such as configs/lfw128_person.py. `idfsr train CONFIG --help` lists what can be overridden.
+      config: A config file such as configs/lfw128.py. `idfsr train CONFIG --help` lists what can be overridden.
       distributed: Where this process finds the others of its run: auto, slurm, mpi, or HOST:PORT,INDEX,COUNT.
     """
     return run_training(read_config(config), distributed)

@@ -11,8 +11,8 @@ from idfsr_jax.config.data import DataConfig, LandmarkConfig
 from idfsr_jax.config.model import ModelConfig
 from idfsr_jax.config.training import DeviceConfig, DiffusionConfig, TrainConfig
 from idfsr_jax.config.use import EvaluateConfig, FitConfig, SampleConfig
-from idfsr_jax.errors import BadConfig
-from idfsr_jax.naming import at_home
+from idfsr_jax.io.errors import BadConfig
+from idfsr_jax.io.names import at_home
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def load_config(path: str | Path) -> Config:
 
 
 def with_home(config: Any) -> Any:
-    """A config with every `~` at the head of a path replaced by the home folder, see `naming.at_home`."""
+    """A config with every `~` at the head of a path replaced by the home folder, see `io.names.at_home`."""
     changed: dict[str, Any] = {}
     for each in dataclasses.fields(config):
         value = getattr(config, each.name)

@@ -6,7 +6,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from idfsr_jax.errors import BadConfig
+from idfsr_jax.io.errors import BadConfig
 
 
 def typed_fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from idfsr_jax.errors import InputError
+from idfsr_jax.io.errors import InputError
 
 PREFIX = "tfds:"
 _SPLITS = {"train": "train", "validation": "val", "val": "val", "test": "test"}

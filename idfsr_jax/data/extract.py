@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from idfsr_jax.errors import NoFace, SeveralFaces, UnreadableImage
 from idfsr_jax.face import align_face, choose_face, find_faces, read_image
 from idfsr_jax.face.align import photograph_frame
 from idfsr_jax.face.chip import ARCFACE_CHIP, DLIB_CHIP, cut_chip
+from idfsr_jax.io.errors import NoFace, SeveralFaces, UnreadableImage
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from idfsr_jax.errors import InputError
-from idfsr_jax.kinds import is_system, reason_against
-from idfsr_jax.naming import printable
+from idfsr_jax.io.errors import InputError
+from idfsr_jax.io.kinds import is_system, reason_against
+from idfsr_jax.io.names import printable
 
 SPLIT_NAMES = ("train", "val", "test")
 

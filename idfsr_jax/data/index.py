@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32, Int, UInt8
 from PIL import Image
 
-from idfsr_jax.errors import InputError
+from idfsr_jax.io.errors import InputError
 
 
 @dataclass(frozen=True)

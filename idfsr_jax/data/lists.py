@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from idfsr_jax.data.folder import SPLIT_NAMES, Listing, Photograph, people_of_val, photograph_at, read_splits
-from idfsr_jax.errors import InputError
-from idfsr_jax.kinds import is_system
-from idfsr_jax.naming import printable
+from idfsr_jax.io.errors import InputError
+from idfsr_jax.io.kinds import is_system
+from idfsr_jax.io.names import printable
 
 
 def list_by_identity_file(

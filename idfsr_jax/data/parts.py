@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from idfsr_jax.data.extract import Refusal
 from idfsr_jax.data.folder import Photograph
-from idfsr_jax.files import write_atomically
+from idfsr_jax.io.files import write_atomically
 
 
 @dataclass(frozen=True)

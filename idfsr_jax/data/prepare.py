@@ -24,7 +24,7 @@ from idfsr_jax.data.lists import list_by_identity_file, list_by_references
 from idfsr_jax.data.parts import FaceRecord, part_digest, read_part, write_part
 from idfsr_jax.data.report import Report, SplitCount, read_report, write_report
 from idfsr_jax.data.workers import extract_all, usable_cores
-from idfsr_jax.errors import InputError
+from idfsr_jax.io.errors import InputError
 from idfsr_jax.networks.id_encoder import IdEncoder
 from idfsr_jax.networks.recognisers import (
     chip_kind,

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from idfsr_jax.data.extract import Refusal
-from idfsr_jax.files import write_atomically
-from idfsr_jax.naming import printable
+from idfsr_jax.io.files import write_atomically
+from idfsr_jax.io.names import printable
 
 _NAMES_SHOWN = 5
 

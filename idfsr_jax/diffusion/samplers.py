@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from idfsr_jax.config import DiffusionConfig, SampleConfig
 from idfsr_jax.diffusion.schedule import alpha_sigma, sampling_levels, x0_from_v
-from idfsr_jax.errors import BadConfig
+from idfsr_jax.io.errors import BadConfig
 
 Denoise = Callable[[Float[Array, "b h w c"], Float[Array, "b"]], Float[Array, "b h w c"]]
 """(x_t, log_snr of each example) -> v."""

@@ -13,8 +13,8 @@ from idfsr_jax.evaluation.methods import Method, main_count
 from idfsr_jax.evaluation.restoring import conditions
 from idfsr_jax.evaluation.study import Case, Study, cases_of, low_resolution
 from idfsr_jax.face import write_image
-from idfsr_jax.pictures import to_uint8
-from idfsr_jax.restorer import Restorer
+from idfsr_jax.io.images import to_uint8
+from idfsr_jax.restore.restorer import Restorer
 
 if TYPE_CHECKING:
     from idfsr_jax.evaluation.report import Results

@@ -17,9 +17,9 @@ from jaxtyping import Float, Float32, UInt8
 from skimage.color import rgb2lab
 
 from idfsr_jax.data.index import FaceImages, load_index
-from idfsr_jax.errors import InputError
 from idfsr_jax.evaluation.statistics import from_the_rest, summary
 from idfsr_jax.face import resize_crop
+from idfsr_jax.io.errors import InputError
 
 _SIDE = 64
 _THIRDS = {"skin": ("darkest third", "middle third", "lightest third"), "pose": ("frontal", "between", "turned")}

@@ -13,13 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from idfsr_jax.errors import InputError
 from idfsr_jax.face.chip import ARCFACE_POSITIONS
 from idfsr_jax.interop.arcface_weights import arcface_name
+from idfsr_jax.io.errors import InputError
 from idfsr_jax.method.spline import similarity_transform
 from idfsr_jax.networks.id_encoder import IdEncoder, identity_of
 from idfsr_jax.networks.resample import sample_bilinear
-from idfsr_jax.restorer import Restorer
+from idfsr_jax.restore.restorer import Restorer
 
 Embed = Callable[[Float[np.ndarray, "b s s 3"], Float[np.ndarray, "b 68 2"]], Float[np.ndarray, "b d"]]
 

@@ -13,10 +13,10 @@ from idfsr_jax.evaluation.protocol import DEGRADATIONS
 from idfsr_jax.evaluation.statistics import summary
 from idfsr_jax.evaluation.study import Case, Study, cases_of, low_resolution
 from idfsr_jax.face import find_faces
+from idfsr_jax.io.images import to_uint8
 from idfsr_jax.method.landmarks import EYES, MOUTH, estimate_landmarks, expression_errors, person_shape
 from idfsr_jax.method.references import nearest_first
-from idfsr_jax.pictures import to_uint8
-from idfsr_jax.restorer import Restorer
+from idfsr_jax.restore.restorer import Restorer
 
 _BATCH = 64
 LEAST_DISTANCE = 0.1

@@ -6,8 +6,8 @@ from pathlib import Path
 import tyro
 
 from idfsr_jax.data.index import load_index
-from idfsr_jax.errors import InputError
 from idfsr_jax.evaluation.protocol import make_protocol, write_protocol
+from idfsr_jax.io.errors import InputError
 
 
 def main(

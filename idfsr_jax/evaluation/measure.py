@@ -14,8 +14,8 @@ from idfsr_jax.evaluation.metrics import inside_only, landmark_nme, lr_consisten
 from idfsr_jax.evaluation.perceptual import lpips, lpips_vgg_and_features
 from idfsr_jax.evaluation.protocol import swap_partners
 from idfsr_jax.evaluation.study import Case, Study, degraded, low_resolution, truths
+from idfsr_jax.io.images import to_float
 from idfsr_jax.method.mask import face_mask
-from idfsr_jax.pictures import to_float
 
 MOST_PSNR = 100.0
 """PSNR of equal pictures, which would be infinite, is reported as this, dB."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from idfsr_jax.evaluation.claims import sentences
 from idfsr_jax.evaluation.columns import Column
-from idfsr_jax.files import write_atomically
+from idfsr_jax.io.files import write_atomically
 
 
 @dataclass(frozen=True)

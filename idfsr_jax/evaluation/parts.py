@@ -22,9 +22,9 @@ from idfsr_jax.evaluation.methods import Method
 from idfsr_jax.evaluation.protocol import PersonPlan, Protocol, swap_partners
 from idfsr_jax.evaluation.restoring import Fitted, fit, restore
 from idfsr_jax.evaluation.study import Study, cases_of
-from idfsr_jax.files import write_atomically
-from idfsr_jax.pictures import to_float, to_uint8
-from idfsr_jax.restorer import Restorer
+from idfsr_jax.io.files import write_atomically
+from idfsr_jax.io.images import to_float, to_uint8
+from idfsr_jax.restore.restorer import Restorer
 
 Arrays = dict[str, np.ndarray]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from idfsr_jax.files import write_atomically
+from idfsr_jax.io.files import write_atomically
 
 Series = Sequence[tuple[str, Sequence[tuple[float | int, Any]]]]
 """(label, (x, summary) of each point) of each line."""

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from idfsr_jax.data.index import Index
-from idfsr_jax.errors import BadConfig
-from idfsr_jax.files import write_atomically
+from idfsr_jax.io.errors import BadConfig
+from idfsr_jax.io.files import write_atomically
 
 DEGRADATIONS = ("area", "classical")
 SWAP_PAIRS = 40

@@ -28,8 +28,8 @@ from idfsr_jax.evaluation.plots import write_plots
 from idfsr_jax.evaluation.protocol import Protocol
 from idfsr_jax.evaluation.statistics import summary
 from idfsr_jax.evaluation.study import Study
-from idfsr_jax.files import write_atomically
-from idfsr_jax.restorer import Restorer
+from idfsr_jax.io.files import write_atomically
+from idfsr_jax.restore.restorer import Restorer
 
 SET_DISTANCES = ("kid", "fid")
 """What compares sets of pictures; FID only where the user brought Inception."""

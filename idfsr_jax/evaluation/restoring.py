@@ -16,16 +16,16 @@ from idfsr_jax.config import Config
 from idfsr_jax.evaluation.methods import Method
 from idfsr_jax.evaluation.protocol import swap_partners
 from idfsr_jax.evaluation.study import Case, Study, low_resolution
+from idfsr_jax.io.images import to_float, to_uint8
 from idfsr_jax.method.condition import Condition
 from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.landmarks import person_shape
 from idfsr_jax.method.references import likest
 from idfsr_jax.method.sample import agreement_with
-from idfsr_jax.pictures import to_float, to_uint8
 from idfsr_jax.restore.conditions import Known, conditions_of, tables_of
 from idfsr_jax.restore.fitting import fit_person
+from idfsr_jax.restore.restorer import Restorer
 from idfsr_jax.restore.sampling import sample_many
-from idfsr_jax.restorer import Restorer
 
 Fitted = tuple[Float[np.ndarray, " d"], Float[np.ndarray, "t e"]]
 """What was fitted of somebody: the ID embedding, and the offsets of its tokens."""

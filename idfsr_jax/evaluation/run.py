@@ -15,9 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from idfsr_jax.config import Config
-from idfsr_jax.config_checks import check_use
+from idfsr_jax.config.checks import check_use
 from idfsr_jax.data.index import load_index
-from idfsr_jax.errors import BadConfig
 from idfsr_jax.evaluation.judges import load_judges
 from idfsr_jax.evaluation.landmarks import landmark_errors
 from idfsr_jax.evaluation.measure import real_vectors
@@ -28,8 +27,9 @@ from idfsr_jax.evaluation.report import Results, write_report
 from idfsr_jax.evaluation.sets import distances_of_sets, inception
 from idfsr_jax.evaluation.statistics import real_pairs
 from idfsr_jax.evaluation.study import Case, cases_of, load_study
+from idfsr_jax.io.errors import BadConfig
 from idfsr_jax.networks.id_encoder import require_encoder
-from idfsr_jax.restorer import Restorer
+from idfsr_jax.restore.restorer import Restorer
 
 
 def evaluate(config: Config, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:

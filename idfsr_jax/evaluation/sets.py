@@ -13,7 +13,7 @@ from idfsr_jax.evaluation.metrics import frechet_distance, kernel_distance
 from idfsr_jax.evaluation.parts import Arrays, Unit
 from idfsr_jax.evaluation.perceptual import vgg_features
 from idfsr_jax.evaluation.study import Study
-from idfsr_jax.pictures import to_float
+from idfsr_jax.io.images import to_float
 
 INCEPTION_SIDE = 299
 

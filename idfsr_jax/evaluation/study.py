@@ -14,8 +14,8 @@ from jaxtyping import Array, Float, Key, PRNGKeyArray, UInt8
 from idfsr_jax.data.index import FaceImages, Index, load_index
 from idfsr_jax.evaluation.protocol import PersonPlan, Protocol, check_protocol
 from idfsr_jax.face import FaceCrop, resize_crop
+from idfsr_jax.io.images import to_float
 from idfsr_jax.method.degrade import Degradation, ResamplingTables, degrade, fixed_degradation
-from idfsr_jax.pictures import to_float
 from idfsr_jax.restore.conditions import tables_of
 
 BLUR_STD_LR_PIXELS, NOISE_STD_LEVELS, JPEG_QUALITY = (0.0, 0.8), (0.0, 20.0), (30.0, 100.0)

@@ -11,10 +11,10 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Float32
 
-from idfsr_jax.errors import InputError
+from idfsr_jax.io.errors import InputError
 from idfsr_jax.method.condition import Condition
 from idfsr_jax.method.denoiser import Denoiser, empty_condition
-from idfsr_jax.weights import Model
+from idfsr_jax.method.model import Model
 
 INPUTS = ("x_t", "log_snr", *(field.name for field in dataclasses.fields(Condition)))
 """Of the network, in this order: what is noised, its noise level, and the fields of `Condition`."""

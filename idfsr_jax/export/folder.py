@@ -13,13 +13,13 @@ from safetensors.numpy import save as save_safetensors
 
 from idfsr_jax.config import Config
 from idfsr_jax.diffusion.samplers import sampling_table
-from idfsr_jax.errors import InputError
 from idfsr_jax.export import denoiser, sampler
 from idfsr_jax.face import FaceCrop
-from idfsr_jax.files import write_atomically, write_summed_json
-from idfsr_jax.identity import Identity
+from idfsr_jax.io.errors import InputError
+from idfsr_jax.io.files import write_atomically, write_summed_json
+from idfsr_jax.method.model import Model
 from idfsr_jax.restore.conditions import known_person, shown_photographs, tables_of
-from idfsr_jax.weights import Model
+from idfsr_jax.restore.identity import Identity
 
 _MEANINGS = {
     "y": "LR crops, RGB, each in the upper left corner; the rest is not read",

@@ -15,13 +15,13 @@ from jax import export
 from jaxtyping import Array, Float, Float32, Int, Num, UInt8
 
 from idfsr_jax.config import Config
+from idfsr_jax.io.images import to_float
 from idfsr_jax.method.condition import References
 from idfsr_jax.method.degrade import enlarge
+from idfsr_jax.method.model import Model
 from idfsr_jax.method.sample import Agreement, sample_pictures, smooth_inverse
-from idfsr_jax.pictures import to_float
 from idfsr_jax.restore.conditions import condition_among, tables_of
 from idfsr_jax.restore.sampling import starting_noise
-from idfsr_jax.weights import Model
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 PERSON = ("shape", "references", "landmarks", "frames", "units", "present", "identity", "token_offsets")

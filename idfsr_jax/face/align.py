@@ -10,11 +10,11 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, UInt8
 from PIL import Image
 
-from idfsr_jax.errors import InputError
 from idfsr_jax.face.detect import Box, Face, choose_face, face_in_box, find_faces
 from idfsr_jax.face.flaws import flaw_of
 from idfsr_jax.face.read import read_picture
 from idfsr_jax.face.window import reflected_window, sample_affine, to_bytes
+from idfsr_jax.io.errors import InputError
 
 _MIN_SIDE = 32
 _FOREHEAD = 0.3  # Of the height from brows to chin.

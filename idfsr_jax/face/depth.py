@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int, UInt8, UInt16
 from PIL import Image
 
-from idfsr_jax.errors import UnreadableImage
+from idfsr_jax.io.errors import UnreadableImage
 
 GREY = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
 """Pillow's modes of grey pictures with more than 8 bits."""

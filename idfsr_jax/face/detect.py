@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image
 
-from idfsr_jax.errors import InputError, NoFace, SeveralFaces
 from idfsr_jax.face.window import reflected_window
+from idfsr_jax.io.errors import InputError, NoFace, SeveralFaces
 
 Box = tuple[int, int, int, int]
 

@@ -12,11 +12,11 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
-from idfsr_jax.errors import InputError, UnreadableImage
 from idfsr_jax.face.colour import profile_of, to_srgb
 from idfsr_jax.face.depth import GREY, colours_of_deep, grey_of_deep, holds_deep_colours
 from idfsr_jax.face.png import bare_png, mended_png
-from idfsr_jax.kinds import HEIC, can_read_heic, kind_of, require_read
+from idfsr_jax.io.errors import InputError, UnreadableImage
+from idfsr_jax.io.kinds import HEIC, can_read_heic, kind_of, require_read
 
 # An explicit list, because Pillow would otherwise also try formats that run other programs (EPS) or are no pictures.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")

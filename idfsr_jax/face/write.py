@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, PngImagePlugin
 
-from idfsr_jax.errors import InputError, UnreadableImage
 from idfsr_jax.face.read import FORMATS, Picture, head_of_regular_file
-from idfsr_jax.files import write_atomically
+from idfsr_jax.io.errors import InputError, UnreadableImage
+from idfsr_jax.io.files import write_atomically
 
 _JPEG_COMMENT_LIMIT = 65_533
 _EXIF_LIMIT = 65_000

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from idfsr_jax.errors import BadWeights
 from idfsr_jax.interop.arcface_weights import (
     BatchNorm,
     IResNetWeights,
@@ -19,6 +18,7 @@ from idfsr_jax.interop.arcface_weights import (
     embedding,
     unit,
 )
+from idfsr_jax.io.errors import BadWeights
 
 _PASSING = frozenset({"Cast", "Dropout", "Identity"})
 _RESHAPING = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})

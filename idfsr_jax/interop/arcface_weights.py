@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from idfsr_jax.errors import BadWeights
+from idfsr_jax.io.errors import BadWeights
 
 CHIP_SIDE = 112
 KINDS = (".onnx", ".safetensors")

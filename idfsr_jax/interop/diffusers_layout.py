@@ -16,8 +16,8 @@ import numpy as np
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save as save_safetensors
 
-from idfsr_jax.errors import BadWeights, InputError
-from idfsr_jax.files import write_atomically
+from idfsr_jax.io.errors import BadWeights, InputError
+from idfsr_jax.io.files import write_atomically
 
 CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"

@@ -10,7 +10,6 @@ import ml_dtypes
 
 from idfsr_jax.config import DiffusionConfig, UNetConfig, require_types
 from idfsr_jax.config.unet import Down, Up
-from idfsr_jax.errors import BadConfig, BadWeights
 from idfsr_jax.interop.diffusers_layout import (
     CONFIG,
     FILES,
@@ -21,6 +20,7 @@ from idfsr_jax.interop.diffusers_layout import (
     write_json,
     write_network,
 )
+from idfsr_jax.io.errors import BadConfig, BadWeights
 
 UNET, _SCHEDULER = "unet", "scheduler"
 """Folders within a pipeline's."""

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from idfsr_jax.config import AutoencoderConfig
-from idfsr_jax.errors import BadWeights
 from idfsr_jax.interop.diffusers_layout import (
     CONFIG,
     network_folder,
@@ -14,6 +13,7 @@ from idfsr_jax.interop.diffusers_layout import (
     state_of,
     write_network,
 )
+from idfsr_jax.io.errors import BadWeights
 
 _BLOCKS = {"down_block_types": "DownEncoderBlock2D", "up_block_types": "UpDecoderBlock2D"}
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from idfsr_jax.errors import BadWeights
+from idfsr_jax.io.errors import BadWeights
 
 DLIB_RESNET_SHA256 = "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30"
 """SHA-256 of `dlib_face_recognition_resnet_model_v1.dat`, the only file of this network that is in circulation."""

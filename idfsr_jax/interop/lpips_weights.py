@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from idfsr_jax.errors import BadWeights
+from idfsr_jax.io.errors import BadWeights
 
 LPIPS_SHA256 = {
     "alexnet": "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",

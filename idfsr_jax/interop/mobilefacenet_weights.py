@@ -11,7 +11,7 @@ import flax.traverse_util
 import numpy as np
 from safetensors.numpy import load as load_safetensors
 
-from idfsr_jax.errors import BadWeights
+from idfsr_jax.io.errors import BadWeights
 
 MOBILEFACENET_SHA256 = "2f2b3fb4017da969711b294e38190a57d3b572d90649df835a788239dd69c719"
 """SHA-256 of `mobilefacenet.safetensors`."""

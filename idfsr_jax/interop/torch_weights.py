@@ -13,8 +13,6 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
-from idfsr_jax.errors import BadWeights
-from idfsr_jax.files import write_atomically
 from idfsr_jax.interop.arcface_weights import (
     BatchNorm,
     IResNetWeights,
@@ -24,6 +22,8 @@ from idfsr_jax.interop.arcface_weights import (
     embedding,
     unit,
 )
+from idfsr_jax.io.errors import BadWeights
+from idfsr_jax.io.files import write_atomically
 
 _PREFIXES = ("module.", "backbone.", "model.")
 """What wrappers put before every name."""

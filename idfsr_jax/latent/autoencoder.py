@@ -16,8 +16,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from idfsr_jax.config import AutoencoderConfig
-from idfsr_jax.errors import BadWeights
 from idfsr_jax.interop.diffusers_vae import read_autoencoder
+from idfsr_jax.io.errors import BadWeights
 
 _PADDING = ((1, 1), (1, 1))
 

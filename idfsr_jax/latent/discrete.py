@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Float64, Int64
 
 from idfsr_jax.config import DiffusionConfig
-from idfsr_jax.errors import BadConfig
+from idfsr_jax.io.errors import BadConfig
 
 
 def levels_of(config: DiffusionConfig) -> Float32[np.ndarray, "timesteps"]:

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from idfsr_jax.config import AutoencoderConfig, ModelConfig
-from idfsr_jax.errors import BadConfig
+from idfsr_jax.io.errors import BadConfig
 from idfsr_jax.latent.autoencoder import AutoencoderKL, load_autoencoder, reduction, scale_latents, unscale_latents
 from idfsr_jax.latent.tiles import decode_tiled
 from idfsr_jax.method.condition import Condition

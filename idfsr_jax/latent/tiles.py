@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int
 
-from idfsr_jax.errors import BadConfig
+from idfsr_jax.io.errors import BadConfig
 
 
 def decode_tiled(

@@ -20,16 +20,16 @@ import optax
 import tyro
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
-from idfsr_jax.arguments import require_between
-from idfsr_jax.compile_cache import use_compile_cache
 from idfsr_jax.config import AutoencoderConfig, Config
-from idfsr_jax.config_checks import read_config
+from idfsr_jax.config.checks import read_config
 from idfsr_jax.data.faces import Faces, load_faces
-from idfsr_jax.errors import BadConfig, InputError
 from idfsr_jax.interop.diffusers_layout import FILES
 from idfsr_jax.interop.diffusers_vae import write_autoencoder
+from idfsr_jax.io.arguments import require_between
+from idfsr_jax.io.errors import BadConfig, InputError
+from idfsr_jax.io.images import to_float
 from idfsr_jax.latent.autoencoder import AutoencoderKL, Posterior
-from idfsr_jax.pictures import to_float
+from idfsr_jax.runtime.compile_cache import use_compile_cache
 from idfsr_jax.runtime.randomness import step_key
 from idfsr_jax.training.log import progress_bar, run_log, stop_signal
 from idfsr_jax.training.soundness import NonFiniteLoss

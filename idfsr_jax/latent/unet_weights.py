@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Float
 
 from idfsr_jax.config import Config
-from idfsr_jax.errors import BadConfig, BadWeights
 from idfsr_jax.interop.diffusers_unet import UNetFiles, read_unet
+from idfsr_jax.io.errors import BadConfig, BadWeights
 from idfsr_jax.latent.unet_2d_condition import UNet2DCondition
 from idfsr_jax.latent.unet_denoiser import seen_channels
 

@@ -238,7 +238,7 @@ def grown_landmark_net(
     """Parameters that answer as those of a network without `ShapeHead` did.
 
     Args:
-      before: of `idfsr_jax.models.landmark_net.LandmarkNet` of the same configuration.
+      before: of `idfsr_jax.networks.landmark_net.LandmarkNet` of the same configuration.
       key: of what is new and random.
       config: the net's.
       pose: where `ShapeHead` begins, of `pose_kernel`; None is zero.

@@ -27,6 +27,7 @@ from idfsr_jax.diffusion.schedule import (
     v_from_x0_and_noise,
     x0_from_v,
 )
+from idfsr_jax.io.images import to_float
 from idfsr_jax.method.condition import Condition, References, make_condition
 from idfsr_jax.method.coverings import draw_coverings
 from idfsr_jax.method.degrade import ResamplingTables, degrade, draw_degradations
@@ -39,7 +40,6 @@ from idfsr_jax.networks.id_encoder import chip_descriptors
 from idfsr_jax.networks.perceptual import STRIDE, perceptual_distance, shifted
 from idfsr_jax.networks.recognisers import Recognisers, dimensions, unit_parts
 from idfsr_jax.networks.resample import smoothed
-from idfsr_jax.pictures import to_float
 
 
 @flax.struct.dataclass

@@ -12,10 +12,10 @@ from jaxtyping import Array, Float, Float32, UInt8
 
 from idfsr_jax.config import Config
 from idfsr_jax.diffusion.samplers import Project, guided, sample
+from idfsr_jax.io.images import to_float
 from idfsr_jax.method.condition import Condition
 from idfsr_jax.method.degrade import ResamplingTables
 from idfsr_jax.method.denoiser import denoiser_of
-from idfsr_jax.pictures import to_float
 
 
 @flax.struct.dataclass

@@ -14,11 +14,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from idfsr_jax.config import ARCFACE_PREFIX
-from idfsr_jax.errors import BadConfig
 from idfsr_jax.face.chip import ARCFACE_CHIP, DLIB_CHIP, ChipTemplate
 from idfsr_jax.interop.arcface_weights import arcface_name, read_arcface
 from idfsr_jax.interop.dlib_weights import read_dlib_resnet
 from idfsr_jax.interop.mobilefacenet_weights import read_mobilefacenet
+from idfsr_jax.io.errors import BadConfig
 from idfsr_jax.networks import mobilefacenet
 from idfsr_jax.networks.chips import face_chips
 from idfsr_jax.networks.dlib_resnet import DESCRIPTOR_SIZE, DlibResNet

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from idfsr_jax.errors import BadConfig
 from idfsr_jax.face.chip import DLIB_CHIP
+from idfsr_jax.io.errors import BadConfig
 from idfsr_jax.networks.id_encoder import MOBILEFACENET_NAME, IdEncoder, chip_descriptors, load_id_encoder
 
 Recognisers = tuple[IdEncoder, ...]

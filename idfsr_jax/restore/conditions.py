@@ -12,13 +12,13 @@ from jaxtyping import Array, Float, Float32, Int, UInt8
 
 from idfsr_jax.config import Config
 from idfsr_jax.face import FaceCrop, resize_crop
-from idfsr_jax.identity import Identity
+from idfsr_jax.io.images import to_float
 from idfsr_jax.method.condition import Condition, References, make_condition, nearest_references
 from idfsr_jax.method.degrade import ResamplingTables, enlarge, resampling_tables
 from idfsr_jax.method.landmarks import estimate_landmarks
+from idfsr_jax.method.model import Model
 from idfsr_jax.method.references import likest
-from idfsr_jax.pictures import to_float
-from idfsr_jax.weights import Model
+from idfsr_jax.restore.identity import Identity
 
 PLACES = 20
 """The number of photographs that everybody's are filled up to, so that one program serves all people."""

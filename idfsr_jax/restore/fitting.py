@@ -14,9 +14,9 @@ from idfsr_jax.interop.lpips_weights import read_lpips
 from idfsr_jax.method.fit import Album, IDEmbedding, fit, make_album
 from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.loss import Frozen
+from idfsr_jax.method.model import Model
 from idfsr_jax.networks.recognisers import Recognisers, dimensions
 from idfsr_jax.restore.conditions import PLACES, tables_of
-from idfsr_jax.weights import Model
 
 
 def fit_person(

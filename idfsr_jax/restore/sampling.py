@@ -11,10 +11,10 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Key
 
 from idfsr_jax.config import Config
-from idfsr_jax.devices import by_shares, cut_rows, placed_rows, used
 from idfsr_jax.method.condition import Condition
 from idfsr_jax.method.denoiser import empty_condition
 from idfsr_jax.method.sample import Agreement, sample_pictures
+from idfsr_jax.runtime.devices import by_shares, cut_rows, placed_rows, used
 
 
 def sample_many(
@@ -31,10 +31,10 @@ def sample_many(
     """Samples restorations of any number of conditions, in [-1, 1].
 
     What comes of a condition depends neither on the batch that it is in nor on the devices, but for rounding. There is
-    one program for each length of `devices.bucket`, which serves all LR widths, keys and strengths.
+    one program for each length of `runtime.devices.bucket`, which serves all LR widths, keys and strengths.
 
     Args:
-      networks: (the denoiser's parameters, autoencoder or None), put `devices.everywhere` on the mesh.
+      networks: (the denoiser's parameters, autoencoder or None), put `runtime.devices.everywhere` on the mesh.
       condition: b of them, in pixels.
       keys: source of the noise of each.
       config: static; `config.sample` says how to sample.
@@ -58,7 +58,7 @@ def compile_ahead(
     agreement: Agreement | None,
     variants: int,
 ) -> None:
-    """Compiles what `sample_many` needs for `count` conditions, and for all numbers of the same `devices.bucket`."""
+    """Compiles what `sample_many` needs for `count` conditions, and all numbers of the same `devices.bucket`."""
     networks, mesh = used(networks, mesh, count)
     condition = empty_condition(count, config.data.size, config.model.references, config.model, sizes)
     keys = jnp.broadcast_to(jax.random.key(0), (count,))

@@ -25,8 +25,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from idfsr_jax.config import Config, TrainConfig
-from idfsr_jax.errors import BadConfig, BadWeights, InputError
-from idfsr_jax.files import file_sha256, read_summed_json, write_summed_json
+from idfsr_jax.io.errors import BadConfig, BadWeights, InputError
+from idfsr_jax.io.files import file_sha256, read_summed_json, write_summed_json
 from idfsr_jax.training.distributed import all_agree, is_main, wait_for_all
 from idfsr_jax.training.mesh import whole
 from idfsr_jax.training.same_run import difference, read_config

@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from idfsr_jax.errors import InputError
+from idfsr_jax.io.errors import InputError
 
 
 class NoCluster(InputError):

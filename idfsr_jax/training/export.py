@@ -5,7 +5,7 @@ from typing import Literal
 
 import tyro
 
-from idfsr_jax.weights import load_model, read_description, save_model
+from idfsr_jax.method.model import load_model, read_description, save_model
 
 
 def export(model: Path, out: Path, dtype: Literal["float32", "bfloat16"] = "bfloat16") -> None:

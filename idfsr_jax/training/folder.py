@@ -8,9 +8,9 @@ import numpy as np
 
 from idfsr_jax.config import Config, to_json
 from idfsr_jax.data.faces import Faces
-from idfsr_jax.errors import BadConfig
-from idfsr_jax.files import write_atomically
-from idfsr_jax.parameter_files import load_tree, save_tree
+from idfsr_jax.io.errors import BadConfig
+from idfsr_jax.io.files import write_atomically
+from idfsr_jax.io.parameters import load_tree, save_tree
 from idfsr_jax.training.distributed import all_agree, is_main, wait_for_all
 from idfsr_jax.training.landmarks import ShapeFaces, draw_batches, train_landmark_net
 from idfsr_jax.training.log import progress_bar

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from idfsr_jax.errors import InputError
+from idfsr_jax.io.errors import InputError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # TensorStore tells no error numbers in a way that Python could ask for.

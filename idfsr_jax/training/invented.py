@@ -4,10 +4,13 @@ As many numbers of the same types, so that a step can be planned and timed where
 """
 
 from collections.abc import Sequence
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from idfsr_jax.config import Config
+from idfsr_jax.config import AutoencoderConfig, Config, ModelConfig
 from idfsr_jax.data.examples import People, load_people
 from idfsr_jax.data.faces import Faces
 from idfsr_jax.data.index import Index
@@ -47,4 +50,19 @@ def invented_people(config: Config, sizes: Sequence[int], count: int = 8) -> Peo
 def invented_frozen(config: Config, recognisers: Recognisers, people: People) -> Frozen:
     """What a step reads and never changes; LandmarkNet is random, which takes as long as a trained one."""
     net = init_landmark_net(step_key(0, "landmark-weights", 0), config.landmarks)
-    return frozen_parts(config, recognisers, net, np.zeros(sum(dimensions(recognisers)), np.float32), people)
+    center = np.zeros(sum(dimensions(recognisers)), np.float32)
+    return frozen_parts(config, recognisers, net, center, people, _invented_autoencoder(config.model))
+
+
+def _invented_autoencoder(config: ModelConfig) -> Any:
+    """An autoencoder of the configured latents, all zeros, of Stable Diffusion's widths; None where pixels are diffused."""
+    if not config.autoencoder:
+        return None
+    from idfsr_jax.latent.autoencoder import AutoencoderKL
+    from idfsr_jax.latent.space import Autoencoder
+
+    widths = (128, 256, 512, 512, 512, 512)[: config.latent_reduction.bit_length()]
+    described = AutoencoderConfig(block_out_channels=widths, layers_per_block=2, latent_channels=config.latent_channels)
+    network = AutoencoderKL(described)
+    shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3))))["params"]
+    return Autoencoder(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes), described, "invented")

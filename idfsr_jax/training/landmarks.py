@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Float32, Int, PRNGKeyArray, UInt8
 
 from idfsr_jax.config import LandmarkConfig
 from idfsr_jax.data.augment import FLIP_68, mirror_landmarks
+from idfsr_jax.io.images import to_float
 from idfsr_jax.method.degrade import ResamplingTables, degrade, draw_degradations, resampling_tables
 from idfsr_jax.method.landmarks import (
     EYES,
@@ -24,7 +25,6 @@ from idfsr_jax.method.landmarks import (
     point_errors,
 )
 from idfsr_jax.networks.resample import sample_bilinear
-from idfsr_jax.pictures import to_float
 from idfsr_jax.runtime.randomness import step_key
 from idfsr_jax.training.state import update_in_optax
 

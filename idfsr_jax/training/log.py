@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from idfsr_jax.files import write_atomically
+from idfsr_jax.io.files import write_atomically
 from idfsr_jax.training.distributed import is_main
 from idfsr_jax.training.full_disk import close_event_writer
 

@@ -14,7 +14,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from idfsr_jax.config import Config, DeviceConfig
-from idfsr_jax.errors import BadConfig
+from idfsr_jax.io.errors import BadConfig
 
 DATA, FSDP = "data", "fsdp"
 

@@ -13,11 +13,12 @@ from jaxtyping import Float
 from idfsr_jax.config import Config
 from idfsr_jax.data.examples import load_people, training_examples
 from idfsr_jax.data.faces import load_faces
-from idfsr_jax.errors import BadConfig
 from idfsr_jax.face import write_image
+from idfsr_jax.io.errors import BadConfig
+from idfsr_jax.io.images import grid
 from idfsr_jax.method.loss import Frozen
+from idfsr_jax.method.model import save_model
 from idfsr_jax.networks.recognisers import dimensions, load_recognisers, recognisers_name
-from idfsr_jax.pictures import grid
 from idfsr_jax.training.distributed import is_main, wait_for_all
 from idfsr_jax.training.folder import claim_folder, landmark_net_of_run
 from idfsr_jax.training.full_disk import full_disk_explained
@@ -27,7 +28,6 @@ from idfsr_jax.training.sole_use import sole_use
 from idfsr_jax.training.start import autoencoder_of_run, beginning
 from idfsr_jax.training.step import frozen_parts, initial_state
 from idfsr_jax.training.val import measure
-from idfsr_jax.weights import save_model
 
 _SHARE_OF_MEMORY = 0.25
 """Of a device's memory, that all pictures may take where they lie on it."""
@@ -60,7 +60,8 @@ def train(config: Config) -> int:
     autoencoder = autoencoder_of_run(config)
     start, landmark_net = beginning(config, sizes, name, autoencoder)
     if data.on_device:
-        _require_room(faces.images.nbytes, jax.local_devices()[0])
+        stats = jax.local_devices()[0].memory_stats() or {}
+        _require_room(faces.images.nbytes, stats.get("bytes_limit", 0))
     with sole_use(out), full_disk_explained(out):
         claim_folder(out, config, autoencoder)
         landmark_net = landmark_net_of_run(out, config, faces) if landmark_net is None else landmark_net
@@ -102,9 +103,8 @@ def train(config: Config) -> int:
     return signal_number
 
 
-def _require_room(needed: int, device: jax.Device) -> None:
-    """Refuses pictures that would take more of a device's memory than a training step can spare."""
-    memory = (device.memory_stats() or {}).get("bytes_limit", 0)
+def _require_room(needed: int, memory: int) -> None:
+    """Refuses pictures that would take more of a device's memory (bytes; 0 is not known) than a step can spare."""
     if memory and needed > _SHARE_OF_MEMORY * memory:
         raise BadConfig(
             f"data.on_device: the pictures take {needed / 1e9:.1f} GB of the {memory / 1e9:.1f} GB of a device; leave "

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from idfsr_jax.config import Config, from_dict
-from idfsr_jax.errors import BadConfig
+from idfsr_jax.io.errors import BadConfig
 
 
 def difference(before: Config, now: Config) -> tuple[str, Any, Any] | None:

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from idfsr_jax.errors import InputError
-from idfsr_jax.files import try_lock
+from idfsr_jax.io.errors import InputError
+from idfsr_jax.io.files import try_lock
 from idfsr_jax.training.distributed import all_agree, is_main, wait_for_all
 
 _IN_USE = "{}: another run is at work in this folder; wait until it has ended, or choose another train.out."
@@ -20,7 +20,7 @@ def sole_use(out: Path) -> Iterator[None]:
     """Keeps other runs out of a folder for as long as the block lasts, by a lock on its file `lock`.
 
     The file stays, and means nothing once the process has ended. Of several processes one asks for all. Where there are
-    no locks (`files.try_lock`), nobody is kept out.
+    no locks (`io.files.try_lock`), nobody is kept out.
 
     Args:
       out: the run's folder; made if it is missing.

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-from idfsr_jax.errors import InputError
+from idfsr_jax.io.errors import InputError
 from idfsr_jax.training.state import TrainState
 
 # Those of trained networks stay within some hundreds. A training that explodes passes this bound long before float32

@@ -8,12 +8,12 @@ import jax
 import numpy as np
 
 from idfsr_jax.config import Config
-from idfsr_jax.errors import BadConfig
-from idfsr_jax.parameter_files import load_tree
+from idfsr_jax.io.errors import BadConfig
+from idfsr_jax.io.parameters import load_tree
+from idfsr_jax.method.model import Model, load_model
 from idfsr_jax.training.checkpoint import any_saved
 from idfsr_jax.training.state import TrainState, make_optimizer, state_on_host
 from idfsr_jax.training.step import random_weights
-from idfsr_jax.weights import Model, load_model
 
 
 def beginning(config: Config, sizes: tuple[int, ...], name: str, autoencoder: Any) -> tuple[TrainState | None, Any]:

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from idfsr_jax.config import Config
 from idfsr_jax.data.examples import People
+from idfsr_jax.io.images import to_float
 from idfsr_jax.method.degrade import degrade, fixed_degradation
 from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.landmarks import person_shape
@@ -21,7 +22,6 @@ from idfsr_jax.method.sample import sample_pictures
 from idfsr_jax.networks.id_encoder import descriptors_of
 from idfsr_jax.networks.perceptual import perceptual_distance
 from idfsr_jax.networks.recognisers import unit_parts as unit_parts_of
-from idfsr_jax.pictures import to_float
 from idfsr_jax.restore.conditions import Known, conditions_of
 from idfsr_jax.runtime.randomness import step_key
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from idfsr_jax.places import Choice, Place, UndecidedFaces
+from idfsr_jax.restore.places import Choice, Place, UndecidedFaces
 
 CRASHING_SEED = 4_000_000_000
 
@@ -62,7 +62,7 @@ def gradio() -> Any:
 @pytest.fixture(scope="session")
 def restorer(tiny_model) -> Any:
     """Of random weights."""
-    from idfsr_jax.restorer import Restorer
+    from idfsr_jax.restore.restorer import Restorer
 
     return Restorer.load(tiny_model)
 

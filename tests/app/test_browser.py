@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.app_client import Visitor
 from idfsr_jax.face import read_metadata
-from idfsr_jax.identity import Identity
+from idfsr_jax.restore.identity import Identity
 
 # Gradio's own, about packages that it uses.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -6,7 +6,7 @@ import pytest
 
 from idfsr_jax import cli
 from idfsr_jax.app.limits import is_login, is_loopback, listen, read_logins, require_login
-from idfsr_jax.errors import InputError
+from idfsr_jax.io.errors import InputError
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,10 @@ from idfsr_jax.app.session import (
     write_result,
 )
 from idfsr_jax.app.wording import on_the_page
-from idfsr_jax.errors import InputError
 from idfsr_jax.face import read_image, read_metadata
-from idfsr_jax.places import Choice, Place
-from idfsr_jax.restoration import Restoration
+from idfsr_jax.io.errors import InputError
+from idfsr_jax.restore.places import Choice, Place
+from idfsr_jax.restore.result import Restoration
 
 
 @pytest.fixture(scope="module")

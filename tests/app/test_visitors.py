@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from idfsr_jax.app.visitors import VisitorGone, Visitors
-from idfsr_jax.errors import InputError
+from idfsr_jax.io.errors import InputError
 
 
 class Clock:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 _READ = """
 import json, re, sys
 from pathlib import Path
-from idfsr_jax.errors import UnreadableImage
+from idfsr_jax.io.errors import UnreadableImage
 from idfsr_jax.face import read_image
 
 # The most so far; `resource` would tell the most of the process that started this one, if that is more.

@@ -13,10 +13,10 @@ from PIL import Image
 
 from idfsr_jax import cli
 from idfsr_jax.config import Config
-from idfsr_jax.errors import InputError, NoFace
 from idfsr_jax.face import write_image
-from idfsr_jax.naming import beside
-from idfsr_jax.places import Choice, Place, UndecidedFaces
+from idfsr_jax.io.errors import InputError, NoFace
+from idfsr_jax.io.names import beside
+from idfsr_jax.restore.places import Choice, Place, UndecidedFaces
 
 GREY = np.full((8, 8, 3), 99, np.uint8)
 

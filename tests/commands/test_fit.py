@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from idfsr_jax import cli
-from idfsr_jax.errors import InputError
+from idfsr_jax.io.errors import InputError
 
 
 def test_photos_of_several_people_are_refused(folder: Path, complaint: Callable[[list[str]], str]):

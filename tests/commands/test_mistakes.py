@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-PLANNED = str(Path(__file__).parents[2] / "configs" / "lfw128_person.py")
+PLANNED = str(Path(__file__).parents[2] / "configs" / "lfw128.py")
 
 
 @pytest.mark.parametrize(

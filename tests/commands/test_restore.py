@@ -16,7 +16,7 @@ from PIL import Image
 from idfsr_jax import cli
 from idfsr_jax.config import Config, ModelConfig
 from idfsr_jax.face import read_image, read_metadata
-from idfsr_jax.naming import printable
+from idfsr_jax.io.names import printable
 
 GIVEN = ["--identity", "me.safetensors", "--photos", "me", "--out"]
 
@@ -195,7 +195,7 @@ def test_notes_and_warnings_go_to_standard_error(
 def test_every_thing_in_a_folder_is_named_but_what_systems_leave_there(
     folder: Path, calls: list[Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("idfsr_jax.kinds.can_read_heic", lambda: False)
+    monkeypatch.setattr("idfsr_jax.io.kinds.can_read_heic", lambda: False)
     album = folder / "album"
     (album / "__MACOSX").mkdir(parents=True)
     (album / "@eaDir").mkdir()

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from idfsr_jax.album import Outcome
 from idfsr_jax.commands import restoring
+from idfsr_jax.commands.album import Outcome
 from idfsr_jax.commands.restoring import Job, Request, restore_all
-from idfsr_jax.errors import NoFace
 from idfsr_jax.face import write_image
+from idfsr_jax.io.errors import NoFace
 
 OPTIONS: dict[str, Any] = {"scale": 8, "steps": None, "seed": 1, "variants": 1, "consistency": None}
 

@@ -17,7 +17,7 @@ from idfsr_jax.data.catalogue import unpack
 from idfsr_jax.data.folder import list_photographs
 from idfsr_jax.data.index import load_index
 from idfsr_jax.data.pipeline import training_examples
-from idfsr_jax.errors import InputError
+from idfsr_jax.io.errors import InputError
 
 
 def _picture(seed: int, kind: str = "JPEG") -> bytes:

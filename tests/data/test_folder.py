@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from idfsr_jax.data.folder import list_photographs, people_of_val, read_splits
-from idfsr_jax.errors import InputError
+from idfsr_jax.io.errors import InputError
 
 
 def _write(folder: Path, **files: str) -> Path:

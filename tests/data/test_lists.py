@@ -4,7 +4,7 @@ import pytest
 
 from idfsr_jax.data.folder import Listing
 from idfsr_jax.data.lists import list_by_identity_file, list_by_references
-from idfsr_jax.errors import InputError
+from idfsr_jax.io.errors import InputError
 
 
 def _who(listing: Listing) -> dict[str, tuple[str, str]]:

@@ -20,9 +20,9 @@ from rich.console import Console
 from idfsr_jax.data import prepare as prepare_module
 from idfsr_jax.data.index import FaceImages, load_index
 from idfsr_jax.data.prepare import prepare
-from idfsr_jax.errors import InputError
 from idfsr_jax.face import choose_face, find_faces, read_image
 from idfsr_jax.face.chip import ARCFACE_CHIP, cut_chip
+from idfsr_jax.io.errors import InputError
 from idfsr_jax.networks.id_encoder import chip_descriptors, load_id_encoder
 
 KEPT = ["Ann/1.jpg", "Ann/2.jpg", "Ann/3.png", "Bea/1.jpg", "Bea/2.jpg", "Cid/1.jpg"]

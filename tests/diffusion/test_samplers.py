@@ -12,7 +12,7 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from idfsr_jax.config import DiffusionConfig, SampleConfig
 from idfsr_jax.data.degrade import area_downsample, data_consistency
 from idfsr_jax.diffusion import samplers, schedule
-from idfsr_jax.errors import BadConfig
+from idfsr_jax.io.errors import BadConfig
 
 SAMPLERS = ("dpm++2m", "ddim", "ancestral")
 SHAPE = (2, 16, 16, 3)

@@ -21,8 +21,8 @@ _APART = {
     r"tfds build ": ("needs the network and TensorFlow; the result is read in", "tests/data/test_catalogue.py"),
     r"idfsr app\b": ("serves until it is stopped", "tests/app/test_server.py"),
     r"idfsr convert ": ("needs somebody's checkpoint; one is written in", "tests/interop/test_torch_weights.py"),
-    r"idfsr \w+ .*arcface:": ("needs ArcFace; a tiny one is trained with in", "tests/restorer/test_arcface.py"),
-    r"idfsr \w+ .*run/model": ("needs a model of ArcFace", "tests/restorer/test_arcface.py"),
+    r"idfsr \w+ .*arcface:": ("needs ArcFace; a tiny one is trained with in", "tests/restore/test_arcface.py"),
+    r"idfsr \w+ .*run/model": ("needs a model of ArcFace", "tests/restore/test_arcface.py"),
     r"idfsr train mine.py": ("needs a data set of ArcFace's embeddings", "tests/training/test_kill.py"),
     r"idfsr \w+ .*celebahq": (
         "needs CelebA-HQ; latents are trained on and restored in",

@@ -63,7 +63,7 @@ def test_every_command_is_understood_by_the_real_parser(page, commands_in, parse
         name, *words = shlex.split(found[1].rstrip('"'))
         name = name.removesuffix(".py")
         # The documents also speak of configs that are the reader's.
-        words = [re.sub(r"^(?:configs/)?mine\.py$", "configs/lfw128_person.py", word) for word in words]
+        words = [re.sub(r"^(?:configs/)?mine\.py$", "configs/lfw128.py", word) for word in words]
         words = [str(ROOT / word) if re.fullmatch(r"configs/\w+\.py", word) else word for word in words]
         before = len(parsed)
         assert cli.main([name, *words]) == 0, line

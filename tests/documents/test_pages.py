@@ -9,8 +9,10 @@ from urllib.parse import unquote
 import pytest
 from PIL import Image
 
-from idfsr_jax import cli, errors, places
+from idfsr_jax import cli
 from idfsr_jax.face import read_metadata
+from idfsr_jax.io import errors
+from idfsr_jax.restore import places
 from tools.command_line import COMMANDS, page
 
 ROOT = Path(__file__).parents[2]
@@ -101,7 +103,7 @@ def test_the_page_of_the_command_line_has_the_options_of_the_real_parser(name, c
     text = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
     section = next(part for part in text.split("\n## ") if part.startswith(f"`idfsr {name}"))
     # The fields of a config are those of `Config` for all three commands that know them, so one is asked.
-    configured = [str(ROOT / "configs" / "lfw128_person.py")] if name == "train" else []
+    configured = [str(ROOT / "configs" / "lfw128.py")] if name == "train" else []
     with pytest.raises(SystemExit):
         cli.main([name, *configured, "--help"])
     listed = re.findall(r"^[│|]? *(--[a-z][\w.-]*)", capsys.readouterr().out, re.MULTILINE)

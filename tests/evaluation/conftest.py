@@ -15,8 +15,8 @@ from idfsr_jax.data.index import load_index
 from idfsr_jax.data.parts import FaceRecord
 from idfsr_jax.evaluation.protocol import make_protocol
 from idfsr_jax.evaluation.study import Study, load_study
-from idfsr_jax.recognition import photograph_descriptors
-from idfsr_jax.restorer import Restorer
+from idfsr_jax.restore.recognition import photograph_descriptors
+from idfsr_jax.restore.restorer import Restorer
 
 PEOPLE = {"Ada": 4, "Bo": 3, "Cleo": 2}
 

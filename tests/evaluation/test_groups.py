@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from skimage.color import lab2rgb
 
-from idfsr_jax.errors import InputError
 from idfsr_jax.evaluation.groups import differences, main, skin_angle, table, thirds, turn
+from idfsr_jax.io.errors import InputError
 
 
 @pytest.mark.parametrize(("lightness", "yellow", "degrees"), [(70, 20, 45.0), (40, 10, -45.0), (50, 15, 0.0)])

@@ -5,11 +5,11 @@ import numpy as np
 import onnx
 import pytest
 
-from idfsr_jax.errors import InputError
 from idfsr_jax.evaluation.judges import ARCFACE_TEMPLATE, arcface_chips, load_judges, onnx_judge
 from idfsr_jax.face import resize_crop
+from idfsr_jax.io.errors import InputError
+from idfsr_jax.io.images import to_float
 from idfsr_jax.networks.id_encoder import descriptors_of
-from idfsr_jax.pictures import to_float
 
 
 def coordinates(side: int) -> np.ndarray:

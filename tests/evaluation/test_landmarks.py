@@ -4,8 +4,8 @@ from idfsr_jax.evaluation.landmarks import expression_distances, expression_kept
 from idfsr_jax.evaluation.metrics import landmark_nme
 from idfsr_jax.evaluation.study import cases_of
 from idfsr_jax.face import resize_crop
+from idfsr_jax.io.images import to_float
 from idfsr_jax.method.references import nearest_first
-from idfsr_jax.pictures import to_float
 
 
 def test_a_face_that_dlib_misses_is_counted(face_crop):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from idfsr_jax.data.index import Index
-from idfsr_jax.errors import BadConfig
 from idfsr_jax.evaluation import make_protocol as command
 from idfsr_jax.evaluation.protocol import check_protocol, make_protocol, read_protocol, write_protocol
+from idfsr_jax.io.errors import BadConfig
 
 SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "protocols").glob("*.json"))
 

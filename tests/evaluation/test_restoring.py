@@ -13,7 +13,7 @@ from idfsr_jax.evaluation.parts import fitted_people
 from idfsr_jax.evaluation.protocol import swap_partners
 from idfsr_jax.evaluation.restoring import conditions, fit, restore
 from idfsr_jax.evaluation.study import cases_of, low_resolution
-from idfsr_jax.pictures import to_uint8
+from idfsr_jax.io.images import to_uint8
 
 
 @pytest.fixture(scope="module")

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from idfsr_jax.cli import main
-from idfsr_jax.errors import BadConfig
 from idfsr_jax.evaluation import parts, run
 from idfsr_jax.evaluation.judges import Judge, load_judges
 from idfsr_jax.evaluation.measure import MOST_PSNR, RealVectors, measure, partner_cosines, real_vectors
 from idfsr_jax.evaluation.parts import in_batches, part_path, read_part, write_part
 from idfsr_jax.evaluation.protocol import PersonPlan, swap_partners
 from idfsr_jax.evaluation.study import cases_of
-from idfsr_jax.pictures import to_float
+from idfsr_jax.io.errors import BadConfig
+from idfsr_jax.io.images import to_float
 
 
 def strict_json(path: Path) -> dict:

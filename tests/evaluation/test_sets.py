@@ -3,12 +3,12 @@ import numpy as np
 import onnx
 import pytest
 
-from idfsr_jax.errors import InputError
 from idfsr_jax.evaluation.methods import Method
 from idfsr_jax.evaluation.parts import Unit
 from idfsr_jax.evaluation.perceptual import vgg_features
 from idfsr_jax.evaluation.sets import distances_of_sets, inception
-from idfsr_jax.pictures import to_float
+from idfsr_jax.io.errors import InputError
+from idfsr_jax.io.images import to_float
 
 
 def write_inception(path, side=299):

@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from idfsr_jax.errors import InputError
 from idfsr_jax.export.denoiser import INPUTS, denoise, drawn_inputs, export_denoiser, input_shapes, largest_difference
-from idfsr_jax.weights import load_model
+from idfsr_jax.io.errors import InputError
+from idfsr_jax.method.model import load_model
 
 SIZES = (128, 192)
 

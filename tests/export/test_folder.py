@@ -16,8 +16,8 @@ from safetensors.numpy import load_file, save_file
 from idfsr_jax import cli
 from idfsr_jax.export.folder import write_person
 from idfsr_jax.face import read_image, read_metadata, write_image
-from idfsr_jax.identity import Identity
-from idfsr_jax.restorer import Restorer
+from idfsr_jax.restore.identity import Identity
+from idfsr_jax.restore.restorer import Restorer
 
 # Whatever a package of ours or Flax would be needed for fails.
 _ALONE = """

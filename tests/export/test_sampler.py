@@ -1,7 +1,7 @@
 import numpy as np
 
 from idfsr_jax.export.sampler import flat_weights
-from idfsr_jax.weights import load_model
+from idfsr_jax.method.model import load_model
 
 
 def test_weights_are_named_by_their_place(tiny_model):

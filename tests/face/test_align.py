@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from idfsr_jax.errors import InputError, NoFace, SeveralFaces, UnreadableImage
 from idfsr_jax.face import (
     align_face,
     apply_transform,
@@ -16,6 +15,7 @@ from idfsr_jax.face import (
     find_faces,
     resize_crop,
 )
+from idfsr_jax.io.errors import InputError, NoFace, SeveralFaces, UnreadableImage
 
 
 def landmarks_with(left_eye, right_eye, mouth) -> np.ndarray:

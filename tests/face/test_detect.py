@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from idfsr_jax.errors import InputError, NoFace, SeveralFaces
 from idfsr_jax.face import Face, choose_face, face_in_box, find_faces
+from idfsr_jax.io.errors import InputError, NoFace, SeveralFaces
 
 
 def resized(image: np.ndarray, factor: float) -> np.ndarray:

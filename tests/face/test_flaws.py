@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter, ImageOps
 
-from idfsr_jax.errors import InputError
 from idfsr_jax.face import crop_face
 from idfsr_jax.face.flaws import flaw_of
 from idfsr_jax.face.same import same_photograph
+from idfsr_jax.io.errors import InputError
 
 FACE = (180, 60, 270, 170)
 """Of the astronaut: hair to chin."""

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
-from idfsr_jax.errors import UnreadableImage
 from idfsr_jax.face import read_image, read_metadata, read_picture, write_image
 from idfsr_jax.face.colour import matrix_profile
+from idfsr_jax.io.errors import UnreadableImage
 
 P3 = (0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06)
 ADOBE = (0.3127, 0.329, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
@@ -362,7 +362,7 @@ def test_a_cameras_second_view_is_not(tmp_path):
     ],
 )
 def test_kinds_that_are_not_read_are_named(tmp_path, monkeypatch, head, said):
-    monkeypatch.setattr("idfsr_jax.kinds.can_read_heic", lambda: False)
+    monkeypatch.setattr("idfsr_jax.io.kinds.can_read_heic", lambda: False)
     monkeypatch.setattr("idfsr_jax.face.read.can_read_heic", lambda: False)
     (tmp_path / "a.jpg").write_bytes(head + bytes(64))
     with pytest.raises(UnreadableImage, match=said) as caught:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from idfsr_jax.errors import UnreadableImage
 from idfsr_jax.face import read_image
+from idfsr_jax.io.errors import UnreadableImage
 
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM"]
 

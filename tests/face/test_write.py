@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from idfsr_jax.errors import InputError
 from idfsr_jax.face import read_image, read_metadata, write_image
+from idfsr_jax.io.errors import InputError
 
 
 def upright() -> np.ndarray:

@@ -11,8 +11,8 @@ import pytest
 import torch
 from onnx import helper, numpy_helper
 
-from idfsr_jax.errors import BadWeights
 from idfsr_jax.interop.arcface_weights import arcface_name, read_arcface
+from idfsr_jax.io.errors import BadWeights
 from idfsr_jax.networks.id_encoder import chip_descriptors, load_id_encoder
 
 UNFOLDED = {"training": torch.onnx.TrainingMode.PRESERVE, "do_constant_folding": False}

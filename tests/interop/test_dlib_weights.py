@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from idfsr_jax.errors import BadWeights
 from idfsr_jax.interop import dlib_weights
+from idfsr_jax.io.errors import BadWeights
 
 
 @pytest.fixture(scope="module")

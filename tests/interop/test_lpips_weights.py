@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from idfsr_jax.errors import BadWeights
 from idfsr_jax.interop import lpips_weights
+from idfsr_jax.io.errors import BadWeights
 
 
 @pytest.mark.parametrize("network", ["alexnet", "vgg16"])

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 from idfsr_jax.cli import main
-from idfsr_jax.errors import BadWeights
 from idfsr_jax.interop import torch_weights
 from idfsr_jax.interop.torch_weights import convert_checkpoint, parse_state_dict
+from idfsr_jax.io.errors import BadWeights
 from idfsr_jax.networks.id_encoder import chip_descriptors, load_id_encoder
 from idfsr_jax.networks.iresnet import UNITS, WIDTHS, IResNet, iresnet_blocks
 

@@ -12,8 +12,8 @@ from diffusers import AutoencoderKL as TorchAutoencoder
 from safetensors.torch import load_file, save_file
 
 from idfsr_jax.config import AutoencoderConfig
-from idfsr_jax.errors import BadWeights
 from idfsr_jax.interop.diffusers_vae import write_autoencoder
+from idfsr_jax.io.errors import BadWeights
 from idfsr_jax.latent.autoencoder import (
     AutoencoderKL,
     Posterior,

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.small_run import newest_checkpoint, noise_faces, read_log
 from idfsr_jax.config import load_config
-from idfsr_jax.weights import load_model
+from idfsr_jax.method.model import load_model
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),  # diffusers' own

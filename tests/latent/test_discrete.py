@@ -11,7 +11,7 @@ from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 
 from idfsr_jax.config import DiffusionConfig, SampleConfig, from_dict
 from idfsr_jax.diffusion import samplers, schedule
-from idfsr_jax.errors import BadConfig
+from idfsr_jax.io.errors import BadConfig
 from idfsr_jax.latent.discrete import discrete_log_snr, spaced_timesteps
 
 STABLE_DIFFUSION = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}

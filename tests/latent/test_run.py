@@ -14,21 +14,21 @@ import torch
 from diffusers import AutoencoderKL as TorchAutoencoder
 from PIL import Image
 
-from idfsr_jax.errors import BadConfig
 from idfsr_jax.interop.lpips_weights import read_lpips
+from idfsr_jax.io.errors import BadConfig
 from idfsr_jax.latent.space import Autoencoder, autoencoder_of, to_model_space, to_pixels
 from idfsr_jax.method.degrade import resampling_tables
 from idfsr_jax.method.denoiser import init_denoiser
 from idfsr_jax.method.landmarks import MEAN_SHAPE, init_landmark_net
 from idfsr_jax.method.loss import Frozen, as_diffused, draw_examples, picture_loss, step_inputs, training_loss
+from idfsr_jax.method.model import load_model
 from idfsr_jax.networks.recognisers import load_recognisers
-from idfsr_jax.restorer import Restorer
+from idfsr_jax.restore.restorer import Restorer
 from idfsr_jax.training.folder import claim_folder
 from idfsr_jax.training.mesh import abstract_state, born_sharded, global_batch, make_mesh, placed, replicated
 from idfsr_jax.training.run import train
 from idfsr_jax.training.state import create_state, make_optimizer
 from idfsr_jax.training.step import train_step
-from idfsr_jax.weights import load_model
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),  # diffusers' own

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from idfsr_jax.diffusion.schedule import q_sample, x0_from_v
-from idfsr_jax.errors import BadConfig, BadWeights
 from idfsr_jax.face import resize_crop
+from idfsr_jax.io.errors import BadConfig, BadWeights
 from idfsr_jax.latent.autoencoder import AutoencoderKL
 from idfsr_jax.latent.space import (
     Autoencoder,

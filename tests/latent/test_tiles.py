@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from idfsr_jax.config import AutoencoderConfig
-from idfsr_jax.errors import BadConfig
+from idfsr_jax.io.errors import BadConfig
 from idfsr_jax.latent.autoencoder import AutoencoderKL, reduction
 from idfsr_jax.latent.tiles import decode_tiled
 

@@ -115,6 +115,6 @@ def test_every_epoch_has_every_picture_once_in_an_order_of_its_own(noise_faces):
 
 
 def test_a_config_of_pixels_names_no_place(capsys):
-    config = Path(__file__).parents[2] / "configs" / "lfw128_person.py"
+    config = Path(__file__).parents[2] / "configs" / "lfw128.py"
     assert main([str(config)]) == 2
     assert "diffuses pixels" in capsys.readouterr().err

@@ -15,8 +15,8 @@ from diffusers.models.embeddings import get_timestep_embedding
 from safetensors.torch import load_file, save_file
 
 from idfsr_jax.config import DiffusionConfig
-from idfsr_jax.errors import BadConfig, BadWeights
 from idfsr_jax.interop.diffusers_unet import read_unet, write_unet
+from idfsr_jax.io.errors import BadConfig, BadWeights
 from idfsr_jax.latent.unet_2d_condition import UNet2DCondition, timestep_features
 from idfsr_jax.latent.unet_weights import read_unet_of
 

@@ -15,14 +15,14 @@ from PIL import Image
 
 from benchmarks.small_run import newest_checkpoint, read_log
 from idfsr_jax.config import UNetConfig
-from idfsr_jax.errors import BadConfig, BadWeights
+from idfsr_jax.io.errors import BadConfig, BadWeights
 from idfsr_jax.latent.unet_weights import begun_with_unet, read_unet_of, require_same_unet
 from idfsr_jax.method.denoiser import denoiser_of, empty_condition, init_denoiser
-from idfsr_jax.restorer import Restorer
+from idfsr_jax.method.model import load_model
+from idfsr_jax.restore.restorer import Restorer
 from idfsr_jax.training.export import export
 from idfsr_jax.training.run import train
 from idfsr_jax.training.state import make_optimizer, state_on_host
-from idfsr_jax.weights import load_model
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),  # diffusers' own

@@ -7,8 +7,8 @@ import pytest
 from skimage.draw import polygon2mask
 
 from idfsr_jax.face.align import resize_crop
+from idfsr_jax.io.images import to_float
 from idfsr_jax.method import coverings
-from idfsr_jax.pictures import to_float
 
 SIZE, COPIES = 96, 4
 cover = jax.jit(coverings.cover)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from idfsr_jax.config import Config, DataConfig, ModelConfig
-from idfsr_jax.errors import BadConfig
+from idfsr_jax.io.errors import BadConfig
 from idfsr_jax.method.condition import References, make_condition, tone_share
 from idfsr_jax.method.denoiser import Denoiser, agreements, denoiser_of, empty_condition, init_denoiser
 from idfsr_jax.method.growth import grown

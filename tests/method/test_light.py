@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from idfsr_jax.io.images import to_float
 from idfsr_jax.method import light
-from idfsr_jax.pictures import to_float
 
 run = jax.jit(light.relight)
 

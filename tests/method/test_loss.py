@@ -19,13 +19,13 @@ from idfsr_jax.config import (
     TrainConfig,
 )
 from idfsr_jax.interop.lpips_weights import read_lpips
+from idfsr_jax.io.images import to_float
 from idfsr_jax.method.degrade import resampling_tables
 from idfsr_jax.method.denoiser import init_denoiser
 from idfsr_jax.method.fit import IDEmbedding, fit, make_album
 from idfsr_jax.method.landmarks import MEAN_SHAPE, init_landmark_net
 from idfsr_jax.method.loss import Frozen, draw_examples, noised_count, picture_loss, step_inputs, training_loss
 from idfsr_jax.networks.recognisers import dimensions, load_recognisers
-from idfsr_jax.pictures import to_float
 
 # What is compiled here takes a minute or two of the compiler's time.
 pytestmark = pytest.mark.timeout(1200)

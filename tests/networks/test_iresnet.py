@@ -7,10 +7,10 @@ import pytest
 
 from idfsr_jax.face import resize_crop
 from idfsr_jax.face.chip import ARCFACE_CHIP, cut_chip
+from idfsr_jax.io.images import to_float
 from idfsr_jax.networks.chips import face_chips
 from idfsr_jax.networks.id_encoder import IdEncoder, identity_of
 from idfsr_jax.networks.iresnet import IResNet, iresnet_blocks
-from idfsr_jax.pictures import to_float
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from idfsr_jax.errors import BadConfig, BadWeights
 from idfsr_jax.face.chip import ARCFACE_CHIP
 from idfsr_jax.interop.mobilefacenet_weights import default_mobilefacenet, read_mobilefacenet
+from idfsr_jax.io.errors import BadConfig, BadWeights
 from idfsr_jax.networks.id_encoder import encoder_name, load_id_encoder
 from idfsr_jax.networks.mobilefacenet import BOTTLENECKS, MobileFaceNet, depthwise_convolution
 from tools.mobilefacenet_ms1m import convert, shipped

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from idfsr_jax.config import Config
-from idfsr_jax.devices import data_mesh, everywhere
 from idfsr_jax.method.condition import Condition
 from idfsr_jax.method.denoiser import empty_condition
 from idfsr_jax.method.sample import Agreement, agreement_with, sample_pictures
 from idfsr_jax.restore.conditions import tables_of
 from idfsr_jax.restore.sampling import compile_ahead, sample_many
+from idfsr_jax.runtime.devices import data_mesh, everywhere
 
 COUNT = 9
 SIZES = (128, 192)

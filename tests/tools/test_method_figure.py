@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from idfsr_jax.face import FaceCrop, read_image, read_metadata
-from idfsr_jax.pictures import to_uint8
-from idfsr_jax.restorer import Restorer
+from idfsr_jax.io.images import to_uint8
+from idfsr_jax.restore.restorer import Restorer
 from tools import method_figure
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from idfsr_jax.errors import BadWeights
+from idfsr_jax.io.errors import BadWeights
 from idfsr_jax.training import checkpoint
 from idfsr_jax.training.checkpoint import UnreadCheckpoint, files_as_written, open_checkpoints, restore, save
 from idfsr_jax.training.loop import NonFiniteLoss, train_denoiser

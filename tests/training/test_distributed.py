@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from benchmarks.small_run import read_log, write_config
+from idfsr_jax.method.model import load_model
 from idfsr_jax.training.distributed import NoCluster, connection, largest_of_all, spare_threads, start_processes
 from idfsr_jax.training.sole_use import sole_use
-from idfsr_jax.weights import load_model
 
 ROOT = Path(__file__).parents[2]
 STEPS = 8

@@ -11,8 +11,8 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from idfsr_jax.config import Config, DataConfig, DeviceConfig, LandmarkConfig, ModelConfig, TrainConfig
-from idfsr_jax.errors import BadConfig
-from idfsr_jax.models.landmark_net import LandmarkNet
+from idfsr_jax.io.errors import BadConfig
+from idfsr_jax.networks.landmark_net import LandmarkNet
 from idfsr_jax.training import loop, step
 from idfsr_jax.training.loop import compiled_step, train_denoiser
 from idfsr_jax.training.mesh import (

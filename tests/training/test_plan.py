@@ -11,7 +11,7 @@ from benchmarks.small_run import noise_faces
 from idfsr_jax.config import Config, DataConfig, DeviceConfig, LandmarkConfig, ModelConfig, SampleConfig, TrainConfig
 from idfsr_jax.data.examples import load_people, training_examples
 from idfsr_jax.data.faces import load_faces
-from idfsr_jax.errors import BadConfig
+from idfsr_jax.io.errors import BadConfig
 from idfsr_jax.networks.recognisers import dimensions, load_recognisers
 from idfsr_jax.training import plan as planning
 from idfsr_jax.training.mesh import make_mesh, placed, state_shardings

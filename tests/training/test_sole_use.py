@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.small_run import write_config
 from idfsr_jax.config import DeviceConfig, load_config
-from idfsr_jax.errors import InputError
+from idfsr_jax.io.errors import InputError
 from idfsr_jax.training.run import train
 from idfsr_jax.training.sole_use import FolderInUse, sole_use
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, Mesh
 
-from idfsr_jax.errors import BadConfig, BadWeights
+from idfsr_jax.io.errors import BadConfig, BadWeights
+from idfsr_jax.io.parameters import load_tree
 from idfsr_jax.models.growth import grown
-from idfsr_jax.parameter_files import load_tree
 from idfsr_jax.training.folder import claim_folder
 from idfsr_jax.training.mesh import placed, replicated
 from idfsr_jax.training.start import bring_landmark_net, initial_state, started_from

@@ -1,0 +1,257 @@
+"""Arguments of the command line: which files are meant, and whether the work can end before it begins.
+
+Every complaint is an `InputError`, one sentence that names the option or the file. Nothing here imports JAX, and
+nothing is written: a command that is refused leaves no trace.
+"""
+
+import math
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from idfsr_jax.io.errors import InputError
+from idfsr_jax.io.kinds import is_system, reason_against
+from idfsr_jax.io.names import beside, fitted
+
+Box = tuple[int, int, int, int]
+Eyes = tuple[float, float, float, float]
+
+MAX_STEPS = 1000
+MAX_SEED = 2**32 - 1
+MAX_VARIANTS = 64
+"""All variants of a picture are sampled together, so they share the memory."""
+
+_WRITTEN_ENDINGS = frozenset({".jpeg", ".jpg", ".png"})
+
+
+def required(value: Path | None, option: str, what: str) -> Path:
+    """The value of an option that a command cannot do without.
+
+    Args:
+      value: what was given, or None.
+      option: its name, with dashes.
+      what: what to give, for the complaint.
+
+    Raises:
+      InputError: nothing was given.
+    """
+    if value is None:
+        raise InputError(f"{option} is missing; give {what}.")
+    return value
+
+
+def require_between(least: int, most: int, **options: int | None) -> None:
+    """Checks whole numbers by the names of their options; None passes.
+
+    Raises:
+      InputError: one lies outside least..most.
+    """
+    for name, value in options.items():
+        if value is not None and not least <= value <= most:
+            option = name.replace("_", "-")
+            raise InputError(f"--{option} {value}: give a whole number from {least} to {most}.")
+
+
+def parse_box(text: str) -> Box:
+    """Reads `x,y,width,height`.
+
+    Raises:
+      InputError: the text is not four whole numbers, x or y is negative, or width or height is not positive.
+    """
+    try:
+        x, y, width, height = (int(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(f"--box {text}: give four whole numbers x,y,width,height, in pixels.") from error
+    if x < 0 or y < 0:
+        raise InputError(f"--box {text}: x and y count pixels from the upper left corner and cannot be negative.")
+    if width < 1 or height < 1:
+        raise InputError(f"--box {text}: width and height must be positive.")
+    return x, y, width, height
+
+
+def parse_eyes(text: str) -> Eyes:
+    """Reads `x1,y1,x2,y2`.
+
+    Raises:
+      InputError: the text is not four finite numbers.
+    """
+    try:
+        x1, y1, x2, y2 = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(f"--eyes {text}: give four numbers x1,y1,x2,y2, in pixels.") from error
+    if not all(math.isfinite(value) for value in (x1, y1, x2, y2)):
+        raise InputError(f"--eyes {text}: give four numbers x1,y1,x2,y2, in pixels.")
+    return x1, y1, x2, y2
+
+
+def photographs_of(
+    given: Sequence[Path], what: str, tell: Callable[[str], object] = lambda sentence: None
+) -> list[Path]:
+    """The files among what `--photos` was given, and those in its folders.
+
+    Args:
+      given: files and folders.
+      what: what to give, for the complaint.
+      tell: called with a sentence for each file of a folder that is passed over.
+
+    Raises:
+      InputError: nothing was given, or something that does not exist, or a folder without a picture.
+    """
+    if not given:
+        raise InputError(f"--photos is missing; give {what}.")
+    return [photo for path in given for photo in pictures_of(path, "photograph", tell)]
+
+
+def pictures_of(path: Path, what: str = "picture", tell: Callable[[str], object] = lambda sentence: None) -> list[Path]:
+    """A file as it is; of a folder its pictures in the order of their names, by what is in them.
+
+    Args:
+      path: a file or folder.
+      what: what to call it in a complaint.
+      tell: called with a sentence for each file of the folder that is passed over, a system's own left out.
+
+    Raises:
+      InputError: it does not exist or cannot be looked at, or is a folder without a picture.
+    """
+    if not _exists(path):
+        raise InputError(f"{path}: no such {what} or folder{_about_link(path)}.")
+    if not path.is_dir():
+        return [path]
+    pictures, passed = look_through(path)
+    for entry, reason in passed:
+        tell(f"{entry}: {reason}.")
+    if not pictures:
+        hint = _where_they_are(path) or "no photographs; give one that does"
+        raise InputError(f"{path}: holds {hint}.")
+    return pictures
+
+
+def look_through(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """The pictures in a folder itself, and what is passed over with the reason; both in the order of their names.
+
+    Raises:
+      InputError: it cannot be listed.
+    """
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be listed ({error.strerror}); choose another folder.") from error
+    pictures: list[Path] = []
+    passed: list[tuple[Path, str]] = []
+    for entry in entries:
+        if is_system(entry.name) or entry.is_dir():
+            continue
+        reason = reason_against(entry)
+        if reason is None:
+            pictures.append(entry)
+        else:
+            passed.append((entry, reason))
+    return pictures, passed
+
+
+def _where_they_are(folder: Path) -> str:
+    """Where the pictures lie of a folder that holds none itself; empty where it has no folders either."""
+    folders = [entry for entry in sorted(folder.iterdir()) if not is_system(entry.name) and entry.is_dir()]
+    if not folders:
+        return ""
+    with_pictures = [entry for entry in folders if os.access(entry, os.R_OK | os.X_OK) and look_through(entry)[0]]
+    which = f", {with_pictures[0]}" if len(with_pictures) == 1 else ""
+    return f"only folders; give the folder of one person{which}"
+
+
+def _about_link(path: Path) -> str:
+    return f" (a link to {os.readlink(path)}, which is not there)" if path.is_symlink() else ""
+
+
+def output_paths(inputs: Sequence[Path], out: Path) -> list[Path]:
+    """Where the result of each of some files goes.
+
+    Args:
+      inputs: at least one.
+      out: a picture's name, for one input; or a folder, in which each result is named after its input.
+
+    Raises:
+      InputError: a folder is needed and `out` is a file, or the name has no picture's ending.
+    """
+    if len(inputs) == 1 and not (_exists(out) and out.is_dir()):
+        if out.suffix.lower() not in _WRITTEN_ENDINGS:
+            raise InputError(f"{out}: give a name that ends in .png or .jpg, or a folder that exists.")
+        return [out]
+    require_folder(out)
+    return [out / name for name in distinct_names([Path(source.name) for source in inputs])]
+
+
+def distinct_names(names: Sequence[Path]) -> list[Path]:
+    """The names of the results of inputs of these names: PNG, no two the same, none longer than a name can be."""
+    results: dict[Path, None] = {}
+    for name in names:
+        result, number = name.with_name(fitted(name.stem, ".png")), 1
+        while result in results:
+            number += 1
+            result = name.with_name(fitted(name.stem, f".{number}.png"))
+        results[result] = None
+    return list(results)
+
+
+def require_folder(out: Path) -> None:
+    """Checks that a folder is there or can be made.
+
+    Raises:
+      InputError: a file is in its place.
+    """
+    if _exists(out) and not out.is_dir():
+        raise InputError(f"{out}: is a file; give a folder for the results of several inputs.")
+
+
+def variant_paths(paths: Sequence[Path], variants: int) -> list[Path]:
+    """What is written beside the first of each where there are several: name-2, name-3, ..., name-mean, name-spread."""
+    if variants < 2:
+        return []
+    parts = [*range(2, variants + 1), "mean", "spread"]
+    return [beside(path, f"-{part}") for path in paths for part in parts]
+
+
+def require_distinct(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
+    """Checks that nothing is written over an input, and nothing twice; links are followed.
+
+    Raises:
+      InputError: something would be.
+    """
+    # Not `Path.resolve`, which fails on a link that leads to itself.
+    taken = {os.path.realpath(path) for path in inputs}
+    for path in outputs:
+        place = os.path.realpath(path)
+        if place in taken:
+            raise InputError(f"{path}: would be overwritten or written twice; choose another name or folder.")
+        if os.path.isdir(place):
+            raise InputError(f"{path}: is a folder; choose another name.")
+        taken.add(place)
+
+
+def require_writable(folder: Path) -> None:
+    """Tries whether files can be made in a folder, or in the nearest one above that exists; leaves nothing behind.
+
+    It is tried out, before work that would be lost: permission bits tell little about mounts and quotas.
+
+    Raises:
+      InputError: they cannot.
+    """
+    existing = folder
+    try:
+        while not os.path.lexists(existing) and existing != existing.parent:
+            existing = existing.parent
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise InputError(f"{folder}: cannot be written to ({reason}); choose another folder.") from error
+
+
+def _exists(path: Path) -> bool:
+    """As `Path.exists`, with one sentence where not even that can be told."""
+    try:
+        return path.exists()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{path}: cannot be looked at ({reason}); give another path.") from error

@@ -1,0 +1,139 @@
+"""From what the user gives, an LR crop or a whole photograph, to the LR face in the canonical frame."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, UInt8
+from PIL import Image
+
+from idfsr_jax.config import Config
+from idfsr_jax.face import Box, Picture, crop_side, cut_crop, read_picture
+from idfsr_jax.io.errors import InputError
+from idfsr_jax.restore.places import Choice, Eyes, Place, places_of, the_only_one
+
+CROP_SIDES = (4, 64)
+"""Square pictures of these sides (least, largest) are taken for aligned LR crops."""
+_MOST_NATIVE = 512
+"""Side to which larger faces are cut out, which are restored only where a scale is given: enough to compare them by."""
+
+
+@dataclass(frozen=True)
+class LowResolutionFace:
+    """An LR face in the canonical frame, and where it came from.
+
+    Attributes:
+      y: the LR crop, uint8 [n, n, 3], n = S / s.
+      native: the crop at the face's own resolution, at most 512 px.
+      photo: the whole photograph, or None where a crop was given.
+      transform: from unit coordinates of the crop to continuous pixels of the photograph.
+      choice: of this face among all that were found in the photograph.
+      origin: what else the file held; None where pixels were given.
+    """
+
+    y: UInt8[np.ndarray, "n n 3"]
+    native: UInt8[np.ndarray, "m m 3"]
+    photo: UInt8[np.ndarray, "h w 3"] | None = None
+    transform: Float64[np.ndarray, "3 3"] | None = None
+    choice: Choice | None = None
+    origin: Picture | None = None
+
+
+def find_low_resolution_face(
+    picture: str | Path | np.ndarray,
+    config: Config,
+    landmark_net: Any,
+    *,
+    box: Box | None = None,
+    eyes: Eyes | None = None,
+    scale: int | None = None,
+    choose: Callable[[UInt8[np.ndarray, "h w 3"], Sequence[Place], str | Path], Choice] = the_only_one,
+) -> LowResolutionFace:
+    """Finds and straightens the small face that is to be restored.
+
+    A square picture of 4 to 64 px, without box or eyes, is an aligned crop already. In a photograph faces are looked
+    for, or one lies in the box or has the eyes given.
+
+    Args:
+      picture: file or uint8 RGB.
+      config: of the model.
+      landmark_net: parameters of LandmarkNet.
+      box: x, y, width, height of the face, brows to chin, in photo pixels.
+      eyes: x, y of one eye's centre, then of the other's, in photo pixels.
+      scale: down-sampling factor s; by default all pixels that the face has are used.
+      choose: picks one of the faces that were found; by default there must be one only.
+
+    Raises:
+      InputError: unreadable, no face, undecided between several, a box or eyes outside the picture, or a scale that
+        leaves too few or too many pixels.
+    """
+    name = picture if isinstance(picture, (str, Path)) else "the picture"
+    origin = read_picture(picture) if isinstance(picture, (str, Path)) else None
+    image = picture if origin is None else origin.pixels
+    assert isinstance(image, np.ndarray)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise InputError(f"{name}: has shape {image.shape} and type {image.dtype}; give uint8 RGB, [height, width, 3].")
+    height, width = image.shape[:2]
+    if box is None and eyes is None and max(height, width) <= CROP_SIDES[1]:
+        _require_square(height, width, name)
+        side = low_resolution_side(height, config.data.size, scale, name)
+        return LowResolutionFace(_resize(image, side), native=image, origin=origin)
+    places = places_of(image, name, config, landmark_net, box=box, eyes=eyes)
+    choice = choose(image, places, name)
+    place = places[choice.chosen]
+    native = crop_side(place.transform)
+    side = low_resolution_side(round(native), config.data.size, scale, name)
+    return LowResolutionFace(
+        cut_crop(image, place.transform, side),
+        native=cut_crop(image, place.transform, max(CROP_SIDES[0], min(round(native), _MOST_NATIVE))),
+        photo=image,
+        transform=place.transform,
+        choice=choice,
+        origin=origin,
+    )
+
+
+def _require_square(height: int, width: int, name: str | Path) -> None:
+    if height != width:
+        raise InputError(
+            f"{name}: is {width} x {height} px, and an aligned crop is square; crop it to the head, or give --box."
+        )
+    if height < CROP_SIDES[0]:
+        raise InputError(
+            f"{name}: is {width} px wide, and a face needs {CROP_SIDES[0]} px at the least; give a larger one."
+        )
+
+
+def low_resolution_side(native: int, size: int, scale: int | None, name: str | Path) -> int:
+    """The side n of the LR crop: all pixels that the face has, from 4 to S / 2; or S / s for a given scale.
+
+    Args:
+      native: side of the face's crop in the picture, pixels.
+      size: side S of the result.
+      scale: down-sampling factor s, if one is given.
+      name: of the picture, for complaints.
+
+    Raises:
+      InputError: the scale leaves too few or too many pixels, or the face is as large as the result already.
+    """
+    least, most = CROP_SIDES[0], size // 2
+    if scale is not None:
+        if scale < 2 or not least <= size // scale <= most:
+            raise InputError(f"{name}: --scale {scale} is none of this model's, which are 2 to {size // least}.")
+        return size // scale
+    if native >= size:
+        raise InputError(
+            f"{name}: the face's crop is {native} px wide, and this model makes {size} px; there is nothing to restore "
+            "(give --scale 4 to reduce it first)."
+        )
+    return min(max(native, least), most)
+
+
+def _resize(image: UInt8[np.ndarray, "n n 3"], side: int) -> UInt8[np.ndarray, "m m 3"]:
+    if image.shape[0] == side:
+        return image
+    # Box filtering is what the model's own degradation does; enlarging takes bicubic.
+    kind = Image.Resampling.BOX if side < image.shape[0] else Image.Resampling.BICUBIC
+    return np.array(Image.fromarray(image).resize((side, side), kind))

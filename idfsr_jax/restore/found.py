@@ -1,0 +1,147 @@
+"""A small face that was found and is ready to be sampled, and the sampling of many of them at once."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, UInt8
+
+from idfsr_jax.config import Config
+from idfsr_jax.io.errors import InputError
+from idfsr_jax.io.images import to_uint8
+from idfsr_jax.method.condition import Condition
+from idfsr_jax.method.sample import agreement_with
+from idfsr_jax.restore.conditions import tables_of
+from idfsr_jax.restore.find_face import LowResolutionFace
+from idfsr_jax.restore.identity import Identity
+from idfsr_jax.restore.sampling import sample_many
+
+_AT_ONCE = 16
+"""Samples that a device draws at once: more gain nothing, and need memory."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A face that `Restorer.find` found in a picture, with all that its restoration needs but the noise.
+
+    Attributes:
+      face: the LR face.
+      identity: of whom it is to become.
+      condition: what the denoiser will see, batch of one.
+      reference: the photograph chosen as the (nearest) reference, canonical crop; None without photographs.
+      likeness: the cosine between a small crop and the photographs made as small.
+      reveal: how much of the LR face the denoiser will see.
+      truth: the true crop, where it is known.
+    """
+
+    face: LowResolutionFace
+    identity: Identity
+    condition: Condition
+    reference: UInt8[np.ndarray, "n n 3"] | None
+    likeness: Callable[[UInt8[np.ndarray, "m m 3"]], float]
+    reveal: float
+    truth: UInt8[np.ndarray, "t t 3"] | None = None
+
+    @property
+    def pixels(self) -> int:
+        """Of the photograph, which is kept for pasting."""
+        return 0 if self.face.photo is None else self.face.photo.shape[0] * self.face.photo.shape[1]
+
+    def unfitted(self) -> "Found":
+        """The same with the identity that the fit started at."""
+        start, nothing = jnp.asarray(self.identity.start)[None], jnp.zeros_like(self.condition.token_offsets)
+        return replace(self, condition=self.condition.replace(identity=start, token_offsets=nothing))  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How faces are sampled.
+
+    Attributes:
+      config: the model's, with the sampling that is wanted.
+      seed: of the noise, the same for each face.
+      variants: samples of each face.
+      consistency: strength of the projection onto pictures that down-sample to the input, 0 to 1.
+      sizes: length of each recogniser's part of an identity.
+    """
+
+    config: Config
+    seed: int
+    variants: int
+    consistency: float
+    sizes: tuple[int, ...]
+
+
+def sampling_of(
+    config: Config,
+    steps: int | None,
+    seed: int,
+    variants: int,
+    consistency: float | None,
+    guidance: float | None,
+    sizes: tuple[int, ...],
+) -> Sampling:
+    """What is asked for of a model; None leaves its own choice.
+
+    Raises:
+      InputError: no variant, or a consistency that is none.
+    """
+    config = with_sampling(config, steps, guidance)
+    strength = config.sample.consistency if consistency is None else consistency
+    if variants < 1 or not 0.0 <= strength <= 1.0:
+        raise InputError(f"variants={variants}, consistency={strength}: give 1 or more, and a number from 0 to 1.")
+    return Sampling(config, seed, variants, strength, sizes)
+
+
+def at_once(variants: int, mesh: Mesh) -> int:
+    """Faces that are sampled in one go; further ones in another."""
+    return max(1, _AT_ONCE // variants) * mesh.size
+
+
+def with_sampling(config: Config, steps: int | None, guidance: float | None) -> Config:
+    """The configuration with other sampling steps and guidance, where they are given."""
+    given = {"steps": steps, "guidance": guidance}
+    changes: Any = {name: value for name, value in given.items() if value is not None}
+    return replace(config, sample=replace(config.sample, **changes))
+
+
+def sample_found(
+    networks: Any, found: Sequence[Found], mesh: Mesh, sampling: Sampling
+) -> list[UInt8[np.ndarray, "v s s 3"]]:
+    """Samples of each face, by `restore.sampling.sample_many`, in as many goes as memory wants.
+
+    Args:
+      networks: see there.
+      found: any number of faces.
+      mesh: see there.
+      sampling: how.
+    """
+    length = at_once(sampling.variants, mesh)
+    images: list[UInt8[np.ndarray, "v s s 3"]] = []
+    for group in [found[start : start + length] for start in range(0, len(found), length)]:
+        agreement = None
+        if sampling.consistency > 0:
+            tables = tables_of(sampling.config.data.size)
+            held = [agreement_with(each.face.y, sampling.consistency, tables) for each in group]
+            agreement = jax.tree.map(lambda *rows: np.concatenate(rows), *held)
+        drawn = sample_many(
+            networks,
+            jax.tree.map(_joined, *(each.condition for each in group)),
+            jnp.broadcast_to(jax.random.key(sampling.seed), (len(group),)),
+            sampling.config,
+            sampling.sizes,
+            mesh,
+            agreement=agreement,
+            variants=sampling.variants,
+        )
+        images += list(to_uint8(drawn))
+    return images
+
+
+def _joined(*leaves: Array) -> Array:
+    """Batches as one; on the host, as on a device every number of them would be a program."""
+    return jnp.asarray(np.concatenate(leaves))

@@ -1,0 +1,171 @@
+"""The identity file: what was fitted to one person, in a few kilobytes, with no photograph in it."""
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load as load_safetensors
+from safetensors.numpy import save as save_safetensors
+
+from idfsr_jax.io.errors import BadWeights, InputError
+from idfsr_jax.io.files import write_atomically
+
+_FORMAT = "idfsr-identity-2"
+_ARRAYS = ("embedding", "start", "losses", "token_offsets", "shape")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A photograph that an identity was fitted to.
+
+    Attributes:
+      name: of its file, without the folder.
+      sha256: of the file, its first 16 digits.
+      weight: how much it counted, at most 1; blurred ones count less.
+      likeness: cosine to the mean of the others, NaN where there were none.
+      copies: names of further files of the same photograph (saved again, resized, mirrored), which did not count.
+    """
+
+    name: str
+    sha256: str
+    weight: float
+    likeness: float
+    copies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A person, to one model.
+
+    Attributes:
+      embedding: the fitted identity vector e, float32 [D].
+      start: where the fit started, the mean of the photographs' identities, of unit length for each recogniser, [D].
+      losses: the loss of every fitting step.
+      photographs: how many it was fitted to.
+      encoder: name of the ID encoder.
+      model: SHA-256 of the denoiser's weights that it was fitted with.
+      origins: the photographs; empty where they are not known.
+      agreement: mean cosine of all pairs of photographs; NaN where it is not known.
+      token_offsets: what the fit adds to the tokens that the denoiser makes of e, [tokens, width]; empty in a model
+        that has none.
+      shape: proportions of the face, `method.landmarks.person_shape`, [68, 2]; empty likewise.
+    """
+
+    embedding: Float[np.ndarray, " d"]
+    start: Float[np.ndarray, " d"]
+    losses: Float[np.ndarray, " n"]
+    photographs: int
+    encoder: str
+    model: str
+    origins: tuple[Origin, ...] = ()
+    agreement: float = math.nan
+    token_offsets: Float[np.ndarray, "t w"] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    shape: Float[np.ndarray, "p 2"] = field(default_factory=lambda: np.zeros((0, 2), np.float32))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the vectors and of all that is said about them; names the identity in pictures made with it."""
+        facts: list[object] = [self.photographs, self.encoder, self.model]
+        # What came later is left out where it is absent, so that older files keep their digest.
+        if self.origins or not math.isnan(self.agreement):
+            facts += [self._origins_json(), repr(self.agreement)]
+        return _digest(json.dumps(facts), *(getattr(self, name) for name in _ARRAYS))
+
+    def _origins_json(self) -> str:
+        rows = [[each.name, each.sha256, repr(each.weight), repr(each.likeness)] for each in self.origins]
+        # Likewise.
+        return json.dumps([row + ([list(each.copies)] if each.copies else []) for row, each in zip(rows, self.origins)])
+
+    def save(self, path: str | Path) -> None:
+        """Writes the identity as safetensors, whole or not at all.
+
+        Raises:
+          InputError: the folder cannot be written to.
+        """
+        path = Path(path).expanduser()
+        arrays = {name: np.ascontiguousarray(getattr(self, name), np.float32) for name in _ARRAYS}
+        metadata = {
+            "format": _FORMAT,
+            "sha256": self.digest,
+            "photographs": str(self.photographs),
+            "encoder": self.encoder,
+            "model": self.model,
+            "origins": self._origins_json(),
+            "agreement": repr(self.agreement),
+        }
+        data = save_safetensors(arrays, metadata)
+        try:
+            write_atomically(path, lambda file: file.write(data))
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror}); choose another place.") from error
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Identity":
+        """Reads an identity file.
+
+        Raises:
+          BadWeights: the file is missing, damaged, or no identity file.
+        """
+        path = Path(path).expanduser()
+        try:
+            arrays = load_safetensors(path.read_bytes())
+            with safe_open(str(path), framework="np") as file:
+                metadata = file.metadata() or {}
+        except OSError as error:
+            raise BadWeights(f"{path}: cannot be read ({error.strerror}); `idfsr fit` makes identity files.") from error
+        except (SafetensorError, ValueError, KeyError, json.JSONDecodeError) as error:
+            raise BadWeights(f"{path}: is not an identity file; `idfsr fit` makes identity files.") from error
+        if metadata.get("format") == "idfsr-identity-1":
+            raise BadWeights(
+                f"{path}: was written by an earlier version and lacks what is kept now; fit it again with "
+                f"`idfsr fit --photos DIR --out {path}`."
+            )
+        if metadata.get("format") != _FORMAT or set(arrays) != set(_ARRAYS):
+            raise BadWeights(f"{path}: is not an identity file; `idfsr fit` makes identity files.")
+        shapes = [arrays[name].shape for name in ("embedding", "start")]
+        if shapes[0] != shapes[1] or len(shapes[0]) != 1 or any(value.dtype != np.float32 for value in arrays.values()):
+            raise BadWeights(f"{path}: holds no identity vector; fit it again.")
+        photographs = metadata.get("photographs", "")
+        try:
+            rows = json.loads(metadata.get("origins", "[]"))
+            origins = tuple(
+                Origin(
+                    str(row[0]), str(row[1]), float(row[2]), float(row[3]), tuple(map(str, row[4])) if row[4:] else ()
+                )
+                for row in rows
+            )
+            agreement = float(metadata.get("agreement", "nan"))
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
+            raise BadWeights(f"{path}: is damaged; fit it again.") from error
+        identity = cls(
+            **arrays,
+            photographs=int(photographs) if photographs.isdecimal() else 0,
+            encoder=metadata.get("encoder", ""),
+            model=metadata.get("model", ""),
+            origins=origins,
+            agreement=agreement,
+        )
+        if identity.digest != metadata.get("sha256"):
+            raise BadWeights(f"{path}: its SHA-256 sum is not the recorded one, so it is damaged; fit it again.")
+        if not (_is_direction(identity.embedding) and _is_direction(identity.start)):
+            raise BadWeights(f"{path}: its embedding is not finite, or nothing but zeros; fit it again.")
+        rest = (identity.token_offsets, identity.shape)
+        if [each.ndim for each in rest] != [2, 2] or not all(np.isfinite(each).all() for each in rest):
+            raise BadWeights(f"{path}: what was fitted is not finite, or of another shape; fit it again.")
+        return identity
+
+
+def _is_direction(vector: Float[np.ndarray, " d"]) -> bool:
+    return bool(np.all(np.isfinite(vector)) and np.any(vector))
+
+
+def _digest(facts: str, *arrays: Float[np.ndarray, "..."]) -> str:
+    digest = hashlib.sha256(facts.encode())
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array, "<f4").tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,121 @@
+"""A loaded model: its networks on the devices, its face recogniser, and what they see in photographs."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Float, UInt8
+
+from idfsr_jax.config import Config
+from idfsr_jax.face import FaceCrop
+from idfsr_jax.io.errors import InputError
+from idfsr_jax.method.id_embedding import unit_parts
+from idfsr_jax.method.model import Model
+from idfsr_jax.networks.id_encoder import IdEncoder, require_encoder, unit_identity
+from idfsr_jax.networks.recognisers import Recognisers, dimensions, load_recognisers, recognisers_name
+from idfsr_jax.restore.identity import Identity
+from idfsr_jax.restore.recognition import likeness_at, photograph_descriptors
+from idfsr_jax.runtime.devices import data_mesh, everywhere
+
+_REMEMBERED = 40
+"""Photographs whose unit vectors are kept; a person has 20 at the most."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model with the recognisers that it was trained with; what is done with it is `restore.restorer.Restorer`.
+
+    Networks are put on the devices, and recognisers are read, when they are first needed.
+    """
+
+    model: Model
+    encoder_choice: str | None = None
+    """The recognisers, joined by "+", where they lie elsewhere than the configuration says; see `load_recognisers`."""
+
+    devices: int = 0
+    """How many of this process's devices faces and people are spread over, where there are several; 0 means all."""
+
+    @functools.cached_property
+    def mesh(self) -> Mesh:
+        """The devices that are used, in a row.
+
+        Raises:
+          BadConfig: there are not that many.
+        """
+        return data_mesh(self.devices)
+
+    @functools.cached_property
+    def networks(self) -> tuple[Any, Any]:
+        """Denoiser and autoencoder (None of pixels), on each of the devices."""
+        return everywhere((self.model.denoiser, self.model.autoencoder), self.mesh)
+
+    @functools.cached_property
+    def recognisers(self) -> Recognisers:
+        """All that the ID embedding is made of.
+
+        Raises:
+          BadWeights: one of them is missing or damaged.
+          BadConfig: they are not those that the model was trained with.
+        """
+        recognisers = load_recognisers(self.encoder_choice or self.config.model.recognisers)
+        remedy = "name those that it was trained with, joined by +, by --encoder"
+        require_encoder(self.model.encoder, recognisers_name(recognisers), "The model", remedy)
+        return recognisers
+
+    @property
+    def encoder(self) -> IdEncoder:
+        """The first recogniser, by which people are told apart."""
+        return self.recognisers[0]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Length of each recogniser's part of an identity."""
+        return dimensions(self.recognisers)
+
+    @property
+    def likeness_center(self) -> Float[np.ndarray, " d"]:
+        """Mean raw descriptor of the training people by `encoder`."""
+        return self.model.center[: self.encoder.dimension]
+
+    @property
+    def config(self) -> Config:
+        """How the model was trained."""
+        return self.model.config
+
+    def identities(self, crops: Sequence[FaceCrop]) -> Float[np.ndarray, "k d"]:
+        """Unit identities of photographs by `encoder`, which tell people apart."""
+        descriptors = photograph_descriptors(self.encoder, crops)
+        return np.asarray(unit_identity(jnp.asarray(descriptors), jnp.asarray(self.likeness_center)))
+
+    def units(self, crops: Sequence[FaceCrop]) -> Float[np.ndarray, "k d"]:
+        """Unit vectors of photographs by all recognisers, one after the other: what ID embeddings are means of."""
+        return np.array([self._unit_of(crop) for crop in crops], np.float32).reshape(-1, sum(self.sizes))
+
+    @functools.cached_property
+    def _unit_of(self) -> Callable[[FaceCrop], Float[np.ndarray, " d"]]:
+        """The unit vectors of one photograph, remembered: an album asks for the same ones at each of its pictures."""
+
+        def unit_of(crop: FaceCrop) -> Float[np.ndarray, " d"]:
+            found = [photograph_descriptors(recogniser, [crop]) for recogniser in self.recognisers]
+            return unit_parts(np.concatenate(found, axis=1)[0] - self.model.center, self.sizes)
+
+        return functools.lru_cache(maxsize=_REMEMBERED)(unit_of)
+
+    def likeness(self, small: UInt8[np.ndarray, "n n 3"], crops: Sequence[FaceCrop]) -> float:
+        """The cosine between a small face (a crop of `restore.recognition.seen_side`) and photographs made as small."""
+        return likeness_at(small, crops, self.encoder, self.model.landmark_net, self.likeness_center, self.config)
+
+    def check_identity(self, identity: Identity, name: str | Path = "The identity") -> None:
+        """Checks that an identity belongs to this model; a complaint calls it by the name given.
+
+        Raises:
+          InputError: it was fitted with another model or another ID encoder.
+        """
+        another = identity.model != self.model.digest or identity.encoder != self.model.encoder
+        if another or identity.embedding.shape != self.model.center.shape:
+            raise InputError(f"{name}: was fitted with another model; fit it again with this one.")

@@ -1,0 +1,228 @@
+"""Where the faces of a photograph lie: found, or given by a box or two eyes; and which of them is meant."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float, Float64, UInt8
+
+from idfsr_jax.config import Config
+from idfsr_jax.face import Box, apply_transform, crop_side, cut_crop, ffhq_transform
+from idfsr_jax.face.search import find_every_face
+from idfsr_jax.io.errors import InputError, NoFace, SeveralFaces
+from idfsr_jax.io.images import to_float
+from idfsr_jax.networks.resample import bicubic_upsample
+from idfsr_jax.restore.likeness import face_probabilities, is_told
+from idfsr_jax.restore.recognition import locate, seen_side
+
+Eyes = tuple[float, float, float, float]
+
+_BOX_TO_CROP = 1.9
+"""Side of the canonical crop over that of the box around a face, brows to chin."""
+_BOX_DROP = 0.12
+"""How far the crop's centre lies above the box's, as a share of the box."""
+_EYES_TO_MOUTH = 1.06
+"""From the eyes' midpoint to the mouth's, over the distance of the eyes: dlib's mean face."""
+_STRAIGHTENED = 40
+"""Side of the crop, in pixels, below which LandmarkNet improves on dlib's predictor: on 57 photographs of LFW's val
+split, reduced so that the crop was 16, 24, 32, 48 and 64 px, its corners lay 0.051, 0.037, 0.029, 0.028 and 0.021 sides
+from their place by dlib alone and 0.032, 0.033, 0.026, 0.032 and 0.024 after LandmarkNet (0.042 from a box alone)."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a face lies.
+
+    Attributes:
+      box: x, y, width and height, brows to chin, in photo pixels.
+      transform: from unit coordinates of the canonical crop to continuous pixels of the photograph.
+    """
+
+    box: Box
+    transform: Float64[np.ndarray, "3 3"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which face of a photograph was taken.
+
+    Attributes:
+      places: of all faces, from left to right.
+      chosen: position of the one taken.
+      probabilities: of each, that it is the person's, if the person is among them; empty where the identity was not
+        asked.
+    """
+
+    places: tuple[Place, ...]
+    chosen: int
+    probabilities: tuple[float, ...] = ()
+
+    def sentence(self) -> str:
+        """What was chosen and how to choose otherwise; empty where there was no choice."""
+        if not self.probabilities:
+            return ""
+        x, y, width, height = self.places[self.chosen].box
+        return (
+            f"{len(self.places)} faces; took number {self.chosen + 1} from the left, {width} x {height} px at {x},{y}, "
+            f"as most like the identity (probability {self.probabilities[self.chosen]:.2f}); --face N takes another."
+        )
+
+
+class UndecidedFaces(SeveralFaces):
+    """Several faces, of which none stands out; holds what an overview of them needs."""
+
+    def __init__(self, message: str, image: UInt8[np.ndarray, "h w 3"], choice: Choice) -> None:
+        """The most probable face is the choice's."""
+        super().__init__(message)
+        self.image = image
+        self.choice = choice
+
+
+def places_of(
+    image: UInt8[np.ndarray, "h w 3"],
+    name: str | Path,
+    config: Config,
+    landmark_net: Any,
+    *,
+    box: Box | None = None,
+    eyes: Eyes | None = None,
+) -> list[Place]:
+    """The faces of a photograph, from left to right; or the one that box or eyes say.
+
+    What lies in a box is straightened by LandmarkNet, and so is a face too small for dlib's predictor, or for a hand
+    that points at its eyes.
+
+    Raises:
+      NoFace: none was found.
+      InputError: box or eyes do not lie in the picture.
+    """
+    if box is not None:
+        return [Place(box, straighten(image, _transform_of_box(image, box, name), config, landmark_net))]
+    if eyes is not None:
+        found = [_place_of_eyes(image, eyes, name)]
+    else:
+        found = [Place(face.box, ffhq_transform(face.landmarks)) for face in find_every_face(image)]
+    places = [
+        replace(place, transform=straighten(image, place.transform, config, landmark_net))
+        if crop_side(place.transform) < _STRAIGHTENED
+        else place
+        for place in found
+    ]
+    if not places:
+        raise NoFace(f"{name}: no face was found; give its place by --box x,y,width,height or --eyes x1,y1,x2,y2.")
+    return places
+
+
+def the_only_one(image: UInt8[np.ndarray, "h w 3"], places: Sequence[Place], name: str | Path) -> Choice:
+    """The choice where there is none.
+
+    Raises:
+      SeveralFaces: there is one.
+    """
+    if len(places) > 1:
+        raise SeveralFaces(f"{name}: shows {len(places)} faces; give the box of the one that is meant.")
+    return Choice(tuple(places), 0)
+
+
+def choose_place(
+    image: UInt8[np.ndarray, "h w 3"],
+    places: Sequence[Place],
+    name: str | Path,
+    *,
+    number: int | None,
+    likeness: Callable[[UInt8[np.ndarray, "n n 3"]], float] | None,
+) -> Choice:
+    """The face with a number, or the one most like a person.
+
+    Args:
+      image: the photograph.
+      places: of its faces.
+      name: of the photograph, for complaints.
+      number: from 1, from left to right; None lets the likeness choose.
+      likeness: of a canonical crop, at the resolution of that crop; None where there is nothing to compare with.
+
+    Raises:
+      InputError: there is no face of that number.
+      SeveralFaces: several faces, and nothing to compare with.
+      UndecidedFaces: no face stands out.
+    """
+    if number is not None:
+        if not 1 <= number <= len(places):
+            raise InputError(f"{name}: has no face {number}; {len(places)} were found, numbered from the left.")
+        return Choice(tuple(places), number - 1)
+    if len(places) == 1:
+        return Choice(tuple(places), 0)
+    if likeness is None:
+        raise SeveralFaces(
+            f"{name}: shows {len(places)} faces, and without photographs of the person none can be told from the "
+            "others; give --face N, counted from the left, or --photos."
+        )
+    sides = [seen_side(crop_side(place.transform)) for place in places]
+    crops = [cut_crop(image, place.transform, side) for place, side in zip(places, sides, strict=True)]
+    probabilities = face_probabilities([likeness(crop) for crop in crops], sides)
+    choice = Choice(tuple(places), int(np.argmax(probabilities)), tuple(float(value) for value in probabilities))
+    if not is_told(probabilities):
+        raise UndecidedFaces(
+            f"{name}: shows {len(places)} faces, and the identity does not tell which is meant (the likeliest is "
+            f"number {choice.chosen + 1} from the left, probability {probabilities.max():.2f}); give --face N.",
+            image,
+            choice,
+        )
+    return choice
+
+
+def straighten(
+    image: UInt8[np.ndarray, "h w 3"], transform: Float64[np.ndarray, "3 3"], config: Config, landmark_net: Any
+) -> Float64[np.ndarray, "3 3"]:
+    """Moves a rough crop to where the canonical one lies, by the landmarks that LandmarkNet sees in it."""
+    for _ in range(2):
+        side = min(max(4, round(crop_side(transform))), config.landmarks.size)
+        y = to_float(cut_crop(image, transform, side))[None]
+        points = np.asarray(_estimate_landmarks(landmark_net, y, np.float32(side), config))[0]
+        transform = ffhq_transform(apply_transform(transform, points).astype(np.float32))
+    return transform
+
+
+def _transform_of_box(image: UInt8[np.ndarray, "h w 3"], box: Box, name: str | Path) -> Float64[np.ndarray, "3 3"]:
+    x, y, w, h = box
+    height, width = image.shape[:2]
+    if w < 2 or h < 2 or x < 0 or y < 0 or x + w > width or y + h > height:
+        raise InputError(
+            f"{name}: the box {x},{y},{w},{h} does not lie in the {width} x {height} picture; give x,y,width,height."
+        )
+    side = _BOX_TO_CROP * max(w, h)
+    centre = np.array([x + w / 2, y + h / 2 - _BOX_DROP * h])
+    return np.array([[side, 0.0, centre[0] - side / 2], [0.0, side, centre[1] - side / 2], [0.0, 0.0, 1.0]])
+
+
+def _place_of_eyes(image: UInt8[np.ndarray, "h w 3"], eyes: Eyes, name: str | Path) -> Place:
+    """FFHQ's recipe (`ffhq_transform`) with the mouth where a mean face has it."""
+    height, width = image.shape[:2]
+    # The person's right eye is at the left of an upright picture.
+    left, right = (np.array(point) for point in sorted([eyes[:2], eyes[2:]]))
+    across = right - left
+    distance = float(np.hypot(*across))
+    inside = all(0 <= x < width and 0 <= y < height for x, y in (left, right))
+    if not inside or distance < 1.0:
+        places = ",".join(f"{value:g}" for value in eyes)
+        raise InputError(
+            f"{name}: eyes at {places} are not two places in the {width} x {height} picture; give x1,y1,x2,y2."
+        )
+    down = _EYES_TO_MOUTH * np.array([-across[1], across[0]])
+    x, y = 2.0 * across, 2.0 * np.array([-across[1], across[0]])
+    corner = (left + right) / 2 + 0.1 * down - x - y
+    transform = np.array([[2 * x[0], 2 * y[0], corner[0]], [2 * x[1], 2 * y[1], corner[1]], [0.0, 0.0, 1.0]])
+    side = crop_side(transform) / _BOX_TO_CROP
+    centre = apply_transform(transform, np.array([[0.5, 0.5]]))[0] + (0.0, _BOX_DROP * side)
+    return Place((round(centre[0] - side / 2), round(centre[1] - side / 2), round(side), round(side)), transform)
+
+
+@partial(jax.jit, static_argnames="config")
+def _estimate_landmarks(
+    landmark_net: Any, y: Float[jax.Array, "1 n n 3"], n: Any, config: Config
+) -> Float[jax.Array, "1 68 2"]:
+    return locate(landmark_net, bicubic_upsample(y, config.landmarks.size), n, config)

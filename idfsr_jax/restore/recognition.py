@@ -1,0 +1,113 @@
+"""Identities of photographs, and of faces so small that they can only be compared with photographs made as small."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+from PIL import Image
+
+from idfsr_jax.config import Config
+from idfsr_jax.face import FaceCrop, resize_crop
+from idfsr_jax.io.images import to_float
+from idfsr_jax.method.landmarks import MEAN_SHAPE, estimate_landmarks
+from idfsr_jax.networks.chips import face_chips
+from idfsr_jax.networks.id_encoder import IdEncoder, descriptors_of, unit_identity
+from idfsr_jax.networks.recognisers import photograph_descriptors as descriptors_of_chips
+from idfsr_jax.networks.resample import bicubic_upsample
+from idfsr_jax.restore.likeness import mean_direction
+
+_ENCODER_SIDE = 256
+_FINE_SIDE = 192
+_SEEN_SIDES = (4, 6, 8, 12, 16, 24, 32, 48, 64)
+_MOST_REFERENCES = 3
+
+describe = jax.jit(descriptors_of)
+
+
+@partial(jax.jit, static_argnames="config")
+def locate(
+    landmark_net: Any, y_up: Float[Array, "b s s 3"], n: Float[Array, ""] | float, config: Config
+) -> Float[Array, "b 68 2"]:
+    """The landmarks of enlarged LR crops of n pixels of nobody in particular."""
+    # As in training, where pictures of 8 bits are enlarged to pictures.
+    b, y_up = y_up.shape[0], jnp.clip(y_up, -1.0, 1.0)
+    shapes, known = jnp.broadcast_to(jnp.asarray(MEAN_SHAPE), (b, 68, 2)), jnp.zeros(b)
+    n = jnp.full((b,), n, jnp.float32)
+    return estimate_landmarks(landmark_net, y_up, n, shapes, known, config.landmarks)
+
+
+def photograph_descriptors(encoder: Any, crops: Sequence[FaceCrop]) -> Float[np.ndarray, "k d"]:
+    """Raw descriptors of photographs, as `idfsr prepare` computes them."""
+    images = to_float(np.stack([resize_crop(crop.image, _ENCODER_SIDE) for crop in crops]))
+    landmarks = np.stack([crop.landmarks for crop in crops])
+    # One at a time: a single compiled shape, whatever the number of photographs.
+    rows = [_describe_photograph(encoder, images[i : i + 1], landmarks[i : i + 1])[0] for i in range(len(crops))]
+    return np.asarray(rows)
+
+
+@jax.jit
+def _describe_photograph(
+    encoder: IdEncoder, images: Float[Array, "b s s 3"], landmarks: Float[Array, "b 68 2"]
+) -> Float[Array, "b d"]:
+    return descriptors_of_chips(encoder, face_chips(images, landmarks, encoder.chip))
+
+
+def seen_side(side: float | int) -> int:
+    """The resolution at which a face of a crop of `side` px is compared: there are few, so that few are compiled."""
+    return max(each for each in _SEEN_SIDES if each <= max(side, _SEEN_SIDES[0]))
+
+
+def small_identity(
+    image: UInt8[np.ndarray, "n n 3"],
+    encoder: Any,
+    landmark_net: Any,
+    center: Float[np.ndarray, " d"],
+    config: Config,
+) -> Float[np.ndarray, " d"]:
+    """The unit identity that the encoder sees in a small crop, enlarged, with landmarks by LandmarkNet."""
+    size = config.landmarks.size
+    shown = image if image.shape[0] <= size else reduce_crop(image, size)
+    y_up = bicubic_upsample(to_float(shown[None]), size)
+    landmarks = locate(landmark_net, y_up, np.float32(shown.shape[0]), config)
+    large = Image.fromarray(image).resize((_ENCODER_SIDE, _ENCODER_SIDE), Image.Resampling.BICUBIC)
+    descriptor = describe(encoder, to_float(np.asarray(large)[None]), landmarks)
+    return np.asarray(unit_identity(descriptor, jnp.asarray(center)))[0]
+
+
+def likeness_at(
+    image: UInt8[np.ndarray, "n n 3"],
+    references: Sequence[FaceCrop],
+    encoder: Any,
+    landmark_net: Any,
+    center: Float[np.ndarray, " d"],
+    config: Config,
+) -> float:
+    """The cosine between a small face and a person's photographs, all seen at the small face's resolution.
+
+    Small faces are more like each other than any is like a photograph; so the photographs are made as small. To 12 px,
+    that tells people apart better than to compare with the photographs as they are (on LFW's val split, area under the
+    curve 0.84 against 0.79 at 12 px, 0.74 against 0.60 at 8 px; from 16 px on there is no difference).
+
+    Args:
+      image: canonical crop at one of the sides of `seen_side`.
+      references: photographs of the person; the first three are used.
+      encoder: of the identities.
+      landmark_net: parameters of LandmarkNet.
+      center: of the identities.
+      config: of the model.
+    """
+    side = image.shape[0]
+    see = lambda small: small_identity(small, encoder, landmark_net, center, config)  # noqa: E731
+    reduced = [reduce_crop(crop.image, side) for crop in references[:_MOST_REFERENCES]]
+    person = mean_direction(np.stack([see(small) for small in reduced]))
+    return float(see(image) @ person)
+
+
+def reduce_crop(image: UInt8[np.ndarray, "n n 3"], side: int) -> UInt8[np.ndarray, "m m 3"]:
+    """A crop made small, by the area of pixels, whatever its own side."""
+    fine = Image.fromarray(resize_crop(image, _FINE_SIDE))
+    return np.array(fine.resize((side, side), Image.Resampling.BOX))

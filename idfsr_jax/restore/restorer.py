@@ -1,0 +1,272 @@
+"""Restorer: load a model, fit a person, restore a picture. The only place where all parts meet at use time."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from idfsr_jax.config import FitConfig
+from idfsr_jax.face import FaceCrop, read_crops
+from idfsr_jax.io.errors import InputError
+from idfsr_jax.method.landmarks import person_shape
+from idfsr_jax.method.model import load_model
+from idfsr_jax.method.sample import agreement_with
+from idfsr_jax.restore.conditions import condition_of, tables_of
+from idfsr_jax.restore.find_face import find_low_resolution_face
+from idfsr_jax.restore.fitting import fit_person
+from idfsr_jax.restore.found import Found, at_once, sample_found, sampling_of
+from idfsr_jax.restore.identity import Identity
+from idfsr_jax.restore.likeness import agreement
+from idfsr_jax.restore.loaded import LoadedModel
+from idfsr_jax.restore.photographs import MAX_PHOTOGRAPHS, Gathering, choose_references, gather_photographs
+from idfsr_jax.restore.places import choose_place
+from idfsr_jax.restore.provenance import provenance
+from idfsr_jax.restore.result import Restoration
+from idfsr_jax.restore.sampling import compile_ahead
+
+
+@dataclass(frozen=True)
+class Restorer(LoadedModel):
+    """Fits people and restores pictures.
+
+    `Restorer.load()`, then `fit(photos)` for a person, then `restore(picture, identity, photos)` for each picture.
+    """
+
+    @classmethod
+    def load(cls, weights: str | Path | None = None, encoder: str | None = None, devices: int = 0) -> "Restorer":
+        """Loads a model folder, or the model that ships with the package.
+
+        Args:
+          weights: the folder.
+          encoder: the recognisers, joined by "+" ("mobilefacenet+arcface:PATH"), where one lies elsewhere than it did
+            in training.
+          devices: that are to be used; all of this process if 0.
+
+        Raises:
+          BadWeights: the folder holds no model, or a damaged one.
+        """
+        return cls(load_model(None if weights is None else Path(weights)), encoder, devices)
+
+    def gather(self, photos: Sequence[str | Path], *, keep_all: bool = False) -> Gathering:
+        """Looks through photographs that should show one person; see `restore.photographs.gather_photographs`.
+
+        Raises:
+          InputError: none can be used, or two people are shown equally often.
+        """
+        return gather_photographs([Path(photo).expanduser() for photo in photos], self.identities, keep_all=keep_all)
+
+    def references(self, photos: Sequence[str | Path], identity: Identity) -> tuple[list[FaceCrop], list[str]]:
+        """The photographs of a folder that can stand beside a restoration, and a sentence for each that cannot.
+
+        Raises:
+          InputError: none can be used.
+        """
+        return choose_references(self.gather(photos, keep_all=True), identity)
+
+    def fit(
+        self,
+        photos: Sequence[str | Path | FaceCrop] | Gathering,
+        *,
+        config: FitConfig | None = None,
+        progress: Callable[[int, float], None] = lambda step, loss: None,
+    ) -> Identity:
+        """Fits the identity of one person; the model's weights do not change.
+
+        Args:
+          photos: 1 to 20 photographs with one face each, as files or as crops, all of them used; or what `gather`
+            kept of a folder, where sharp ones count more.
+          config: how to fit; the model's own choice by default.
+          progress: called with (step, loss) after every step, or once when all steps are one program.
+
+        Raises:
+          InputError: too few or too many photographs, or one of them cannot be used; the sentence names it.
+        """
+        gathered = photos if isinstance(photos, Gathering) else None
+        given: Sequence[Any] = photos.crops if isinstance(photos, Gathering) else photos
+        weights = gathered.weights if gathered else None
+        if not 1 <= len(given) <= MAX_PHOTOGRAPHS:
+            raise InputError(f"{len(given)} photographs were given to fit; give 1 to {MAX_PHOTOGRAPHS} of one person.")
+        crops = read_crops(given)
+        settings = replace(self.config, fit=config or self.config.fit)
+        units = self.units(crops)
+        start, fitted, losses = fit_person(self.model, self.recognisers, crops, units, settings, progress, weights)
+        first = units[:, : self.sizes[0]]
+        return Identity(
+            embedding=np.asarray(fitted.identity),
+            start=start,
+            losses=losses,
+            photographs=len(crops),
+            encoder=self.model.encoder,
+            model=self.model.digest,
+            origins=gathered.origins if gathered else (),
+            agreement=agreement(first) if len(crops) > 1 else math.nan,
+            token_offsets=np.asarray(fitted.token_offsets),
+            shape=person_shape(np.stack([crop.landmarks for crop in crops])),
+        )
+
+    def restore(
+        self,
+        picture: str | Path | np.ndarray,
+        identity: Identity,
+        photos: Sequence[str | Path | FaceCrop] = (),
+        *,
+        box: tuple[int, int, int, int] | None = None,
+        eyes: tuple[float, float, float, float] | None = None,
+        face: int | None = None,
+        scale: int | None = None,
+        steps: int | None = None,
+        seed: int = 0,
+        variants: int = 1,
+        consistency: float | None = None,
+        guidance: float | None = None,
+        reveal: float | None = None,
+        truth: UInt8[np.ndarray, "s s 3"] | None = None,
+    ) -> Restoration:
+        """Restores the small face in a picture.
+
+        Args:
+          picture: an aligned LR crop (square, 4 to 64 px), or a photograph with small faces; a file or uint8 RGB.
+          identity: of `fit`, or of a file.
+          photos: photographs of the person; those nearest in pose and expression become style references. Without
+            any, the identity alone says who it is.
+          box: x, y, width, height of the face in a photograph, if it is not to be looked for.
+          eyes: x, y of one eye's centre, then of the other's, likewise.
+          face: which of several faces, counted from the left from 1; by default the one most like the photographs.
+          scale: down-sampling factor s; by default the one that fits the face's size best.
+          steps: sampling steps.
+          seed: of the noise; the same seed gives the same picture.
+          variants: how many samples to draw.
+          consistency: strength of the projection onto pictures that down-sample to the input, 0 to 1; the model's own
+            choice by default.
+          guidance: classifier-free guidance weight.
+          reveal: how much of the LR face is shown to the model, 0 (nothing, as in the paper) to 1 (all there is); the
+            model's own choice by default.
+          truth: the true crop where it is known, for the sheet.
+
+        Raises:
+          UndecidedFaces: several faces, and none stands out.
+          InputError: a picture cannot be used, or the identity belongs to another model.
+        """
+        where: dict[str, Any] = {"box": box, "eyes": eyes, "face": face, "scale": scale}
+        found = self.find(picture, identity, photos, **where, reveal=reveal, truth=truth)
+        (restored,) = self.sample(
+            [found], steps=steps, seed=seed, variants=variants, consistency=consistency, guidance=guidance
+        )
+        return restored
+
+    def find(
+        self,
+        picture: str | Path | np.ndarray,
+        identity: Identity,
+        photos: Sequence[str | Path | FaceCrop] = (),
+        *,
+        box: tuple[int, int, int, int] | None = None,
+        eyes: tuple[float, float, float, float] | None = None,
+        face: int | None = None,
+        scale: int | None = None,
+        reveal: float | None = None,
+        truth: UInt8[np.ndarray, "s s 3"] | None = None,
+    ) -> Found:
+        """The first half of `restore`, up to the sampling, which `sample` does for many pictures at once.
+
+        Raises:
+          UndecidedFaces: several faces, and none stands out.
+          InputError: a picture cannot be used, or the identity belongs to another model.
+        """
+        self.check_identity(identity)
+        shown = self.config.sample.reveal if reveal is None else reveal
+        if not 0.0 <= shown <= 1.0:
+            raise InputError(f"reveal={reveal}: give a number from 0 to 1.")
+        crops = read_crops(photos)
+        # Without photographs nobody can say how like the person a face is.
+        likeness = partial(self.likeness, crops=crops) if crops else lambda small: math.nan
+        found = find_low_resolution_face(
+            picture,
+            self.config,
+            self.model.landmark_net,
+            box=box,
+            eyes=eyes,
+            scale=scale,
+            choose=partial(choose_place, number=face, likeness=likeness if crops else None),
+        )
+        condition, reference = condition_of(self.model, found.y, identity, crops, self.units(crops), shown)
+        return Found(found, identity, condition, None if reference is None else reference.image, likeness, shown, truth)
+
+    def sample(
+        self,
+        found: Sequence[Found],
+        *,
+        steps: int | None = None,
+        seed: int = 0,
+        variants: int = 1,
+        consistency: float | None = None,
+        guidance: float | None = None,
+    ) -> list[Restoration]:
+        """Restores faces, in batches over all devices; each comes out as by `restore` alone, but for rounding.
+
+        Args:
+          found: of `find`; of any people, pictures and sizes.
+          steps: see `restore`, as for the others.
+          seed: of the noise.
+          variants: how many samples to draw of each.
+          consistency: with the input.
+          guidance: weight.
+
+        Raises:
+          InputError: no variant, or a consistency that is none.
+        """
+        sampling = sampling_of(self.config, steps, seed, variants, consistency, guidance, self.sizes)
+        draw = partial(sample_found, self.networks, mesh=self.mesh, sampling=sampling)
+        return [
+            Restoration(
+                face=each.face,
+                images=list(images),
+                condition=each.condition,
+                reference=each.reference,
+                unfitted=lambda each=each: draw([each.unfitted()])[0][0],  # type: ignore[misc]
+                metadata=provenance(
+                    self.model, each.identity, seed, sampling.config, sampling.consistency, each.reveal
+                ),
+                likeness=each.likeness,
+                consistent=sampling.consistency > 0,
+                truth=each.truth,
+            )
+            for each, images in zip(found, draw(found), strict=True)
+        ]
+
+    def compile_ahead(
+        self,
+        pictures: int = 1,
+        *,
+        steps: int | None = None,
+        variants: int = 1,
+        consistency: float | None = None,
+        guidance: float | None = None,
+    ) -> None:
+        """Compiles the sampler before there is a picture, where one is not to wait for it.
+
+        One program serves all pictures, people, seeds and scales. There is one for each batch of
+        `runtime.devices.bucket`, for the options `steps`, `variants` and `guidance` of `restore`, and for `consistency`
+        that is or is not 0.
+
+        Args:
+          pictures: that `sample` will be given at once.
+          steps: see `restore`, as for the others.
+          variants: how many samples to draw of each.
+          consistency: with the input.
+          guidance: weight.
+
+        Raises:
+          InputError: no variant, or a consistency that is none.
+        """
+        sampling = sampling_of(self.config, steps, 0, variants, consistency, guidance, self.sizes)
+        held = None
+        if sampling.consistency > 0:
+            held = agreement_with(np.zeros((4, 4, 3), np.uint8), 1.0, tables_of(self.config.data.size))
+        for count in {min(pictures, at_once(variants, self.mesh)), pictures % at_once(variants, self.mesh)} - {0}:
+            compile_ahead(self.networks, sampling.config, self.sizes, self.mesh, count, held, variants)

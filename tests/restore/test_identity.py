@@ -1,0 +1,178 @@
+import contextlib
+import hashlib
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from idfsr_jax.io.errors import BadWeights, InputError
+from idfsr_jax.restore.identity import Identity, Origin
+
+
+@pytest.fixture
+def identity():
+    rng = np.random.default_rng(0)
+    start = rng.normal(size=128).astype(np.float32)
+    start /= np.linalg.norm(start)
+    losses = np.linspace(0.4, 0.2, 200, dtype=np.float32)
+    return Identity(start + np.float32(0.01), start, losses, 7, "dlib-resnet-v1", "ab" * 32)
+
+
+def assert_same(a: Identity, b: Identity) -> None:
+    for name in ("embedding", "start", "losses"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+        assert getattr(a, name).dtype == getattr(b, name).dtype == np.float32
+    assert (a.photographs, a.encoder, a.model) == (b.photographs, b.encoder, b.model)
+
+
+def complaint(path) -> str:
+    with pytest.raises(BadWeights) as caught:
+        Identity.load(path)
+    text = str(caught.value)
+    assert str(path) in text and text.endswith(".") and "\n" not in text
+    return text
+
+
+def test_an_identity_comes_back_as_it_was_saved(identity, tmp_path):
+    identity.save(tmp_path / "deep" / "me.safetensors")
+    back = Identity.load(tmp_path / "deep" / "me.safetensors")
+    assert_same(back, identity)
+    assert back.digest == identity.digest
+
+
+def test_where_an_identity_came_from_comes_back(identity, tmp_path):
+    origins = (Origin("Zoë 1.jpg", "ab" * 8, 0.123456789, 0.75), Origin("two.png", "cd" * 8, 1.0, float("nan")))
+    known = replace(identity, origins=origins, agreement=0.7)
+    known.save(tmp_path / "me.safetensors")
+    back = Identity.load(tmp_path / "me.safetensors")
+    assert repr(back.origins) == repr(origins) and back.agreement == 0.7
+    assert back.digest == known.digest != identity.digest
+
+
+@pytest.mark.parametrize("key", [b"Zo", b"0.7", b"0.5", b"abab"])
+def test_a_change_of_where_it_came_from_is_noticed(identity, tmp_path, key):
+    path = tmp_path / "me.safetensors"
+    replace(identity, origins=(Origin("Zoe.jpg", "ab" * 8, 0.5, 0.6),), agreement=0.7).save(path)
+    data = path.read_bytes()
+    assert key in data
+    path.write_bytes(data.replace(key, key[:-1] + bytes([key[-1] + 1]), 1))
+    complaint(path)
+
+
+def test_an_older_file_keeps_its_digest(identity):
+    """The digest of a file without origins is that of the first version of the format."""
+    facts = json.dumps([identity.photographs, identity.encoder, identity.model])
+    digest = hashlib.sha256(facts.encode())
+    for vector in (identity.embedding, identity.start, identity.losses):
+        digest.update(vector.astype("<f4").tobytes())
+    assert identity.digest == digest.hexdigest()
+
+
+def test_the_file_takes_a_few_kilobytes(identity, tmp_path):
+    identity.save(tmp_path / "me.safetensors")
+    assert (tmp_path / "me.safetensors").stat().st_size < 4096
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_flipped_bit_anywhere_is_noticed_or_changes_nothing(identity, tmp_path, seed):
+    path = tmp_path / "me.safetensors"
+    identity.save(path)
+    data = bytearray(path.read_bytes())
+    rng = np.random.default_rng(seed)
+    data[rng.integers(len(data))] ^= 1 << rng.integers(8)
+    path.write_bytes(data)
+    try:
+        back = Identity.load(path)
+    except BadWeights as error:
+        assert str(path) in str(error)
+    else:
+        assert_same(back, identity)
+
+
+def test_a_flipped_bit_in_the_header_is_noticed_or_changes_nothing(identity, tmp_path):
+    path = tmp_path / "me.safetensors"
+    identity.save(path)
+    whole = path.read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+    for place in range(header):
+        data = bytearray(whole)
+        data[place] ^= 1 << place % 7
+        path.write_bytes(data)
+        with contextlib.suppress(BadWeights):
+            assert_same(Identity.load(path), identity)
+
+
+@pytest.mark.parametrize("change", [{"photographs": 8}, {"encoder": "another"}, {"model": "cd" * 32}], ids=str)
+def test_the_digest_covers_what_is_said_about_the_vectors(identity, change):
+    assert replace(identity, **change).digest != identity.digest
+
+
+def test_the_digest_covers_every_vector(identity):
+    changed = [replace(identity, **{name: getattr(identity, name) * 2}) for name in ("embedding", "start", "losses")]
+    assert len({each.digest for each in [identity, *changed]}) == 4
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.99])
+def test_a_file_cut_short_is_refused(identity, tmp_path, share):
+    path = tmp_path / "me.safetensors"
+    identity.save(path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    assert "not an identity file" in complaint(path)
+
+
+def test_a_text_file_is_refused(tmp_path):
+    (tmp_path / "notes.safetensors").write_text("These are notes about something else.\n" * 20)
+    assert "not an identity file" in complaint(tmp_path / "notes.safetensors")
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    assert "idfsr fit" in complaint(tmp_path / "nobody.safetensors")
+
+
+def test_a_folder_is_refused(tmp_path):
+    complaint(tmp_path)
+
+
+def test_weights_are_no_identity(tiny_model):
+    assert "not an identity file" in complaint(tiny_model / "center.safetensors")
+
+
+@pytest.mark.parametrize("name", ["embedding", "start"])
+@pytest.mark.parametrize("value", [np.nan, 0.0])
+def test_a_vector_that_is_no_direction_is_refused(identity, tmp_path, name, value):
+    replace(identity, **{name: np.full(128, value, np.float32)}).save(tmp_path / "me.safetensors")
+    assert "not finite" in complaint(tmp_path / "me.safetensors")
+
+
+@pytest.mark.parametrize(
+    "vector",
+    [np.ones(64, np.float32), np.ones((2, 64), np.float32), np.ones(128)],
+    ids=["short", "plane", "double"],
+)
+def test_a_vector_of_another_shape_or_type_is_refused(identity, tmp_path, vector):
+    identity.save(tmp_path / "me.safetensors")
+    arrays = load_file(tmp_path / "me.safetensors") | {"embedding": vector}
+    save_file(arrays, tmp_path / "me.safetensors", {"format": "idfsr-identity-2"})
+    assert "no identity vector" in complaint(tmp_path / "me.safetensors")
+
+
+def test_a_place_that_cannot_be_written_to_is_named(identity, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match="cannot be written"):
+        identity.save(tmp_path / "file" / "me.safetensors")
+
+
+def test_copies_are_kept_and_older_files_keep_their_digest(tmp_path):
+    vector = np.eye(8, dtype=np.float32)[0]
+    plain = Origin("a.jpg", "0" * 16, 1.0, 0.5)
+    old = Identity(vector, vector, np.zeros(2, np.float32), 1, "e", "m", (plain,), 0.7)
+    new = replace(old, origins=(replace(plain, copies=("b.jpg", "c.jpg")),))
+    assert old.digest != new.digest
+    # Of the format before there were copies.
+    assert json.loads(old._origins_json()) == [["a.jpg", "0" * 16, "1.0", "0.5"]]
+    for identity in (old, new):
+        identity.save(tmp_path / "a.safetensors")
+        assert Identity.load(tmp_path / "a.safetensors").origins == identity.origins

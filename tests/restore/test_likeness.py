@@ -1,0 +1,107 @@
+"""Groups, agreement and choice by hand-made unit vectors whose answer is known."""
+
+import numpy as np
+import pytest
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import pdist
+
+from idfsr_jax.restore.likeness import (
+    SAME_PERSON,
+    agreement,
+    face_probabilities,
+    group_by_person,
+    is_far,
+    is_told,
+    is_unlike,
+    likeness_to_others,
+    mean_direction,
+    reliability,
+)
+
+
+def people(counts: list[int], spread: float, seed: int = 0) -> np.ndarray:
+    """Unit vectors around one random direction for each person."""
+    rng = np.random.default_rng(seed)
+    vectors = np.concatenate([rng.normal(size=128) + spread * rng.normal(size=(count, 128)) for count in counts])
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_people_fall_into_groups_the_largest_first():
+    identities = people([2, 5, 1], spread=0.5)
+    groups = group_by_person(identities)
+    assert [group.tolist() for group in groups] == [[2, 3, 4, 5, 6], [0, 1], [7]]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_groups_are_those_of_scipys_average_linkage(seed):
+    identities = people([4, 3, 3], spread=1.3, seed=seed)
+    labels = fcluster(linkage(pdist(identities, "cosine"), "average"), 1.0 - SAME_PERSON, "distance")
+    expected = {tuple(np.flatnonzero(labels == label)) for label in set(labels)}
+    assert {tuple(group) for group in group_by_person(identities)} == expected
+
+
+def test_one_photograph_is_one_group():
+    assert [group.tolist() for group in group_by_person(people([1], 0.5))] == [[0]]
+
+
+def test_agreement_is_the_mean_of_all_pairs():
+    vectors = np.array([[1, 0, 0], [0.6, 0.8, 0], [0, 1, 0]], np.float32)
+    assert agreement(vectors) == pytest.approx((0.6 + 0.0 + 0.8) / 3)
+    assert agreement(vectors[:1]) == pytest.approx(0.71)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 9])
+def test_reliability_is_the_cosine_of_a_mean_to_the_truth(count):
+    """Simulated: unit length in expectation, noise of known strength around one direction."""
+    rng = np.random.default_rng(count)
+    truth = np.zeros(4000)
+    truth[0] = 1.0
+    photographs = np.sqrt(0.6) * truth + np.sqrt(0.4 / 4000) * rng.normal(size=(300, count, 4000))
+    means = photographs.mean(axis=1)
+    cosine = (means @ truth / np.linalg.norm(means, axis=1)).mean()
+    assert reliability(count, 0.6) == pytest.approx(cosine, abs=0.01)
+
+
+def test_reliability_stays_between_0_and_1():
+    assert reliability(3, -0.2) == 0.0
+    assert reliability(3, 1.2) == pytest.approx(1.0)
+
+
+def test_each_is_compared_with_the_mean_of_the_others():
+    identities = people([4], spread=0.7)
+    others = identities[[0, 1, 3]].mean(axis=0)
+    expected = identities[2] @ others / np.linalg.norm(others)
+    assert likeness_to_others(identities)[2] == pytest.approx(expected, abs=1e-5)
+    assert np.isnan(likeness_to_others(identities[:1])).all()
+
+
+def test_a_mean_direction_has_unit_length_and_follows_its_weights():
+    vectors = np.eye(3, dtype=np.float32)[:2]
+    np.testing.assert_allclose(mean_direction(vectors), np.array([1, 1, 0]) / np.sqrt(2), atol=1e-6)
+    np.testing.assert_allclose(
+        mean_direction(vectors, np.array([3.0, 1.0])), np.array([3, 1, 0]) / np.sqrt(10), atol=1e-6
+    )
+
+
+def test_the_most_alike_face_is_the_most_probable():
+    probabilities = face_probabilities([0.2, 0.7, 0.3], [32, 32, 32])
+    assert probabilities.sum() == pytest.approx(1.0)
+    assert np.argmax(probabilities) == 1 and is_told(probabilities)
+
+
+def test_small_faces_tell_less():
+    likenesses = [0.7, 0.5, 0.4, 0.3]
+    largest = [face_probabilities(likenesses, [side] * 4).max() for side in (6, 12, 32)]
+    assert largest == sorted(largest)
+    assert not is_told(face_probabilities(likenesses, [6] * 4))
+
+
+def test_a_small_face_is_not_taken_because_all_small_faces_are_alike():
+    """0.6 is usual for a stranger at 8 px and for the person at 32 px."""
+    assert np.argmax(face_probabilities([0.62, 0.6], [8, 32])) == 1
+
+
+def test_what_is_doubtful_depends_on_the_resolution():
+    assert is_unlike(0.2, 32) and not is_unlike(0.5, 32)
+    assert is_unlike(0.5, 64) and not is_unlike(0.6, 64)
+    assert is_far(17.0, 8) and not is_far(15.0, 8) and not is_far(17.0, 16)

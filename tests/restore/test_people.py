@@ -1,0 +1,195 @@
+"""Restoring with a model whose identity is an ID embedding of several recognisers, and up to several references."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from idfsr_jax import cli
+from idfsr_jax.io.errors import BadWeights, InputError, SeveralFaces
+from idfsr_jax.method.degrade import resampling_tables
+from idfsr_jax.restore.identity import Identity
+from idfsr_jax.restore.restorer import Restorer
+
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def restorer(tiny_model):
+    return Restorer.load(tiny_model)
+
+
+@pytest.fixture(scope="module")
+def identity(restorer, crops):
+    return restorer.fit(crops)
+
+
+def reduced(image, n):
+    return np.array(Image.fromarray(image).resize((n, n), Image.Resampling.BOX))
+
+
+@pytest.fixture(scope="module")
+def result(restorer, small, identity, crops):
+    return restorer.restore(small, identity, crops)
+
+
+def test_a_fit_of_no_steps_is_the_mean_of_the_photographs(restorer, identity, crops):
+    parts = np.split(restorer.units(crops).mean(axis=0), [128])
+    expected = np.concatenate([part / np.linalg.norm(part) for part in parts])
+    np.testing.assert_allclose(identity.embedding, expected, atol=1e-6)
+    np.testing.assert_array_equal(identity.start, identity.embedding)
+    assert not identity.token_offsets.any() and identity.token_offsets.shape == (2, 16)
+    assert identity.shape.shape == (68, 2) and identity.losses.shape == (0,)
+
+
+def test_all_of_an_identity_comes_back_from_its_file(identity, tmp_path):
+    person = replace(identity, token_offsets=identity.token_offsets + np.float32(0.25))
+    person.save(tmp_path / "me.safetensors")
+    back = Identity.load(tmp_path / "me.safetensors")
+    for name in ("embedding", "start", "losses", "token_offsets", "shape"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(person, name))
+    assert back.digest == person.digest != identity.digest
+
+
+def test_a_file_of_an_earlier_version_is_refused_with_the_command_that_makes_it_anew(tmp_path):
+    from safetensors.numpy import save_file
+
+    vector = np.ones(128, np.float32)
+    path = tmp_path / "me.safetensors"
+    save_file({"embedding": vector, "start": vector, "losses": vector}, path, {"format": "idfsr-identity-1"})
+    with pytest.raises(BadWeights, match=r"fit it again with `idfsr fit --photos DIR --out .*me\.safetensors`"):
+        Identity.load(path)
+
+
+def test_all_pixels_of_an_input_are_used_whatever_its_width(restorer, identity, crops, face_crop):
+    for n in (4, 7, 15, 16):
+        found = restorer.find(reduced(face_crop.image, n), identity, crops)
+        assert found.face.y.shape == (n, n, 3)
+        assert float(found.condition.scale[0]) == pytest.approx(SIZE / n)
+    assert restorer.find(reduced(face_crop.image, 24), identity, crops).face.y.shape[0] == 16
+    with pytest.raises(InputError, match="nothing to restore"):
+        restorer.find(reduced(face_crop.image, 40), identity, crops)
+
+
+def test_the_same_seed_gives_the_same_picture_and_what_is_asked_for_is_said(restorer, small, identity, crops, result):
+    (image,) = result.images
+    assert image.shape == (SIZE, SIZE, 3) and image.dtype == np.uint8
+    np.testing.assert_array_equal(restorer.restore(small, identity, crops).images[0], image)
+    assert np.any(restorer.restore(small, identity, crops, seed=1).images[0] != image)
+    hidden = restorer.restore(small, identity, crops, reveal=0.0)
+    assert np.any(hidden.images[0] != image)
+    assert "reveal 0.5" in result.metadata["idfsr:sampler"] and hidden.metadata["idfsr:sampler"].endswith("reveal 0")
+    with pytest.raises(InputError, match="from 0 to 1"):
+        restorer.restore(small, identity, crops, reveal=1.5)
+
+
+def test_the_identity_and_what_was_fitted_to_it_count(restorer, small, identity, crops, result):
+    for changed in (
+        replace(identity, embedding=-identity.embedding),
+        replace(identity, token_offsets=identity.token_offsets + np.float32(1.0)),
+    ):
+        restored = restorer.restore(small, changed, crops)
+        assert np.any(restored.images[0] != result.images[0])
+        np.testing.assert_array_equal(restored.unfitted(), result.images[0])
+
+
+def test_without_photographs_the_identity_alone_serves(restorer, small, identity, result):
+    restored = restorer.restore(small, identity)
+    assert restored.reference is None and np.any(restored.images[0] != result.images[0])
+    assert not float(restored.condition.valid.sum())
+    assert all("unlike" not in sentence for sentence in restored.notes())
+    assert restored.sheet().ndim == 3
+
+
+def test_several_faces_without_photographs_want_a_number(restorer, identity, _astronaut):
+    two = np.concatenate([_astronaut[:300, 100:400]] * 2, axis=1)
+    with pytest.raises(SeveralFaces, match=r"give --face N, counted from the left, or --photos"):
+        restorer.find(two, identity, scale=4)
+    assert restorer.find(two, identity, face=2, scale=4).face.choice.chosen == 1
+
+
+@pytest.mark.parametrize("n", [7, 8, 15])
+def test_consistency_keeps_an_input_of_any_width(restorer, identity, crops, face_crop, n):
+    # Low in contrast, so that no value of the result is clipped when it becomes a picture.
+    small = (reduced(face_crop.image, n) // 4 + 96).astype(np.uint8)
+    (image,) = restorer.restore(small, identity, crops, consistency=1.0).images
+    tables = resampling_tables(SIZE)
+    down = np.asarray(tables.down[0, n - tables.least][:n])
+    again = np.einsum("ij,jkc,lk->ilc", down, image.astype(np.float32), down)
+    assert np.abs(again - small).max() <= 2
+    free = np.einsum(
+        "ij,jkc,lk->ilc", down, restorer.restore(small, identity, crops).images[0].astype(np.float32), down
+    )
+    assert np.abs(free - small).max() > 2
+
+
+def test_photographs_are_chosen_for_an_identity_of_several_parts(restorer, identity, _astronaut, tmp_path):
+    Image.fromarray(_astronaut).save(tmp_path / "me.png")
+    crops, notes = restorer.references([tmp_path / "me.png"], identity)
+    assert len(crops) == 1 and notes == []
+
+
+def test_photographs_are_described_once_for_all_pictures(restorer, identity, crops, face_crop):
+    fresh = Restorer(restorer.model)
+    for n in (5, 8):
+        fresh.find(reduced(face_crop.image, n), identity, crops)
+    assert fresh._unit_of.cache_info().misses == len(crops)
+
+
+def test_sharp_photographs_count_more(restorer, crops, tmp_path):
+    from idfsr_jax.restore.fitting import fit_person
+
+    units = np.eye(2, 320, dtype=np.float32) + np.eye(2, 320, 200, dtype=np.float32)
+    weights = np.array([1.0, 0.25])
+    start, *_ = fit_person(restorer.model, restorer.recognisers, crops[:2], units, restorer.config, weights=weights)
+    np.testing.assert_allclose(start[:2], np.array([4.0, 1.0]) / np.sqrt(17.0), atol=1e-6)
+
+
+def test_what_a_fit_reads(restorer, crops):
+    from idfsr_jax.restore.fitting import album_of, frozen_of
+
+    album = album_of(crops, restorer.units(crops), restorer.sizes, restorer.config)
+    assert album.images.shape == (20, SIZE, SIZE, 3) and int(album.count) == 3
+    np.testing.assert_array_equal(album.frames[0], crops[0].frame)
+    assert album.order[:3, :2].tolist() == [[1, 2], [0, 2], [0, 1]]
+    frozen = frozen_of(restorer.model, restorer.recognisers)
+    assert frozen.center.shape == (320,) and frozen.people.shape == (1, 320)
+    assert frozen.tables.down.shape[-1] == SIZE
+
+
+def test_guidance_away_from_nobody_changes_the_picture(restorer, small, identity, crops, result):
+    assert np.any(restorer.restore(small, identity, crops, guidance=3.0).images[0] != result.images[0])
+
+
+def test_what_is_compiled_ahead_serves(restorer, identity, crops, small, caplog):
+    one = Restorer(restorer.model, devices=1)
+    found = [one.find(small, identity, crops)] * 4
+    one.compile_ahead(4, variants=3)
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        one.sample(found, variants=3)
+    assert not [line for line in caplog.messages if "_sampled" in line and line.startswith("Compiling")]
+
+
+def test_mirrored_border_is_not_taken_for_the_person(restorer, small, identity, crops):
+    cut = replace(crops[0], frame=np.array([[1.0, 0.0, 0.0], [0.0, 1.0, -0.5]], np.float32))
+    valid = restorer.find(small, identity, [cut]).condition.valid[0, 0, ..., 0]
+    whole = restorer.find(small, identity, crops[:1]).condition.valid[0, 0, ..., 0]
+    assert float(jnp.sum(valid)) < 0.8 * float(jnp.sum(whole))
+
+
+def test_the_command_line_restores_with_and_without_photographs(
+    tiny_model, identity, small, _astronaut, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(_astronaut).save("photo.png")
+    Image.fromarray(small).save("small.png")
+    identity.save("me.safetensors")
+    arguments = ["restore", "small.png", "--identity", "me.safetensors", "--weights", str(tiny_model)]
+    assert cli.main([*arguments, "--photos", "photo.png", "--out", "with.png"]) == 0
+    assert cli.main([*arguments, "--reveal", "1", "--out", "without.png"]) == 0
+    with Image.open("with.png") as one, Image.open("without.png") as other:
+        assert one.size == other.size == (SIZE, SIZE)
+        assert np.any(np.asarray(one) != np.asarray(other))

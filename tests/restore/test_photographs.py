@@ -1,0 +1,151 @@
+"""A folder of somebody's photographs, read by a stand-in: the file's name says what is on it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from idfsr_jax.face import FaceCrop
+from idfsr_jax.io.errors import InputError, NoFace
+from idfsr_jax.restore.identity import Identity
+from idfsr_jax.restore.photographs import MAX_PHOTOGRAPHS, choose_references, gather_photographs
+
+LANDMARKS = np.zeros((68, 2), np.float32)
+
+
+def crop_of(name: str) -> FaceCrop:
+    """A crop whose first pixel says who it is; blurred ones are flat."""
+    rng = np.random.default_rng(list(name.encode()))
+    image = rng.integers(0, 256, (96, 96, 3)).astype(np.uint8)
+    if "blurred" in name:
+        image = np.array(Image.fromarray(image[::12, ::12]).resize((96, 96), Image.Resampling.BICUBIC))
+    image[0, 0] = ord(name[0])
+    return FaceCrop(image, LANDMARKS, np.diag([96.0, 96.0, 1.0]))
+
+
+def read(path: Path) -> FaceCrop:
+    if "landscape" in path.name:
+        raise NoFace(f"{path}: no face was found.")
+    return crop_of(path.name)
+
+
+def identities_of(crops: list[FaceCrop]) -> np.ndarray:
+    """Everybody's vector, by the first letter, with a little of another direction for every photograph."""
+    vectors = np.zeros((len(crops), 128), np.float32)
+    for row, crop in zip(vectors, crops, strict=True):
+        row[int(crop.image[0, 0, 0]) % 64] = 1.0
+        row[64:] = 0.05 * np.random.default_rng(int(crop.image[5, 5, 0])).normal(size=64)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def gather(tmp_path: Path, *names: str, **options):
+    paths = []
+    for name in names:
+        path = tmp_path / name
+        path.write_text(name.split(".")[0])
+        paths.append(path)
+    return gather_photographs(paths, identities_of, read=read, **options)
+
+
+def test_what_has_no_face_and_who_is_somebody_else_are_named(tmp_path):
+    gathered = gather(tmp_path, "anna1.jpg", "anna22.jpg", "landscape.jpg", "bert1.jpg", "anna333.jpg")
+    assert [each.path.name for each in gathered.used] == ["anna1.jpg", "anna22.jpg", "anna333.jpg"]
+    ((path, why),) = gathered.set_aside
+    assert path.name == "bert1.jpg" and "somebody else" in why
+    (sentence,) = gathered.unusable
+    assert "landscape.jpg" in sentence
+    text = "\n".join(gathered.lines())
+    assert all(name in text for name in ("anna1.jpg", "bert1.jpg", "landscape.jpg", "used, 3"))
+    assert gathered.warnings() == []
+
+
+def test_blurred_photographs_count_less(tmp_path):
+    sharp, blurred = gather(tmp_path, "anna1.jpg", "anna-blurred.jpg").used
+    assert blurred.origin.weight < 0.3 < sharp.origin.weight <= 1.0
+    assert blurred.detail < 25 < sharp.detail
+
+
+def test_a_copy_counts_once(tmp_path):
+    (tmp_path / "deep").mkdir()
+    gathered = gather(tmp_path, "anna1.jpg", "anna1.png", "anna22.jpg")
+    assert len(gathered.used) == 2
+    assert gathered.set_aside[0][1] == "the same file as anna1.jpg"
+
+
+def test_few_photographs_are_warned_of(tmp_path):
+    assert "one photograph remains" in gather(tmp_path, "anna1.jpg").warnings()[0]
+    assert "2 photographs remain" in gather(tmp_path, "anna1.jpg", "anna22.jpg").warnings()[0]
+
+
+def test_photographs_that_disagree_are_warned_of(tmp_path):
+    gathered = gather(tmp_path, "anna1.jpg", "anna22.jpg", "bert1.jpg", "anna333.jpg", keep_all=True)
+    assert len(gathered.used) == 4 and gathered.set_aside == ()
+    (warning,) = gathered.warnings()
+    assert "disagree" in warning and "bert1.jpg" in warning
+
+
+def test_two_people_equally_often_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"anna1\.jpg and bert1\.jpg"):
+        gather(tmp_path, "anna1.jpg", "bert1.jpg")
+
+
+def test_nothing_usable_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"landscape\.jpg: no face"):
+        gather(tmp_path, "landscape.jpg")
+    with pytest.raises(InputError, match="none of the 2 photographs"):
+        gather(tmp_path, "landscape.jpg", "landscape2.jpg")
+
+
+def test_of_very_many_the_sharpest_remain(tmp_path):
+    names = ["anna-blurred.jpg", *(f"anna{'x' * count}.jpg" for count in range(MAX_PHOTOGRAPHS))]
+    gathered = gather(tmp_path, *names)
+    assert len(gathered.used) == MAX_PHOTOGRAPHS
+    assert [path.name for path, _ in gathered.set_aside] == ["anna-blurred.jpg"]
+
+
+def test_references_unlike_the_identity_are_left_out(tmp_path):
+    gathered = gather(tmp_path, "anna1.jpg", "bert1.jpg", "landscape.jpg", keep_all=True)
+    identity = Identity(
+        gathered.used[0].identity, gathered.used[0].identity, np.zeros(1, np.float32), 1, "encoder", "model"
+    )
+    crops, notes = choose_references(gathered, identity)
+    assert crops == [gathered.used[0].crop]
+    assert "landscape.jpg" in notes[0] and "bert1.jpg" in notes[1]
+    stranger = Identity(
+        np.eye(128, dtype=np.float32)[3], np.eye(128, dtype=np.float32)[3], np.zeros(1, np.float32), 1, "e", "m"
+    )
+    crops, notes = choose_references(gathered, stranger)
+    assert len(crops) == 2 and "none of the photographs is like the identity" in notes[-1]
+
+
+def test_one_photograph_in_several_files_counts_once(tmp_path):
+    """What a file holds says what is on it; blanks make another file of the same."""
+    held = {"anna": "a", "abel": "a ", "another": "a2", "alma": "a  ", "z-copy": "a"}
+    for name, text in held.items():
+        (tmp_path / name).write_text(text)
+    paths = [tmp_path / name for name in held]
+    gathered = gather_photographs(paths, identities_of, read=lambda path: crop_of(path.read_text().strip()))
+    assert [each.path.name for each in gathered.used] == ["anna", "another"]
+    assert gathered.used[0].origin.copies == ("z-copy", "abel", "alma")
+    said = dict(gathered.set_aside)
+    assert said[paths[1]] == said[paths[3]] == "the same photograph as anna, which counts once"
+    assert said[paths[4]] == "the same file as anna"
+
+
+def test_of_one_photograph_the_sharpest_file_is_kept(tmp_path, astronaut):
+    """Mirrored and with half of its detail, in a file that comes first."""
+    sharp = Image.fromarray(astronaut[20:180, 144:304])
+    soft = ImageOps.mirror(sharp.resize((40, 40), Image.Resampling.LANCZOS).resize(sharp.size))
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_text(name)
+
+    def read_two(path: Path) -> FaceCrop:
+        return FaceCrop(np.array(sharp if path.stem == "b" else soft), LANDMARKS, np.diag([160.0, 160.0, 1.0]))
+
+    same = np.eye(128, dtype=np.float32)[:1]
+    gathered = gather_photographs(
+        [tmp_path / "a.jpg", tmp_path / "b.jpg"], lambda crops: same.repeat(len(crops), 0), read=read_two
+    )
+    assert [each.path.name for each in gathered.used] == ["b.jpg"]
+    assert gathered.set_aside[0][1] == "the same photograph as b.jpg, mirrored, which counts once"
