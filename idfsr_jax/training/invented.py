@@ -55,7 +55,7 @@ def invented_frozen(config: Config, recognisers: Recognisers, people: People) ->
 
 
 def _invented_autoencoder(config: ModelConfig) -> Any:
-    """An autoencoder of the configured latents, all zeros, of Stable Diffusion's widths; None where pixels are diffused."""
+    """An autoencoder of the configured latents, of zeros and Stable Diffusion's widths; None where there are none."""
     if not config.autoencoder:
         return None
     from idfsr_jax.latent.autoencoder import AutoencoderKL
