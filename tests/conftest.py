@@ -166,13 +166,13 @@ def shrink():
     def shrunk(config: Config) -> Config:
         return replace(
             config,
-            data=replace(config.data, size=32, scales=(4, 8), scale_weights=(1.0, 1.0)),
+            data=replace(config.data, size=32),
             model=replace(config.model, channels=(8, 16), blocks=(1, 1), head_width=8, embedding=16),
             landmarks=replace(config.landmarks, size=32, channels=(4, 4, 4), steps=2, batch=2),
-            train=replace(config.train, batch=2, accumulate=min(config.train.accumulate, 2), warmup_steps=1),
+            train=replace(config.train, batch=2, warmup_steps=1),
             devices=replace(config.devices, data=1),
             sample=replace(config.sample, steps=2),
-            fit=replace(config.fit, steps=2, batch=2, scales=(4, 8)),
+            fit=replace(config.fit, steps=2, batch=2),
         )
 
     return shrunk
