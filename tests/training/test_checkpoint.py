@@ -1,5 +1,8 @@
+"""Checkpoints, and a loop that goes on from them; its step is plain arithmetic, as no network matters."""
+
 import json
 import shutil
+import signal
 from dataclasses import replace
 from functools import partial
 
@@ -8,26 +11,32 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from idfsr_jax.config import Config, DeviceConfig, TrainConfig
 from idfsr_jax.io.errors import BadWeights
 from idfsr_jax.training import checkpoint
 from idfsr_jax.training.checkpoint import UnreadCheckpoint, files_as_written, open_checkpoints, restore, save
 from idfsr_jax.training.loop import NonFiniteLoss, train_denoiser
-from idfsr_jax.training.step import initial_state
+from idfsr_jax.training.state import TrainState, create_state, make_optimizer
 
 
 class SeededBatches:
-    """Batches that are a function of their number, which is the whole state; notes the numbers handed out."""
+    """Batches that are a function of their number, which is the whole state; notes the numbers handed out.
 
-    def __init__(self, small_batch, poison: int | None = None) -> None:
-        self.small_batch, self.next, self.given, self.poison = small_batch, 0, [], poison
+    One of them may be `poison`, not finite; with another a signal comes, `stop`.
+    """
+
+    def __init__(self, poison: int | None = None, stop: int | None = None) -> None:
+        self.next, self.given, self.poison, self.stop = 0, [], poison, stop
 
     def __next__(self) -> dict[str, np.ndarray]:
-        batch = self.small_batch(self.next)
-        if self.next == self.poison:
-            batch["identity"] = batch["identity"] * np.nan
-        self.given.append(self.next)
+        number = self.next
+        values = np.random.default_rng(number).normal(size=2).astype(np.float32)
+        self.given.append(number)
         self.next += 1
-        return batch | {"record": np.array([10 * self.given[-1], 10 * self.given[-1] + 1])}
+        if number == self.stop:
+            signal.raise_signal(signal.SIGTERM)
+        factor = np.float32(np.nan if number == self.poison else 1.0)
+        return {"values": values * factor, "record": np.array([10 * number, 10 * number + 1])}
 
     def get_state(self) -> dict:
         return {"next": self.next}
@@ -36,135 +45,119 @@ class SeededBatches:
         self.next = state["next"]
 
 
-SIZES = (128,)
-
-
-@pytest.fixture
-def frozen(small_frozen):
-    return small_frozen
-
-
-def configured(small_config, out, **train):
+def configured(out, **train) -> Config:
     options = {"out": str(out), "steps": 6, "log_every": 1, "checkpoint_every": 2, "samples_every": 100}
-    return replace(small_config, train=replace(small_config.train, **options | train))
+    return Config(train=TrainConfig(**options | train), devices=DeviceConfig(data=1))
 
 
-def trained(config, frozen, batches, *more, **options):
-    """`train_denoiser`, compiled with little care."""
-    return train_denoiser(config, frozen, batches, *more, make=partial(initial_state, config, SIZES), **options)
+def state_of(config: Config) -> TrainState:
+    params = {"kernel": jnp.linspace(-1.0, 1.0, 30_000).reshape(100, 300), "bias": jnp.zeros(300)}
+    return create_state(params, make_optimizer(config.train))
 
 
-def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, small_config, frozen, small_batch, monkeypatch):
-    whole_batches = SeededBatches(small_batch)
-    whole, _ = trained(configured(small_config, tmp_path / "whole"), frozen, whole_batches)
+def light_step(state, batch, frozen, *, config, optimizer, explode_at: int = 0):
+    """A step without a network; its loss is the batch's, and after `explode_at` the parameters are of 1e37."""
+    loss = jnp.mean(batch["values"])
+    grown = jnp.where(state.step + 1 == explode_at, 1e37, 1e-3 * loss)
+    params = jax.tree.map(lambda leaf: leaf + grown, state.params)
+    return state.replace(step=state.step + 1, params=params), {"loss": loss, "gradient_norm": 1.0 + loss}
+
+
+def trained(config, batches, *more, step_function=light_step, **options):
+    return train_denoiser(
+        config, {}, batches, *more, make=partial(state_of, config), step_function=step_function, **options
+    )
+
+
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path):
+    whole_batches = SeededBatches()
+    whole, _ = trained(configured(tmp_path / "whole"), whole_batches)
     assert whole_batches.given == list(range(6))
 
-    from idfsr_jax.training import loop
+    config, first = configured(tmp_path / "halves"), SeededBatches(stop=2)
+    half, number = trained(config, first)
+    assert number == signal.SIGTERM and int(half.step) == 3 and first.given == [0, 1, 2]
 
-    first = SeededBatches(small_batch)
-    # The schedule belongs to the whole run, so it is stopped as by a signal, after its third step.
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "stop_signal", lambda: _StopAfter(first, 3))
-        half, number = trained(configured(small_config, tmp_path / "halves"), frozen, first)
-    assert number == 15 and int(half.step) == 3 and first.given == [0, 1, 2]
-
-    second = SeededBatches(small_batch)
-    resumed, number = trained(configured(small_config, tmp_path / "halves"), frozen, second)
+    second = SeededBatches()
+    resumed, number = trained(config, second)
     assert number == 0 and second.given == [3, 4, 5]
     assert int(resumed.step) == 6
     jax.tree.map(np.testing.assert_array_equal, resumed, whole)
     moved = jax.tree.map(lambda a, b: np.any(np.asarray(a) != np.asarray(b)), half.params, whole.params)
-    assert any(jax.tree.leaves(moved))
+    assert all(jax.tree.leaves(moved))
 
     steps = [json.loads(line)["step"] for line in (tmp_path / "halves" / "log.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3, 4, 5, 6]
 
-    third = SeededBatches(small_batch)
-    again, _ = trained(configured(small_config, tmp_path / "halves"), frozen, third)
+    third = SeededBatches()
+    again, _ = trained(config, third)
     assert third.given == []
     jax.tree.map(np.testing.assert_array_equal, again, whole)
 
 
-class _StopAfter:
-    def __init__(self, batches, count: int) -> None:
-        self.batches, self.count = batches, count
-
-    def __enter__(self):
-        return lambda: 15 if len(self.batches.given) >= self.count else 0
-
-    def __exit__(self, *error) -> None:
-        pass
+def test_a_run_begins_with_the_state_that_it_is_given(tmp_path):
+    config = configured(tmp_path, steps=1)
+    start = jax.tree.map(lambda leaf: np.asarray(leaf) + np.asarray(3, leaf.dtype), state_of(config).params)
+    given = jax.device_get(state_of(config)).replace(params=start)
+    state, _ = trained(config, SeededBatches(), start=given)
+    assert int(state.step) == 1
+    assert min(float(leaf.min()) for leaf in jax.tree.leaves(state.params)) > 1.9
 
 
 def _steps(out) -> list[int]:
     return sorted(int(path.name) for path in (out / "checkpoints").iterdir() if path.name.isdigit())
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(tmp_path, small_config, frozen, small_batch):
-    config = configured(small_config, tmp_path, log_every=2)
+def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(tmp_path):
+    config = configured(tmp_path, log_every=2)
     with pytest.raises(NonFiniteLoss, match=r"at step 4, of photo 30, photo 31;"):
-        trained(config, frozen, SeededBatches(small_batch, poison=3), name_of=lambda record: f"photo {record}")
+        trained(config, SeededBatches(poison=3), name_of=lambda record: f"photo {record}")
     assert _steps(tmp_path) == [2]
 
 
-def test_nan_between_two_log_lines_costs_no_good_checkpoint(tmp_path, small_config, frozen, small_batch):
+def test_nan_between_two_log_lines_costs_no_good_checkpoint(tmp_path):
     options = {"log_every": 50, "checkpoint_every": 1, "keep_checkpoints": 2, "samples_every": 5}
-    config, shown = configured(small_config, tmp_path, **options), []
+    config, shown = configured(tmp_path, **options), []
     sentence = (
         r"The loss is nan at step 5, of 40, 41; give the same command to go on from step 4, the newest good checkpoint,"
         r" with a lower learning rate than 0\.0005 \(--train\.learning-rate\), or leave out what is wrong\."
     )
     with pytest.raises(NonFiniteLoss, match=sentence):
-        trained(
-            config,
-            frozen,
-            SeededBatches(small_batch, poison=4),
-            lambda step, ema: shown.append(step),
-            step_function=_light_step,
-        )
+        trained(config, SeededBatches(poison=4), lambda step, ema: shown.append(step))
     assert (_steps(tmp_path), shown) == ([3, 4], [])
     # The advice can be taken.
     lower = replace(config, train=replace(config.train, learning_rate=1e-5))
-    batches = SeededBatches(small_batch)
-    state, _ = trained(lower, frozen, batches, step_function=_light_step)
+    batches = SeededBatches()
+    state, _ = trained(lower, batches)
     assert (int(state.step), batches.given) == (6, [4, 5])
 
 
-def _light_step(state, batch, frozen, *, config, optimizer, explode_at: int = 0):
-    """A step without a network; its loss is the batch's, and after `explode_at` the parameters are of 1e37."""
-    grown = jnp.where(state.step + 1 == explode_at, 1e37, 1e-3)
-    params = jax.tree.map(lambda leaf: leaf + grown, state.params)
-    loss = jnp.mean(batch["identity"])
-    return state.replace(step=state.step + 1, params=params), {"loss": loss, "gradient_norm": 1.0 + loss}
-
-
-def test_parameters_that_explode_on_the_last_step_are_not_saved(tmp_path, small_config, frozen, small_batch):
-    config, shown = configured(small_config, tmp_path, steps=3), []
+def test_parameters_that_explode_on_the_last_step_are_not_saved(tmp_path):
+    config, shown = configured(tmp_path, steps=3), []
     with pytest.raises(NonFiniteLoss, match=r"Parameters are not finite, or above 10000, at step 3; .* step 2, "):
         trained(
             config,
-            frozen,
-            SeededBatches(small_batch),
+            SeededBatches(),
             lambda step, ema: shown.append(step),
-            step_function=partial(_light_step, explode_at=3),
+            step_function=partial(light_step, explode_at=3),
         )
     assert (_steps(tmp_path), shown) == ([2], [])
 
 
-def test_a_checkpoint_that_was_saved_broken_is_not_gone_on_from(tmp_path, small_config, frozen, small_batch):
-    config = configured(small_config, tmp_path)
-    state = initial_state(config, SIZES)
+def test_a_checkpoint_that_was_saved_broken_is_not_gone_on_from(tmp_path):
+    config = configured(tmp_path)
+    state = state_of(config)
     with open_checkpoints(config.train) as manager:
         broken = state.replace(step=jnp.asarray(6), ema=jax.tree.map(lambda leaf: leaf * np.nan, state.ema))
         save(manager, 6, broken, {"next": 6}, config)
     with pytest.raises(NonFiniteLoss, match=r"checkpoints/6: holds parameters that are not finite"):
-        trained(config, frozen, SeededBatches(small_batch), step_function=_light_step)
+        trained(config, SeededBatches())
     assert _steps(tmp_path) == [6]
 
 
-def test_only_the_newest_checkpoints_are_kept(tmp_path, small_config, frozen, small_batch):
-    config = configured(small_config, tmp_path, checkpoint_every=1, keep_checkpoints=2)
-    trained(config, frozen, SeededBatches(small_batch))
+def test_only_the_newest_checkpoints_are_kept(tmp_path):
+    config = configured(tmp_path, checkpoint_every=1, keep_checkpoints=2)
+    trained(config, SeededBatches())
     kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit())
     assert kept == ["5", "6"]
 
@@ -210,9 +203,9 @@ def _flip_bit_of_the_sums(folder) -> None:
 
 
 @pytest.fixture
-def _saved(tmp_path, small_config):
+def _saved(tmp_path):
     """A run's folder, its config, and its state at step 6; it has checkpoints at 2, 4 and 6."""
-    config = configured(small_config, tmp_path / "run")
+    config = configured(tmp_path / "run")
     with open_checkpoints(config.train) as manager:
         for step in (2, 4, 6):
             state = {"step": jnp.asarray(step), "kernel": jnp.arange(30_000.0) + step}
@@ -221,10 +214,10 @@ def _saved(tmp_path, small_config):
 
 
 @pytest.fixture(scope="module")
-def _finished(tmp_path_factory, small_config, small_frozen, small_batch):
+def _finished(tmp_path_factory):
     """The folder and last state of a run of six steps."""
     out = tmp_path_factory.mktemp("finished")
-    return out, trained(configured(small_config, out), small_frozen, SeededBatches(small_batch))[0]
+    return out, trained(configured(out), SeededBatches())[0]
 
 
 @pytest.mark.parametrize(
@@ -347,25 +340,25 @@ def test_arrays_that_are_read_wrong_from_sound_files_are_no_damage(_saved, monke
     assert _steps(out) == [2, 4, 6]
 
 
-def test_steps_after_a_damaged_checkpoint_are_done_again(tmp_path, small_config, frozen, small_batch, _finished):
+def test_steps_after_a_damaged_checkpoint_are_done_again(tmp_path, _finished):
     folder, whole = _finished
     out = shutil.copytree(folder, tmp_path / "run")
     _flip_bit_of_the_largest_file(out / "checkpoints" / "6")
-    batches = SeededBatches(small_batch)
-    again, _ = trained(configured(small_config, out), frozen, batches)
+    batches = SeededBatches()
+    again, _ = trained(configured(out), batches)
     assert batches.given == [4, 5]
     jax.tree.map(np.testing.assert_array_equal, again, whole)
-    with open_checkpoints(configured(small_config, out).train) as manager:
+    with open_checkpoints(configured(out).train) as manager:
         jax.tree.map(np.testing.assert_array_equal, restore(manager, whole)[0], whole)
 
 
-def test_a_run_does_not_silently_start_anew_when_every_checkpoint_is_damaged(tmp_path, small_config, _finished):
+def test_a_run_does_not_silently_start_anew_when_every_checkpoint_is_damaged(tmp_path, _finished):
     folder, whole = _finished
     out = shutil.copytree(folder, tmp_path / "run")
     for each in (out / "checkpoints").iterdir():
         _flip_bit_of_the_largest_file(each)
     with (
-        open_checkpoints(configured(small_config, out).train) as manager,
+        open_checkpoints(configured(out).train) as manager,
         pytest.raises(BadWeights, match="every checkpoint is damaged"),
     ):
         restore(manager, whole)
