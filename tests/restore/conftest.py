@@ -9,7 +9,13 @@ from PIL import Image
 from idfsr_jax.restore.restorer import Restorer
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module", autouse=True)
+def _hasty(hasty_compiler):
+    with hasty_compiler():
+        yield
+
+
+@pytest.fixture(scope="module")
 def restorer(tiny_model):
     return Restorer.load(tiny_model)
 
@@ -23,14 +29,31 @@ def crops(face_crop):
     return [face_crop, darker, shifted]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def identity(restorer, crops):
     return restorer.fit(crops)
 
 
 @pytest.fixture(scope="session")
-def small(face_crop):
-    return np.array(Image.fromarray(face_crop.image).resize((8, 8), Image.Resampling.BOX))
+def small(reduced):
+    return reduced(8)
+
+
+@pytest.fixture(scope="module")
+def result(restorer, small, identity, crops):
+    return restorer.restore(small, identity, crops)
+
+
+@pytest.fixture(scope="module")
+def three(restorer, small, identity, crops):
+    """Three samples of another seed."""
+    return restorer.restore(small, identity, crops, variants=3, seed=5)
+
+
+@pytest.fixture(scope="session")
+def reduced(face_crop):
+    """A function that gives the astronaut's crop n pixels wide."""
+    return lambda n: np.array(Image.fromarray(face_crop.image).resize((n, n), Image.Resampling.BOX))
 
 
 @pytest.fixture

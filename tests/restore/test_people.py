@@ -1,4 +1,4 @@
-"""Restoring with a model whose identity is an ID embedding of several recognisers, and up to several references."""
+"""Who is restored: an ID embedding of all recognisers, references if there are any, and what was fitted."""
 
 from dataclasses import replace
 
@@ -7,33 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
 from idfsr_jax import cli
 from idfsr_jax.io.errors import BadWeights, InputError, SeveralFaces
 from idfsr_jax.method.degrade import resampling_tables
+from idfsr_jax.restore.fitting import album_of, fit_person, frozen_of
 from idfsr_jax.restore.identity import Identity
 from idfsr_jax.restore.restorer import Restorer
 
 SIZE = 32
-
-
-@pytest.fixture(scope="module")
-def restorer(tiny_model):
-    return Restorer.load(tiny_model)
-
-
-@pytest.fixture(scope="module")
-def identity(restorer, crops):
-    return restorer.fit(crops)
-
-
-def reduced(image, n):
-    return np.array(Image.fromarray(image).resize((n, n), Image.Resampling.BOX))
-
-
-@pytest.fixture(scope="module")
-def result(restorer, small, identity, crops):
-    return restorer.restore(small, identity, crops)
 
 
 def test_a_fit_of_no_steps_is_the_mean_of_the_photographs(restorer, identity, crops):
@@ -55,8 +38,6 @@ def test_all_of_an_identity_comes_back_from_its_file(identity, tmp_path):
 
 
 def test_a_file_of_an_earlier_version_is_refused_with_the_command_that_makes_it_anew(tmp_path):
-    from safetensors.numpy import save_file
-
     vector = np.ones(128, np.float32)
     path = tmp_path / "me.safetensors"
     save_file({"embedding": vector, "start": vector, "losses": vector}, path, {"format": "idfsr-identity-1"})
@@ -64,14 +45,14 @@ def test_a_file_of_an_earlier_version_is_refused_with_the_command_that_makes_it_
         Identity.load(path)
 
 
-def test_all_pixels_of_an_input_are_used_whatever_its_width(restorer, identity, crops, face_crop):
+def test_all_pixels_of_an_input_are_used_whatever_its_width(restorer, identity, crops, reduced):
     for n in (4, 7, 15, 16):
-        found = restorer.find(reduced(face_crop.image, n), identity, crops)
+        found = restorer.find(reduced(n), identity, crops)
         assert found.face.y.shape == (n, n, 3)
         assert float(found.condition.scale[0]) == pytest.approx(SIZE / n)
-    assert restorer.find(reduced(face_crop.image, 24), identity, crops).face.y.shape[0] == 16
+    assert restorer.find(reduced(24), identity, crops).face.y.shape[0] == 16
     with pytest.raises(InputError, match="nothing to restore"):
-        restorer.find(reduced(face_crop.image, 40), identity, crops)
+        restorer.find(reduced(40), identity, crops)
 
 
 def test_the_same_seed_gives_the_same_picture_and_what_is_asked_for_is_said(restorer, small, identity, crops, result):
@@ -111,37 +92,37 @@ def test_several_faces_without_photographs_want_a_number(restorer, identity, _as
     assert restorer.find(two, identity, face=2, scale=4).face.choice.chosen == 1
 
 
-@pytest.mark.parametrize("n", [7, 8, 15])
-def test_consistency_keeps_an_input_of_any_width(restorer, identity, crops, face_crop, n):
+def test_consistency_keeps_inputs_of_any_width_and_every_variant(restorer, identity, crops, reduced):
     # Low in contrast, so that no value of the result is clipped when it becomes a picture.
-    small = (reduced(face_crop.image, n) // 4 + 96).astype(np.uint8)
-    (image,) = restorer.restore(small, identity, crops, consistency=1.0).images
+    inputs = [(reduced(n) // 4 + 96).astype(np.uint8) for n in (7, 8, 15)]
+    found = [restorer.find(small, identity, crops) for small in inputs]
+    held, free = (restorer.sample(found, variants=2, consistency=strength) for strength in (1.0, 0.0))
     tables = resampling_tables(SIZE)
-    down = np.asarray(tables.down[0, n - tables.least][:n])
-    again = np.einsum("ij,jkc,lk->ilc", down, image.astype(np.float32), down)
-    assert np.abs(again - small).max() <= 2
-    free = np.einsum(
-        "ij,jkc,lk->ilc", down, restorer.restore(small, identity, crops).images[0].astype(np.float32), down
-    )
-    assert np.abs(free - small).max() > 2
+    for small, *both in zip(inputs, held, free, strict=True):
+        n = len(small)
+        down = np.asarray(tables.down[0, n - tables.least][:n])
+        for restored, kept in zip(both, (True, False), strict=True):
+            first, second = restored.images
+            assert np.any(first != second)
+            for image in (first, second):
+                again = np.einsum("ij,jkc,lk->ilc", down, image.astype(np.float32), down)
+                assert (np.abs(again - small).max() <= 2) == kept
 
 
-def test_photographs_are_chosen_for_an_identity_of_several_parts(restorer, identity, _astronaut, tmp_path):
+def test_photographs_like_the_identity_are_its_references(restorer, identity, _astronaut, tmp_path):
     Image.fromarray(_astronaut).save(tmp_path / "me.png")
     crops, notes = restorer.references([tmp_path / "me.png"], identity)
     assert len(crops) == 1 and notes == []
 
 
-def test_photographs_are_described_once_for_all_pictures(restorer, identity, crops, face_crop):
+def test_photographs_are_described_once_for_all_pictures(restorer, identity, crops, reduced):
     fresh = Restorer(restorer.model)
     for n in (5, 8):
-        fresh.find(reduced(face_crop.image, n), identity, crops)
+        fresh.find(reduced(n), identity, crops)
     assert fresh._unit_of.cache_info().misses == len(crops)
 
 
 def test_sharp_photographs_count_more(restorer, crops, tmp_path):
-    from idfsr_jax.restore.fitting import fit_person
-
     units = np.eye(2, 320, dtype=np.float32) + np.eye(2, 320, 200, dtype=np.float32)
     weights = np.array([1.0, 0.25])
     start, *_ = fit_person(restorer.model, restorer.recognisers, crops[:2], units, restorer.config, weights=weights)
@@ -149,8 +130,6 @@ def test_sharp_photographs_count_more(restorer, crops, tmp_path):
 
 
 def test_what_a_fit_reads(restorer, crops):
-    from idfsr_jax.restore.fitting import album_of, frozen_of
-
     album = album_of(crops, restorer.units(crops), restorer.sizes, restorer.config)
     assert album.images.shape == (20, SIZE, SIZE, 3) and int(album.count) == 3
     np.testing.assert_array_equal(album.frames[0], crops[0].frame)
@@ -167,9 +146,9 @@ def test_guidance_away_from_nobody_changes_the_picture(restorer, small, identity
 def test_what_is_compiled_ahead_serves(restorer, identity, crops, small, caplog):
     one = Restorer(restorer.model, devices=1)
     found = [one.find(small, identity, crops)] * 4
-    one.compile_ahead(4, variants=3)
+    one.compile_ahead(4, variants=2)
     with jax.log_compiles(), caplog.at_level("WARNING"):
-        one.sample(found, variants=3)
+        one.sample(found, variants=2)
     assert not [line for line in caplog.messages if "_sampled" in line and line.startswith("Compiling")]
 
 

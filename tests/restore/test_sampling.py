@@ -64,36 +64,32 @@ def compiled() -> Iterator[Callable[[], int]]:
     jax.monitoring.unregister_event_duration_listener(note)
 
 
-def test_alone_or_in_a_batch_on_one_or_eight_devices(tiny_config, tiny_weights, condition, keys, hasty_compiler):
+def test_alone_or_in_a_batch_on_one_or_eight_devices(tiny_config, tiny_weights, condition, keys):
     params, found = tiny_weights[0], {}
-    with hasty_compiler():
-        for devices, count in ((8, 3), (1, COUNT), (8, COUNT)):
-            mesh, rows = data_mesh(devices), slice(0, count)
-            networks = everywhere((params, None), mesh)
-            found[devices, count] = sample_many(networks, part(condition, rows), keys[rows], tiny_config, SIZES, mesh)
-            assert found[devices, count].shape == (count, 1, 32, 32, 3)
-        noise = jax.random.normal(jax.random.fold_in(keys[4], 0), (1, 32, 32, 3))
-        alone = sample_pictures(params, part(condition, slice(4, 5)), noise, tiny_config, SIZES)
+    for devices, count in ((8, 3), (1, COUNT), (8, COUNT)):
+        mesh, rows = data_mesh(devices), slice(0, count)
+        networks = everywhere((params, None), mesh)
+        found[devices, count] = sample_many(networks, part(condition, rows), keys[rows], tiny_config, SIZES, mesh)
+        assert found[devices, count].shape == (count, 1, 32, 32, 3)
+    noise = jax.random.normal(jax.random.fold_in(keys[4], 0), (1, 32, 32, 3))
+    alone = sample_pictures(params, part(condition, slice(4, 5)), noise, tiny_config, SIZES)
     assert np.abs(found[1, COUNT][0] - found[1, COUNT][2]).max() > 0.01
     for (_, count), images in found.items():
         np.testing.assert_allclose(images, found[1, COUNT][:count], atol=1e-5)
     np.testing.assert_allclose(found[8, COUNT][4], np.clip(alone, -1.0, 1.0), atol=1e-5)
 
 
-def test_variants_are_those_of_one_key_and_more_of_them_change_none(
-    tiny_config, tiny_weights, condition, keys, hasty_compiler
-):
+def test_variants_are_those_of_one_key_and_more_of_them_change_none(tiny_config, tiny_weights, condition, keys):
     mesh = data_mesh(2)
     networks, two = everywhere((tiny_weights[0], None), mesh), part(condition, slice(0, 2))
-    with hasty_compiler():
-        three = sample_many(networks, two, keys[:2], tiny_config, SIZES, mesh, variants=3)
-        one = sample_many(networks, two, keys[:2], tiny_config, SIZES, mesh)
+    three = sample_many(networks, two, keys[:2], tiny_config, SIZES, mesh, variants=3)
+    one = sample_many(networks, two, keys[:2], tiny_config, SIZES, mesh)
     np.testing.assert_allclose(three[:, :1], one, atol=1e-5)
     assert np.abs(three[:, 1] - three[:, 0]).max() > 0.01 < np.abs(three[:, 2] - three[:, 1]).max()
 
 
 def test_one_program_for_each_length_and_setting(
-    tiny_config, tiny_weights, condition, keys, hasty_compiler, compiled: Callable[[], int]
+    tiny_config, tiny_weights, condition, keys, compiled: Callable[[], int]
 ):
     """Numbers of pictures, their widths, seeds and strengths compile nothing; what was compiled ahead serves."""
     config = replace(tiny_config, sample=replace(tiny_config.sample, sampler="ddim"))
@@ -103,13 +99,12 @@ def test_one_program_for_each_length_and_setting(
     def sample(rows: slice, held: Agreement | None = None) -> None:
         sample_many(networks, part(condition, rows), keys[rows], config, SIZES, mesh, agreement=held)
 
-    with hasty_compiler():
-        compile_ahead(networks, config, SIZES, mesh, 3, None, 1)
-        assert compiled() == 1
-        for rows in (slice(0, 4), slice(1, 4), slice(5, 9)):
-            sample(rows)
-        assert compiled() == 0
-        sample(slice(3, 5), agreement(config, [4, 7], 0.5))
-        assert compiled() == 1
-        sample(slice(0, 2), agreement(config, [16, 5], 1.0))
-        assert compiled() == 0
+    compile_ahead(networks, config, SIZES, mesh, 3, None, 1)
+    assert compiled() == 1
+    for rows in (slice(0, 4), slice(1, 4), slice(5, 9)):
+        sample(rows)
+    assert compiled() == 0
+    sample(slice(3, 5), agreement(config, [4, 7], 0.5))
+    assert compiled() == 1
+    sample(slice(0, 2), agreement(config, [16, 5], 1.0))
+    assert compiled() == 0
