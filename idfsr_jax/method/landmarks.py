@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Float32, PRNGKeyArray
 
 from idfsr_jax.config import LandmarkConfig
 from idfsr_jax.networks.blocks import GroupNorm, ResidualBlock, space_to_depth
@@ -137,8 +137,7 @@ class ShapeHead(nn.Module):
 class LandmarkNet(nn.Module):
     """Regresses the 68 points of the dlib/iBUG scheme from the enlarged LR crop and the shape of the person.
 
-    A trunk of convolutions and a dense head on its 4 x 4 map give a first estimate; a `ShapeHead` corrects it. Weights
-    of a network that ended with the first estimate go on.
+    A trunk of convolutions and a dense head on its 4 x 4 map give a first estimate; a `ShapeHead` corrects it.
     """
 
     config: LandmarkConfig
@@ -206,45 +205,6 @@ def init_landmark_net(key: PRNGKeyArray, config: LandmarkConfig) -> dict:
     size = config.size
     inputs = (jnp.zeros((1, size, size, 3)), jnp.zeros(1), jnp.zeros((1, 68, 2)), jnp.zeros(1))
     return LandmarkNet(config).init(key, *inputs)["params"]
-
-
-def pose_kernel(
-    landmarks: Float[np.ndarray, "k 68 2"], person: Int[np.ndarray, " k"], ridge: float = 1e-3
-) -> Float32[np.ndarray, "26 136"]:
-    """How all points follow the rigid ones when a head turns: `pose` of `ShapeHead`, by least squares.
-
-    Only differences between photographs of the same person count, so that a long nose is not taken for a nod.
-
-    Args:
-      landmarks: of photographs of many people, each in coordinates of its own.
-      person: number of the person that each shows.
-      ridge: added to the diagonal of the normal equations.
-    """
-    shapes = aligned_shapes(landmarks).astype(np.float64)
-    _, inverse, count = np.unique(person, return_inverse=True, return_counts=True)
-    means = np.zeros((len(count), 68, 2))
-    np.add.at(means, inverse, shapes)
-    # A person with hundreds of photographs counts ten times as much as one with a few, not a hundred times.
-    weight = (count[inverse] ** -0.25)[:, None, None]
-    within = weight * (shapes - (means / count[:, None, None])[inverse])
-    rigid, points = within[:, list(RIGID)].reshape(len(within), -1), within.reshape(len(within), -1)
-    normal = rigid.T @ rigid + ridge * np.eye(rigid.shape[1])
-    return np.linalg.solve(normal, rigid.T @ points).astype(np.float32)
-
-
-def grown_landmark_net(
-    before: Any, key: PRNGKeyArray, config: LandmarkConfig, pose: Float[Any, "26 136"] | None = None
-) -> dict:
-    """Parameters that answer as those of a network without `ShapeHead` did.
-
-    Args:
-      before: of `idfsr_jax.networks.landmark_net.LandmarkNet` of the same configuration.
-      key: of what is new and random.
-      config: the net's.
-      pose: where `ShapeHead` begins, of `pose_kernel`; None is zero.
-    """
-    grown = init_landmark_net(key, config) | dict(before)
-    return grown if pose is None else grown | {"shape": grown["shape"] | {"pose": pose}}
 
 
 def eye_distance(landmarks: Float[Array, "b 68 2"]) -> Float[Array, " b"]:

@@ -1,7 +1,5 @@
 """The soft mask of the face, from its landmarks, and what of the LR picture may be seen beside it."""
 
-from typing import Literal
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -98,26 +96,3 @@ def low_frequency_tone(
     blurred = jnp.einsum("bij,bjkc->bikc", weights, weighted)
     blurred = jnp.einsum("blk,bikc->bilc", weights, blurred)
     return blurred[..., :-1] / jnp.maximum(blurred[..., -1:], 1e-6)
-
-
-def hide_face(
-    y_up: Float[Array, "b s s c"], mask: Float[Array, "b s s 1"], kind: Literal["full", "tone", "none"]
-) -> Float[Array, "b s s c"]:
-    """What the denoiser may see of the enlarged LR crop.
-
-    Args:
-      y_up: the enlarged LR crop, [-1, 1].
-      mask: `face_mask` of its landmarks.
-      kind: `full`: nothing of the face (mid-grey instead); `tone`: its `low_frequency_tone`; `none`: everything.
-
-    Raises:
-      ValueError: `kind` is none of these.
-    """
-    match kind:
-        case "full":
-            return y_up * (1.0 - mask)
-        case "tone":
-            return y_up * (1.0 - mask) + mask * low_frequency_tone(y_up, mask)
-        case "none":
-            return y_up
-    raise ValueError(f"mask kind {kind!r}: must be full, tone or none")

@@ -17,15 +17,12 @@ from idfsr_jax.method.landmarks import (
     aligned_shapes,
     estimate_landmarks,
     expression_errors,
-    grown_landmark_net,
     init_landmark_net,
     move_shape,
     person_shape,
     point_errors,
-    pose_kernel,
 )
-from idfsr_jax.models import landmark_net as without_shape
-from idfsr_jax.training.landmarks_shape import ShapeFaces, draw_batches, landmark_loss, train_landmark_net
+from idfsr_jax.training.landmarks import ShapeFaces, draw_batches, landmark_loss, train_landmark_net
 
 TINY = LandmarkConfig(size=32, channels=(4, 4, 4), steps=60, batch=8, learning_rate=3e-3)
 
@@ -102,14 +99,6 @@ def test_errors_are_in_eye_distances_and_an_expression_does_not_feel_the_pose():
     assert float(point_errors(turned, one).mean()) > 0.1
 
 
-def test_a_grown_net_answers_as_the_one_before():
-    y_up, n, shape, known = _arguments(2)
-    before = without_shape.LandmarkNet(TINY).init(jax.random.key(0), y_up)["params"]
-    grown = grown_landmark_net(before, jax.random.key(1), TINY)
-    expected = without_shape.LandmarkNet(TINY).apply({"params": before}, y_up)
-    np.testing.assert_allclose(estimate_landmarks(grown, y_up, n, shape, known, TINY), expected, atol=1e-6)
-
-
 def test_any_side_goes_and_an_unknown_shape_is_not_looked_at():
     y_up, n, shape, known = _arguments(2, side=48)
     params = init_landmark_net(jax.random.key(0), TINY)
@@ -134,21 +123,6 @@ def test_the_trust_is_in_the_persons_shape():
     params["shape"]["points"]["bias"] = jnp.zeros(204).at[:68].set(1.0)
     answer = estimate_landmarks(params, y_up, n, shape, known, TINY)
     np.testing.assert_allclose(answer, move_shape(shape, first), atol=1e-6)
-
-
-def test_the_pose_kernel_finds_the_law_that_turned_heads_follow():
-    """People differ, in their rigid points too, and that must not disturb the law; there are two ways to turn."""
-    rng = np.random.default_rng(0)
-    person = np.repeat(np.arange(12), 10)
-    own = 0.03 * rng.standard_normal((12, 68, 2))
-    turned = np.einsum("kt,tpc->kpc", 0.02 * rng.standard_normal((120, 2)), rng.standard_normal((2, 68, 2)))
-    faces = MEAN_SHAPE + own[person] + turned
-    found = pose_kernel(faces, person, ridge=1e-4)
-    shapes = aligned_shapes(faces).astype(np.float64)
-    difference = shapes[1::10] - shapes[0::10]
-    predicted = (difference[:, list(RIGID)].reshape(12, 26) @ found).reshape(12, 68, 2)
-    left_over = np.square(predicted - difference).sum() / np.square(difference).sum()
-    assert left_over < 0.01
 
 
 def test_a_turned_shape_is_the_persons_turned_by_the_law():
