@@ -9,6 +9,7 @@ from PIL import Image
 from idfsr_jax.face import apply_transform, crop_side, read_image, read_metadata
 from idfsr_jax.io.errors import InputError
 from idfsr_jax.restore.conditions import condition_of
+from idfsr_jax.restore.found import sampling_of
 from idfsr_jax.restore.restorer import Restorer
 
 SIZE = 32
@@ -156,12 +157,9 @@ def test_the_reference_is_the_photograph_nearest_in_pose(restorer, small, crops,
         assert condition_of(restorer.model, small, identity, photos, restorer.units(photos), 0.5)[1] is crops[0]
 
 
-def test_without_being_told_it_is_as_consistent_as_the_model_was_made_for(restorer, small, identity, crops):
-    config = replace(restorer.config, sample=replace(restorer.config.sample, consistency=1.0))
-    consistent = replace(restorer, model=replace(restorer.model, config=config))
-    as_made = consistent.restore(small, identity, crops, seed=3)
-    told = restorer.restore(small, identity, crops, seed=3, consistency=1.0)
-    plain = consistent.restore(small, identity, crops, seed=3, consistency=0.0)
-    np.testing.assert_array_equal(as_made.images[0], told.images[0])
-    assert np.any(plain.images[0] != told.images[0])
-    assert (as_made.metadata["idfsr:consistency"], plain.metadata["idfsr:consistency"]) == ("1", "0")
+def test_without_being_told_it_samples_as_the_model_was_made_for(restorer):
+    made = replace(restorer.config, sample=replace(restorer.config.sample, consistency=0.75))
+    untold = sampling_of(made, None, 3, 1, None, None, restorer.sizes)
+    assert (untold.config, untold.consistency) == (made, 0.75)
+    told = sampling_of(made, 5, 3, 1, 0.0, 2.0, restorer.sizes)
+    assert (told.config.sample.steps, told.consistency, told.config.sample.guidance) == (5, 0.0, 2.0)

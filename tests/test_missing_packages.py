@@ -15,7 +15,12 @@ sys.exit(pytest.main(sys.argv[1:]))
 
 
 def test_tests_are_skipped_where_pytorch_is_missing():
-    files = ["diffusion/test_loss.py", "evaluation/test_sets.py", "interop/test_torch_weights.py", "test_references.py"]
+    files = [
+        "diffusion/test_loss.py",
+        "evaluation/test_sets.py",
+        "interop/test_torch_weights.py",
+        "test_missing_packages.py",
+    ]
     options = ["--collect-only", "-q", "-rs", "-p", "no:cacheprovider"]
     command = [sys.executable, "-c", _WITHOUT, *options, *(f"tests/{name}" for name in files)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
