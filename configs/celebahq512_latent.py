@@ -47,13 +47,14 @@ config = Config(
     ),
     train=TrainConfig(
         out="runs/celebahq512_latent",
-        landmark_net="idfsr_jax/assets/landmark_net.safetensors",
+        landmark_net="idfsr_jax/assets/lfw128/landmark_net.safetensors",
         steps=200_000,
         batch=32,
         learning_rate=1e-4,
         warmup_steps=2_000,
         ema_halflife_images=500_000.0,
-        # What fits ask of pictures.
+        # What fits ask of pictures; the run itself judges none.
+        rollout_fraction=0.0,
         perceptual_loss=0.8,
         identity_losses=(0.1, 0.5),
         checkpoint_every=2_000,

@@ -31,12 +31,13 @@ config = Config(
     ),
     train=TrainConfig(
         out="runs/lfw64_latent_tiny",
-        landmark_net="idfsr_jax/assets/landmark_net.safetensors",
+        landmark_net="idfsr_jax/assets/lfw128/landmark_net.safetensors",
         steps=700,
         batch=8,
         learning_rate=1e-3,
         warmup_steps=50,
         # What fits ask of pictures; the run itself judges none.
+        rollout_fraction=0.0,
         perceptual_loss=0.8,
         identity_losses=(0.1, 0.5),
         log_every=5,

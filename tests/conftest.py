@@ -318,7 +318,8 @@ def latent_config(shrink, tmp_path_factory, write_autoencoder_of):
     write_autoencoder_of(folder)
     kind = {"recognisers": ("mobilefacenet",), "references": 2, "identity_tokens": 2}
     model = ModelConfig(autoencoder=str(folder), latent_channels=4, latent_reduction=2, patch=1, **kind)
-    return shrink(Config(data=DataConfig(covered=0.0), model=model, train=TrainConfig(identity_losses=(0.5,))))
+    train = TrainConfig(rollout_fraction=0.0, identity_losses=(0.5,))
+    return shrink(Config(data=DataConfig(covered=0.0), model=model, train=train))
 
 
 @pytest.fixture(scope="session")
