@@ -95,7 +95,7 @@ def _dispatch(arguments: list[str]) -> int:
     # The config file sets the defaults that the options after it override, so it is read before the options are.
     if len(arguments) > 2 and arguments[0] in ("train", "evaluate", "plan") and not arguments[1].startswith("-"):
         name, path, *options = arguments
-        config, program = with_home(read_config(Path(path))), f"idfsr {name} {path}"
+        config, program = read_config(Path(path)), f"idfsr {name} {path}"
         if name == "train":
             training: _Training = tyro.cli(_Training, default=_Training(config), args=options, prog=program)
             return commands.run_training(with_home(training.config), training.distributed)

@@ -1,9 +1,8 @@
-"""The repository as a whole: what is tracked, what imports what, and whether the configs still hold."""
+"""The repository as a whole: what is tracked, and what imports what."""
 
 import ast
 import functools
 import importlib.metadata
-import json
 import re
 import subprocess
 import sys
@@ -12,11 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from idfsr_jax.config import Config, from_dict, load_config, to_json
-
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "idfsr_jax").rglob("*.py"))
-CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 
 # A part may import only parts that stand before it, and `latent`, inside functions, wherever a config asks for it.
 PARTS = [
@@ -157,14 +153,3 @@ def _providers() -> dict[str, list[str]]:
 
 def _normal(distribution: str) -> str:
     return re.sub(r"[-_.]+", "-", distribution).lower()
-
-
-def test_there_are_configs():
-    assert CONFIGS
-
-
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_config_loads(path: Path):
-    config = load_config(path)
-    assert ast.get_docstring(ast.parse(path.read_text())), "a config opens with a note: what it is for, at what cost"
-    assert from_dict(Config, json.loads(to_json(config))) == config

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from idfsr_jax.config import Config, load_config, typed_fields
+from idfsr_jax.config import Config, load_config, typed_fields, with_home
 from idfsr_jax.io.errors import BadConfig
 
 _LEAST_ONE = {
@@ -71,7 +71,7 @@ _LISTS = {
 
 
 def read_config(path: Path) -> Config:
-    """Reads a config file, and says in one sentence what is wrong with it.
+    """Reads a config file, its `~` expanded, and says in one sentence what is wrong with it.
 
     Raises:
       BadConfig: missing, no Python file, fails when it is run, defines no config, or one that makes no sense.
@@ -79,7 +79,7 @@ def read_config(path: Path) -> Config:
     if path.is_file() and path.suffix != ".py":
         raise BadConfig(f"{path}: is no Python file; give a config file such as configs/lfw128.py.")
     try:
-        config = load_config(path)
+        config = with_home(load_config(path))
     except BadConfig:
         raise
     # Config files are programs of the user's, so that anything can come out of them, `exit()` included.
@@ -147,12 +147,9 @@ def _check_schedule(fields: dict[str, Any]) -> None:
 
 
 def _check_sizes(config: Config, fields: dict[str, Any]) -> None:
-    size = fields["data.size"]
     _demand(fields["landmarks.size"] % 4 == 0, fields, "landmarks.size", "a multiple of 4")
     if not config.model.unet.folder:
         _check_own_network(config, fields)
-        even = config.model.prior_detail_std == 0 or config.model.diffused_side(size) % 2 == 0
-        _demand(even, fields, "data.size", "a multiple of 2 (pixels or latents), or a model.prior_detail_std of 0")
 
 
 def _check_own_network(config: Config, fields: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from idfsr_jax.io.errors import BadConfig
 from idfsr_jax.io.images import grid
 from idfsr_jax.method.loss import Frozen
 from idfsr_jax.method.model import save_model
+from idfsr_jax.networks.id_encoder import require_encoder
 from idfsr_jax.networks.recognisers import dimensions, load_recognisers, recognisers_name
 from idfsr_jax.training.distributed import is_main, wait_for_all
 from idfsr_jax.training.folder import claim_folder, landmark_net_of_run
@@ -50,11 +51,8 @@ def train(config: Config) -> int:
     recognisers = load_recognisers(config.model.recognisers)
     sizes, name = dimensions(recognisers), recognisers_name(recognisers)
     faces = load_faces(data.dataset, data.train_split, data.size)
-    if faces.index.encoder != name:
-        raise BadConfig(
-            f"{data.dataset}: holds descriptors of {faces.index.encoder}, and model.recognisers are {name}; prepare it "
-            f"with `idfsr prepare --encoder {'+'.join(config.model.recognisers)}`."
-        )
+    remedy = f"prepare it with `idfsr prepare --encoder {'+'.join(config.model.recognisers)}`"
+    require_encoder(faces.index.encoder, name, data.dataset, remedy)
     center = np.asarray(faces.index.embeddings, np.float32).mean(0)
     people = load_people(faces, center, sizes, config.model.references)
     autoencoder = autoencoder_of_run(config)

@@ -14,20 +14,17 @@ from idfsr_jax.config.checks import check_config, read_config
 from idfsr_jax.io.errors import BadConfig
 
 MISTAKES = [
-    ("data", "size", 60, "data.scales"),
+    ("data", "size", 60, "data.size is 60; give a multiple of 16, as there are 3 model.channels"),
     ("data", "size", 64.0, "data.size is 64.0; give a whole number"),
-    ("data", "scales", (), "data.scales"),
-    ("data", "scale_weights", (1.0,), "data.scale_weights"),
-    ("data", "scale_weights", (0.0, 0.0, 0.0, 0.0), "data.scale_weights"),
-    ("data", "own_embedding", 1.5, "data.own_embedding is 1.5; give a share from 0 to 1"),
-    ("data", "degradation", "jpeg", "data.degradation"),
+    ("data", "clean", 1.5, "data.clean is 1.5; give a share from 0 to 1"),
+    ("data", "workers", 0, "data.workers is 0; give a whole number of at least 1"),
     ("model", "blocks", (1,), "model.blocks"),
     ("model", "channels", (64, 128, 100), "model.channels"),
     ("model", "prior_std", 0.0, "model.prior_std"),
     ("model", "prior_detail_std", -0.1, "model.prior_detail_std"),
-    ("model", "encoder", "arcface", "model.encoder is 'arcface'; give 'mobilefacenet', 'dlib' or 'arcface:PATH'"),
-    ("model", "encoder", "arcface:", "model.encoder"),
-    ("model", "identity_dim", 512, "model.identity_dim is 512; give 128, as model.encoder is 'dlib'"),
+    ("model", "recognisers", ("dlib",), "train.identity_losses is (0.1, 0.5); give 1 numbers of 0 and more, one for"),
+    ("model", "references", 0, "model.references is 0; give 1 or more"),
+    ("model", "mouth", 1.5, "model.mouth is 1.5; give a share from 0 to 1"),
     ("model", "latent_reduction", 0, "model.latent_reduction is 0; give a whole number of at least 1"),
     ("diffusion", "log_snr_min", 20.0, "diffusion.log_snr_min"),
     ("diffusion", "log_snr_max", float("nan"), "diffusion.log_snr_min"),
@@ -42,19 +39,22 @@ MISTAKES = [
     ("train", "batch", True, "train.batch"),
     ("train", "batch", -1, "train.batch"),
     ("train", "learning_rate", float("nan"), "train.learning_rate"),
-    ("train", "identity_loss", -0.1, "train.identity_loss"),
+    ("train", "identity_losses", (0.1, -0.1), "train.identity_losses"),
+    ("train", "contrastive_temperature", 0.0, "train.contrastive_temperature is 0.0; give a number above 0"),
+    ("train", "rollout_fraction", 0.0, "a share of a batch of 16 that leaves one example and more on the course and"),
+    ("train", "rollout_fraction", 1.0, "train.rollout_fraction is 1.0; give a share of a batch of 16"),
     ("train", "seed", 2**32, "train.seed"),
-    ("train", "accumulate", 0, "train.accumulate is 0; give a whole number of at least 1"),
-    ("train", "accumulate", 3, "train.batch is 16; give a multiple of devices.data (1) x devices.fsdp (1) x train.acc"),
     ("devices", "data", -1, "devices.data is -1; give 0 or more"),
     ("devices", "data", 3, "train.batch is 16; give a multiple of devices.data (3)"),
     ("devices", "fsdp", 0, "devices.fsdp is 0; give a whole number of at least 1"),
-    ("landmarks", "size", 63, "landmarks"),
-    ("landmarks", "low_resolution_widths", (3,), "landmarks.low_resolution_widths"),
+    ("landmarks", "size", 63, "landmarks.size is 63; give a multiple of 4"),
     ("sample", "steps", 0, "sample.steps"),
+    ("sample", "steps", 1, "sample.steps is 1; give 2 or more, as the states between them are trained at"),
+    ("sample", "sampler", "ancestral", "sample.sampler is 'ancestral'; give dpm++2m or ddim, which draw no noise"),
+    ("sample", "reveal", -0.5, "sample.reveal is -0.5; give a share from 0 to 1"),
     ("sample", "temperature", float("inf"), "sample.temperature"),
     ("sample", "consistency", 2.0, "sample.consistency"),
-    ("fit", "scales", (7,), "fit.scales"),
+    ("fit", "steps", 0, "fit.steps is 0; give a whole number of at least 1"),
     ("fit", "max_distance", -1.0, "fit.max_distance"),
     ("evaluate", "batch", 0, "evaluate.batch"),
     ("evaluate", "people", -1, "evaluate.people"),
@@ -87,25 +87,26 @@ def test_sampling_takes_no_more_steps_than_the_schedule_has(schedule: dict, step
         check_config(dataclasses.replace(config, diffusion=DiffusionConfig(schedule="linear", **schedule)))
 
 
-def test_an_odd_side_has_no_means_of_two_by_two():
-    model = dataclasses.replace(Config().model, patch=3, channels=(8,), blocks=(1,), head_width=8)
-    odd = dataclasses.replace(Config().data, size=33, scales=(3,), scale_weights=(1.0,))
-    config = dataclasses.replace(Config(), data=odd, model=model, fit=dataclasses.replace(Config().fit, scales=(3,)))
-    check_config(config)
-    with pytest.raises(BadConfig, match=r"data\.size is 33; give a multiple of 2"):
-        check_config(dataclasses.replace(config, model=dataclasses.replace(model, prior_detail_std=0.1)))
+def test_pictures_too_small_for_the_perceptual_loss_are_refused():
+    config = dataclasses.replace(Config(), data=dataclasses.replace(Config().data, size=16))
+    with pytest.raises(BadConfig, match=r"data\.size is 16; give 32 or more, or a train\.perceptual_loss of 0"):
+        check_config(config)
+    check_config(dataclasses.replace(config, train=dataclasses.replace(config.train, perceptual_loss=0.0)))
 
 
-def test_examples_that_bear_the_identity_loss_are_the_same_number_in_every_part():
-    train = dataclasses.replace(Config().train, identity_loss=0.1, identity_loss_fraction=0.25, batch=32)
-    check_config(dataclasses.replace(Config(), train=dataclasses.replace(train, accumulate=8)))
-    parted = dataclasses.replace(Config(), train=dataclasses.replace(train, accumulate=16))
-    with pytest.raises(BadConfig, match=r"multiple of train\.accumulate \(16\) x 4, as every 4th example bears"):
-        check_config(parted)
-    check_config(dataclasses.replace(parted, train=dataclasses.replace(parted.train, identity_loss=0.0)))
-    none = dataclasses.replace(train, identity_loss_fraction=0.0)
-    with pytest.raises(BadConfig, match=r"identity_loss_fraction is 0\.0; give a share above 0"):
-        check_config(dataclasses.replace(Config(), train=none))
+def test_references_are_attended_to_by_whole_places():
+    model = dataclasses.replace(Config().model, channels=(64,), blocks=(1,))
+    config = dataclasses.replace(Config(), data=dataclasses.replace(Config().data, size=36), model=model)
+    with pytest.raises(BadConfig, match=r"data\.size is 36; give a multiple of 16, as references are attended to"):
+        check_config(config)
+    check_config(dataclasses.replace(config, data=dataclasses.replace(config.data, size=48)))
+
+
+def test_latents_alone_need_no_state_on_the_course():
+    config = dataclasses.replace(Config(), train=dataclasses.replace(Config().train, rollout_fraction=0.0))
+    check_config(dataclasses.replace(config, model=dataclasses.replace(config.model, autoencoder="vae")))
+    with pytest.raises(BadConfig, match=r"train\.rollout_fraction is 0\.0; give a share"):
+        check_config(config)
 
 
 @pytest.mark.parametrize(
@@ -146,23 +147,32 @@ def test_a_missing_data_set_leaves_the_run_folder_alone(tmp_path: Path, capsys):
     assert not (tmp_path / "run" / "config.json").exists()
 
 
-def test_embeddings_of_another_encoder_are_refused(tmp_path: Path, small_embeddings, tiny_arcface, capsys):
+@pytest.mark.parametrize(
+    ("recognisers", "said"),
+    [
+        (("mobilefacenet",), "holds embeddings of the encoder dlib-resnet-v1, and mobilefacenet-ms1m-v1 is asked for"),
+        (("arcface",), "'arcface' is no encoder; give 'mobilefacenet', 'dlib' or 'arcface:PATH'"),
+        (("dlib", "dlib"), "name one or more, each once"),
+        ((), "name one or more, each once"),
+    ],
+)
+def test_recognisers_that_are_none_or_not_the_data_sets_are_refused(recognisers, said, dlib_faces, tmp_path, capsys):
     path = tmp_path / "mine.py"
     path.write_text(
         "from idfsr_jax.config import *\n"
-        f"config = Config(data=DataConfig(dataset={str(small_embeddings)!r}), "
-        f"model=ModelConfig(encoder={'arcface:' + str(tiny_arcface)!r}, identity_dim=16), "
-        f"train=TrainConfig(out={str(tmp_path / 'run')!r}))"
+        f"config = Config(data=DataConfig(dataset={str(dlib_faces)!r}), "
+        f"model=ModelConfig(recognisers={recognisers!r}), "
+        f"train=TrainConfig(out={str(tmp_path / 'run')!r}, identity_losses={(0.5,) * len(recognisers)!r}))"
     )
     assert cli.main(["train", str(path)]) == 2
     complaint = capsys.readouterr().err
-    assert "holds embeddings of the encoder dlib-resnet-v1" in complaint and complaint.count("\n") == 1
-    assert f"idfsr prepare --encoder arcface:{tiny_arcface}" in complaint
+    assert said in complaint and complaint.count("\n") == 1
+    assert recognisers != ("mobilefacenet",) or "`idfsr prepare --encoder mobilefacenet`" in complaint
     assert not (tmp_path / "run" / "config.json").exists()
 
 
-@pytest.fixture
-def small_embeddings(tmp_path_factory):
+@pytest.fixture(scope="module")
+def dlib_faces(tmp_path_factory):
     """A data set of one face, described by dlib."""
     from idfsr_jax.data.identity_faces import IdentityFaces
     from idfsr_jax.data.parts import FaceRecord
@@ -184,10 +194,10 @@ def small_embeddings(tmp_path_factory):
 
 
 def test_a_size_that_latents_do_not_divide_is_refused():
-    config, model = Config(), dataclasses.replace(Config().model, autoencoder="vae", latent_reduction=8)
-    config = dataclasses.replace(config, data=dataclasses.replace(config.data, size=96))
+    model = dataclasses.replace(Config().model, autoencoder="vae", latent_reduction=8)
+    config = dataclasses.replace(Config(), data=dataclasses.replace(Config().data, size=64))
     check_config(config)
-    with pytest.raises(BadConfig, match=r"data\.size is 96; give a multiple of 64, .* and 8 pixels to a latent"):
+    with pytest.raises(BadConfig, match=r"data\.size is 64; give a multiple of 128, .* and 8 pixels to a latent"):
         check_config(dataclasses.replace(config, model=model))
 
 
