@@ -73,8 +73,6 @@ def identity(
     """
     if not file.is_file():
         raise InputError(f"{file}: no such identity file; `idfsr fit --photos DIR --out {file}` makes one.")
-    from idfsr_jax.interop.dlib_weights import DLIB_RESNET_SHA256
-    from idfsr_jax.networks.id_encoder import DLIB_NAME
     from idfsr_jax.restore.identity import Identity
     from idfsr_jax.restore.likeness import AGREEING, TYPICAL_AGREEMENT, reliability
 
@@ -96,6 +94,5 @@ def identity(
         quality = reliability(person.photographs, agreed)
         say(f"quality      {quality:.2f} (expected cosine to what very many photographs would say; 1 is perfect)")
     say(f"model        {person.model}")
-    is_ours = person.encoder == DLIB_NAME
-    say(f"encoder      {person.encoder}" + (f", SHA-256 {DLIB_RESNET_SHA256}" if is_ours else ", not known here"))
+    say(f"recognisers  {person.encoder}")
     return 0

@@ -1,7 +1,6 @@
 """Fakes in the place of the restorer and of identities, and a folder to work in."""
 
 import dataclasses
-import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -134,10 +133,8 @@ class FakeRestorer:
 def fakes(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
     """Puts the fakes in place; returns their classes."""
     classes = types.SimpleNamespace(Restorer=FakeRestorer, Identity=FakeIdentity, Restoration=FakeRestoration)
-    for name in ("Restorer", "Identity"):
-        module = types.ModuleType(f"idfsr_jax.{name.lower()}")
-        setattr(module, name, getattr(classes, name))
-        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr("idfsr_jax.restore.restorer.Restorer", FakeRestorer)
+    monkeypatch.setattr("idfsr_jax.restore.identity.Identity", FakeIdentity)
     monkeypatch.setattr(FakeRestorer, "calls", [])
     return classes
 

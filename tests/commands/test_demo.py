@@ -2,9 +2,7 @@
 
 import hashlib
 import io
-import sys
 import tarfile
-import types
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -134,9 +132,7 @@ def test_the_demo_restores_one_face_with_two_identities(
             image = np.full((64, 64, 3), colour, np.uint8)
             return SimpleNamespace(images=[image], metadata={"disclosure": "synthesised"})
 
-    module = types.ModuleType("idfsr_jax.restore.restorer")
-    module.Restorer = SimpleNamespace(load=Restorer)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "idfsr_jax.restore.restorer", module)
+    monkeypatch.setattr("idfsr_jax.restore.restorer.Restorer", SimpleNamespace(load=Restorer))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     _archive(index / "face_recognition-1.3.0.tar.gz", pictures, tmp_path / "ran")
     assert demo.main(["--out", str(tmp_path / "out/demo.png")]) == 0
