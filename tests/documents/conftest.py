@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 _APART = {
     # A pattern of command lines that are not run as they stand: why, and the test that runs what they are about.
-    r"make demo": ("needs a package index", "tests/test_demo.py"),
+    r"make demo": ("needs a package index", "tests/commands/test_demo.py"),
     r"make test": ("is this", ""),
     r"pip install ": ("needs a package index", ""),
     r"tfds build ": ("needs the network and TensorFlow; the result is read in", "tests/data/test_catalogue.py"),
