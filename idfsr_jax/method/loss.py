@@ -270,7 +270,7 @@ def picture_loss(
       log_snr: noise level of the state that each was made from; the later a state, the more its estimate counts (by
         alpha, as in ReF-LDM, Hsiao et al. 2024).
       frozen: networks that judge.
-      config: weights of the terms.
+      config: weights of the terms; networks of weight 0 do not look.
     """
     train = config.train
     if frozen.autoencoder is not None:
@@ -281,9 +281,11 @@ def picture_loss(
     estimate = judged.inside * jnp.clip(estimate, -1.0, 1.0) + (1.0 - judged.inside) * judged.x0
     alpha = alpha_sigma(log_snr)[0]
     parts = {"pixel_loss": jnp.mean(jnp.square(estimate - judged.x0))}
-    moved = (shifted(each, judged.shift) for each in (estimate, judged.x0))
-    parts["perceptual_loss"] = jnp.mean(alpha * perceptual_distance(frozen.perceptual, *moved))
-    loss = train.pixel_loss * parts["pixel_loss"] + train.perceptual_loss * parts["perceptual_loss"]
+    loss = train.pixel_loss * parts["pixel_loss"]
+    if train.perceptual_loss > 0:
+        moved = (shifted(each, judged.shift) for each in (estimate, judged.x0))
+        parts["perceptual_loss"] = jnp.mean(alpha * perceptual_distance(frozen.perceptual, *moved))
+        loss = loss + train.perceptual_loss * parts["perceptual_loss"]
     identity, contrast = identity_losses(estimate, judged, frozen, config)
     told = alpha * judged.bare
     for recogniser, weight, each in zip(frozen.recognisers, train.identity_losses, identity, strict=True):
