@@ -25,7 +25,7 @@ config = Config(
     data=DataConfig(dataset={dataset!r}, size=32, covered=0.0, workers=1),
     model=ModelConfig(patch=4, channels=(8, 8), blocks=(1, 1), head_width=8, attention_at=1, embedding=16,
                       identity_tokens=1, recognisers=("dlib",), references=1),
-    landmarks=LandmarkConfig(channels=(4, 4, 4)),
+    landmarks=LandmarkConfig(channels=(4, 4, 4), steps=2, batch=2),
     train=TrainConfig(steps={steps}, batch={batch}, warmup_steps=1, log_every=1, samples_every=100000,
                       checkpoint_every={checkpoint_every}, rollout_fraction=0.5, identity_losses=(0.0,),
                       perceptual_loss=0.0),
@@ -87,11 +87,12 @@ def write_config(path: Path, dataset: Path, steps: int, checkpoint_every: int = 
 
 
 def process_environment(cache: Path) -> dict[str, str]:
-    """Variables of a process that trains on one CPU device; what it compiles is kept in `cache`."""
+    """Variables of a process that trains on one CPU device; what it compiles, in haste, is kept in `cache`."""
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     return {
         "PYTHONPATH": str(Path(__file__).parents[1]),
         "JAX_PLATFORMS": "cpu",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**28),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

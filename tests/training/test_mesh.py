@@ -1,121 +1,84 @@
-"""One training step on many fake devices, and in many parts, against one device and one part."""
+"""One training step on many fake devices against one device; a state and a checkpoint that belong to no mesh."""
 
 import re
+import signal
 from dataclasses import replace
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.sharding import PartitionSpec
 
-from idfsr_jax.config import Config, DataConfig, DeviceConfig, LandmarkConfig, ModelConfig, TrainConfig
+from idfsr_jax.config import Config, DeviceConfig
 from idfsr_jax.io.errors import BadConfig
-from idfsr_jax.networks.landmark_net import LandmarkNet
-from idfsr_jax.training import loop, step
+from idfsr_jax.training.flops import of_leaves
 from idfsr_jax.training.loop import compiled_step, train_denoiser
 from idfsr_jax.training.mesh import (
     abstract_state,
-    batch_sharding,
     born_sharded,
     global_batch,
     make_mesh,
-    microbatches,
     placed,
     replicated,
     state_shardings,
     whole,
 )
-from idfsr_jax.training.start import initial_state
-from idfsr_jax.training.step import Frozen, draw_examples, mean_gradients
+from idfsr_jax.training.state import apply_gradients, create_state, make_optimizer
+from idfsr_jax.training.step import initial_state
 
-BATCH, STEPS, SIDE = 16, 4, 16
-TINY = Config(
-    data=DataConfig(size=SIDE, scales=(4, 8), scale_weights=(1.0, 1.0), embedding_noise=0.5),
-    model=ModelConfig(channels=(8,), blocks=(1,), attention_at=1, embedding=16, identity_tokens=1),
-    landmarks=LandmarkConfig(size=SIDE, channels=(4,)),
-    train=TrainConfig(batch=BATCH, steps=STEPS, warmup_steps=2, log_every=1, samples_every=1000, checkpoint_every=2),
-)
+BATCH, STEPS, SIZES = 8, 4, (128,)
 
 
-def configured(data: int, fsdp: int = 1, **train) -> Config:
-    return replace(TINY, train=replace(TINY.train, **train), devices=DeviceConfig(data, fsdp, fsdp_least=64))
+def on(data: int, fsdp: int = 1, config: Config | None = None, **train) -> Config:
+    """A configuration on so many devices."""
+    config = Config() if config is None else config
+    train = {"batch": BATCH, "steps": STEPS} | train
+    return replace(config, train=replace(config.train, **train), devices=DeviceConfig(data, fsdp, fsdp_least=64))
 
 
-@pytest.fixture(scope="module")
-def frozen() -> Frozen:
-    net = LandmarkNet(TINY.landmarks).init(jax.random.key(1), jnp.zeros((1, SIDE, SIDE, 3)))["params"]
-    angle = np.linspace(0, 2 * np.pi, 68, endpoint=False)
-    ring = 0.5 + 0.3 * np.stack([np.cos(angle), np.sin(angle)], -1) * (1 + 0.1 * np.cos(3 * angle))[:, None]
-    net["points"]["bias"] = jnp.asarray((ring - 0.5) / 0.1, jnp.float32).reshape(-1)
-    return Frozen(net, None, jnp.zeros(128))
-
-
-def batch_of(number: int) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(number)
-    angle = np.linspace(0, 2 * np.pi, 68, endpoint=False)
-    ring = 0.5 + 0.3 * np.stack([np.cos(angle), np.sin(angle)], -1) * (1 + 0.1 * np.cos(3 * angle))[:, None]
-    landmarks = (ring + rng.normal(scale=0.01, size=(2, BATCH, 68, 2))).astype(np.float32)
-    images = rng.integers(0, 256, (2, BATCH, SIDE, SIDE, 3), np.uint8)
-    descriptors = rng.normal(size=(2, BATCH, 128)).astype(np.float32)
-    return {
-        "target": images[0],
-        "target_landmarks": landmarks[0],
-        "reference": images[1],
-        "reference_landmarks": landmarks[1],
-        "embedding": descriptors[0],
-        "target_embedding": descriptors[1],
-        "scale": rng.integers(0, 2, BATCH).astype(np.int32),
-    }
-
-
-class NumberedBatches:
-    """Batches that are functions of their number."""
-
-    def __init__(self) -> None:
-        self.next = 0
-
-    def __next__(self) -> dict[str, np.ndarray]:
-        self.next += 1
-        return batch_of(self.next - 1)
-
-    def get_state(self) -> dict:
-        return {"next": self.next}
-
-    def set_state(self, state: dict) -> None:
-        self.next = state["next"]
-
-
-def stepped(config: Config, frozen: Frozen) -> tuple:
-    """The state and its description, the losses of some steps, and the step function."""
-    mesh, make = make_mesh(config), partial(initial_state, config)
+def begun(config: Config, frozen, batch) -> tuple:
+    """The step's arguments on the devices, and the state's description."""
+    mesh, make = make_mesh(config), partial(initial_state, config, SIZES)
     like = abstract_state(make, mesh, config.devices)
-    function, state = compiled_step(config, like=like), born_sharded(make, like)
-    frozen, losses = placed(frozen, replicated(mesh)), []
+    state = born_sharded(make, like)
+    return (state, global_batch(batch(0, BATCH), mesh), placed(frozen, replicated(mesh))), like
+
+
+def stepped(function, arguments, batch) -> tuple:
+    """The state after some steps, and their losses and norms."""
+    state, first, frozen = arguments
+    metrics = []
     for number in range(STEPS):
+        here = first if number == 0 else jax.device_put(batch(number, BATCH), first["target"].sharding)
         before = state
-        state, metrics = function(state, global_batch(batch_of(number), mesh), frozen)
-        losses.append(metrics)
+        state, measured = function(state, here, frozen)
+        metrics.append(measured)
         assert all(leaf.is_deleted() for leaf in jax.tree.leaves(before)), "the state's buffers are not taken over"
-    return state, like, [float(metrics["loss"]) for metrics in losses], function
+    return state, [[float(each[name]) for name in ("loss", "gradient_norm")] for each in metrics]
 
 
 @pytest.fixture(scope="module")
-def alone(frozen) -> tuple:
-    """One device, one part: the state as NumPy arrays, and the losses."""
-    state, _, losses, _ = stepped(configured(1), frozen)
-    return whole(state), losses
+def alone(small_config, small_frozen, small_batch, hasty_compiler) -> tuple:
+    """One device: the state as NumPy arrays, and the losses."""
+    config = on(1, config=small_config)
+    with hasty_compiler():
+        arguments, like = begun(config, small_frozen, small_batch)
+        state, metrics = stepped(compiled_step(config, like=like), arguments, small_batch)
+    assert np.ptp(np.array(metrics)[:, 0]) > 1e-3
+    return whole(state), metrics
 
 
-@pytest.mark.parametrize(
-    "config", [configured(8), configured(1, 8), configured(2, 2, accumulate=2)], ids=["data", "fsdp", "both, in parts"]
-)
-def test_many_devices_train_as_one_does(config, frozen, alone):
-    state, like, losses, function = stepped(config, frozen)
-    expected, expected_losses = alone
-    assert np.ptp(losses) > 1e-3
-    np.testing.assert_allclose(losses, expected_losses, rtol=0, atol=1e-6)
+def test_devices_that_share_the_state_train_as_one_does(small_config, small_frozen, small_batch, hasty_compiler, alone):
+    config = on(2, 4, small_config)
+    with hasty_compiler():
+        arguments, like = begun(config, small_frozen, small_batch)
+        function = compiled_step(config, like=like)
+        state, metrics = stepped(function, arguments, small_batch)
+    expected, expected_metrics = alone
+    np.testing.assert_allclose(metrics, expected_metrics, rtol=0, atol=1e-6)
     for name in ("params", "ema"):
         pairs = zip(jax.tree.leaves(getattr(state, name)), jax.tree.leaves(getattr(expected, name)), strict=True)
         for ours, theirs in pairs:
@@ -124,74 +87,34 @@ def test_many_devices_train_as_one_does(config, frozen, alone):
     assert jax.tree.map(lambda leaf: leaf.sharding, state) == jax.tree.map(lambda leaf: leaf.sharding, like)
     assert function._cache_size() == 1
     shares = [leaf.addressable_shards[0].data.size / leaf.size for leaf in jax.tree.leaves(state.params)]
-    assert min(shares) == 1 / config.devices.fsdp
+    assert min(shares) == 1 / 4
 
 
-def test_only_sums_are_exchanged_where_every_device_has_the_whole_state(frozen):
-    config = configured(8)
-    mesh, make = make_mesh(config), partial(initial_state, config)
-    like = abstract_state(make, mesh, config.devices)
-    arguments = (born_sharded(make, like), global_batch(batch_of(0), mesh), placed(frozen, replicated(mesh)))
-    # Leaves alone, as JAX's descriptions of arguments are no arrays to the types of `Frozen`.
-    leaves, structure = jax.tree.flatten(arguments)
-    function = compiled_step(config, like=like)
-    text = jax.jit(lambda *leaves: function(*jax.tree.unflatten(structure, leaves))).lower(*leaves).compile().as_text()
+def test_gradients_are_all_that_devices_with_the_whole_state_exchange(
+    small_config, small_frozen, small_batch, hasty_compiler
+):
+    # Of noised photographs alone: examples on the sampler's course are dealt out anew, which moves them.
+    config = on(8, config=small_config, rollout_fraction=0.0)
+    with hasty_compiler():
+        arguments, like = begun(config, small_frozen, small_batch)
+        # Leaves alone, as JAX's descriptions of arguments are no arrays to the types of `Frozen`.
+        flat, leaves = of_leaves(compiled_step(config, like=like), arguments)
+        text = jax.jit(flat).lower(*leaves).compile().as_text()
     found = set(re.findall(r"(all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)\(", text))
     assert found == {"all-reduce"}
 
 
-@pytest.mark.parametrize("every", [1, 2, 4])
-def test_parts_one_by_one_give_the_gradients_of_the_whole(frozen, monkeypatch, every):
-    # A recogniser of a few numbers stands for the real one: what counts is whose loss is taken.
-    mix = np.random.default_rng(0).normal(size=(SIDE * SIDE * 3, 128)).astype(np.float32)
-
-    def seen(encoder, images, landmarks, center):
-        described = images.reshape(images.shape[0], -1) @ mix + landmarks.sum((1, 2))[:, None]
-        return described / jnp.linalg.norm(described, axis=1, keepdims=True)
-
-    monkeypatch.setattr(step, "identity_of", seen)
-    config = configured(1, identity_loss=0.3, identity_loss_fraction=1 / every)
-    params, key = initial_state(config).params, jax.random.key(3)
-    params = jax.tree.map(lambda leaf: leaf + 0.01, params)  # nothing is zero, as it is at the start
-    examples = jax.jit(partial(draw_examples, config=config))(batch_of(0), frozen, key=key)
-
-    def gradients(accumulate: int):
-        parted = replace(config, train=replace(config.train, accumulate=accumulate))
-        return jax.jit(partial(mean_gradients, config=parted))(params, examples, frozen)
-
-    (expected, parts), (found, parts_found) = gradients(1), gradients(4)
-    assert set(parts_found) == {"loss", "v_loss", "identity_loss"}
-    for name, value in parts.items():
-        np.testing.assert_allclose(parts_found[name], value, rtol=1e-5)
-    for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+def test_random_numbers_are_the_same_however_they_are_shared():
+    config = on(2, 4)
+    make = lambda: jax.random.normal(jax.random.key(0), (16, 64))  # noqa: E731
+    born = born_sharded(make, abstract_state(make, make_mesh(config), config.devices))
+    assert born.addressable_shards[0].data.shape == (16, 16)
+    np.testing.assert_allclose(born, make(), rtol=0, atol=1e-7)
 
 
-def test_dealing_out_a_batch_sends_nothing_between_devices():
-    mesh = make_mesh(configured(4, 2))
-    x = jax.device_put(np.arange(64 * 3, dtype=np.float32).reshape(64, 3), batch_sharding(mesh))
-    compiled = jax.jit(partial(microbatches, count=4, run=2)).lower(x).compile()
-    dealt = compiled(x)
-    assert dealt.sharding.spec == PartitionSpec(None, ("data", "fsdp"))
-    assert not re.search("all-|collective", compiled.as_text())
-    numbers = np.asarray(dealt)[:, :, 0] / 3
-    np.testing.assert_array_equal(np.sort(numbers.reshape(-1)), np.arange(64))
-    np.testing.assert_array_equal(numbers[1, :4], [2, 3, 10, 11])
-    # Every second example of a part is one of every second of the batch.
-    assert np.all(numbers[:, ::2] % 2 == 0)
-
-
-def test_the_state_is_the_same_however_it_is_born():
-    expected = jax.device_get(initial_state(configured(1)))
-    for config in (configured(1), configured(2, 4)):
-        make = partial(initial_state, config)
-        state = born_sharded(make, abstract_state(make, make_mesh(config), config.devices))
-        jax.tree.map(partial(np.testing.assert_allclose, rtol=0, atol=1e-7), whole(state), expected)
-
-
-def test_averages_and_moments_lie_where_their_parameters_do():
-    config = configured(1, 8)
-    shapes = jax.eval_shape(partial(initial_state, config))
+def test_averages_and_moments_lie_where_their_parameters_do(small_config):
+    config = on(1, 8, small_config)
+    shapes = jax.eval_shape(partial(initial_state, config, SIZES))
     shardings = state_shardings(shapes, make_mesh(config), config.devices)
     params = jax.tree.leaves(shardings.params)
     assert params == jax.tree.leaves(shardings.ema)
@@ -213,26 +136,25 @@ def test_averages_and_moments_lie_where_their_parameters_do():
     ],
 )
 def test_the_largest_axis_that_can_be_is_shared(shape, spec):
-    config = configured(1, 8)
+    config = on(1, 8)
     leaf = jax.ShapeDtypeStruct(shape, jnp.float32)
     assert state_shardings(leaf, make_mesh(config), config.devices).spec == spec
-    assert state_shardings(leaf, make_mesh(configured(8)), config.devices).spec == PartitionSpec()
+    assert state_shardings(leaf, make_mesh(on(8)), config.devices).spec == PartitionSpec()
 
 
 def test_all_devices_are_taken_unless_told_otherwise():
-    assert dict(make_mesh(configured(0)).shape) == {"data": 8, "fsdp": 1}
-    assert dict(make_mesh(configured(0, 4)).shape) == {"data": 2, "fsdp": 4}
-    assert dict(make_mesh(configured(3, batch=12)).shape) == {"data": 3, "fsdp": 1}
+    assert dict(make_mesh(on(0)).shape) == {"data": 8, "fsdp": 1}
+    assert dict(make_mesh(on(0, 4)).shape) == {"data": 2, "fsdp": 4}
+    assert dict(make_mesh(on(3, batch=12)).shape) == {"data": 3, "fsdp": 1}
 
 
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [
-        (configured(16), "devices.data=16, devices.fsdp=1: there are 8 devices; give numbers"),
-        (configured(0, 3), "devices.data=0, devices.fsdp=3: there are 8 devices; give numbers"),
-        (configured(0, 16), "devices.data=0, devices.fsdp=16: there are 8 devices; give numbers"),
-        (configured(0, batch=12), "train.batch is 12, which cannot be spread evenly over 8 devices; give a multiple"),
-        (configured(0, accumulate=4), "cannot be spread evenly over 8 devices in 4 parts; give a multiple of 32"),
+        (on(16), "devices.data=16, devices.fsdp=1: there are 8 devices; give numbers"),
+        (on(0, 3), "devices.data=0, devices.fsdp=3: there are 8 devices; give numbers"),
+        (on(0, 16), "devices.data=0, devices.fsdp=16: there are 8 devices; give numbers"),
+        (on(0, batch=12), "train.batch is 12, which cannot be spread evenly over 8 devices; give a multiple"),
     ],
 )
 def test_a_mesh_that_cannot_be_is_refused_in_a_sentence(config, sentence):
@@ -240,51 +162,61 @@ def test_a_mesh_that_cannot_be_is_refused_in_a_sentence(config, sentence):
         make_mesh(config)
 
 
-def test_a_run_goes_on_on_another_number_of_devices(tmp_path, frozen, alone, monkeypatch):
-    functions = []
+class NumberedBatches:
+    """Batches that are functions of their number; with one of them a signal may come."""
 
-    def spied(*arguments, **options):
-        functions.append(compiled_step(*arguments, **options))
-        return functions[-1]
+    def __init__(self, stop: int | None = None) -> None:
+        self.next, self.stop = 0, stop
 
-    monkeypatch.setattr(loop, "compiled_step", spied)
-    out = {"out": str(tmp_path / "run")}
-    # The schedule is that of the whole run, so that it is stopped half-way and not made shorter.
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "stop_signal", _StopAfter(2))
-        half, number = train_denoiser(configured(8, **out), frozen, NumberedBatches())
-    assert (int(half.step), number) == (2, 15)
+    def __next__(self) -> dict[str, np.ndarray]:
+        self.next += 1
+        if self.next - 1 == self.stop:
+            signal.raise_signal(signal.SIGTERM)
+        return {"values": np.random.default_rng(self.next - 1).normal(size=(BATCH, 16)).astype(np.float32)}
+
+    def get_state(self) -> dict:
+        return {"next": self.next}
+
+    def set_state(self, state: dict) -> None:
+        self.next = state["next"]
+
+
+def _linear_step(state, batch, frozen, *, config, optimizer):
+    """A step of a single matrix."""
+
+    def loss_of(params):
+        return jnp.mean(jnp.square(batch["values"] @ params["kernel"] - batch["values"]))
+
+    loss, gradients = jax.value_and_grad(loss_of)(state.params)
+    metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradients)}
+    return apply_gradients(state, gradients, optimizer, jnp.float32(0.5)), metrics
+
+
+def _linear_state(config: Config):
+    return create_state({"kernel": jnp.zeros((16, 16))}, make_optimizer(config.train))
+
+
+def _trained(config: Config, batches: NumberedBatches) -> tuple:
+    return train_denoiser(config, {}, batches, make=partial(_linear_state, config), step_function=_linear_step)
+
+
+def test_a_run_goes_on_on_another_number_of_devices(tmp_path):
+    train = {"warmup_steps": 1, "learning_rate": 0.1}
+    expected, _ = _trained(on(1, out=str(tmp_path / "alone"), **train), NumberedBatches())
+    out = str(tmp_path / "run")
+    half, number = _trained(on(8, out=out, **train), NumberedBatches(stop=1))
+    assert (int(half.step), number) == (2, signal.SIGTERM)
     batches = NumberedBatches()
-    state, number = train_denoiser(configured(1, 8, **out), frozen, batches)
+    state, number = _trained(on(1, 8, out=out, **train), batches)
     assert (int(state.step), number, batches.next) == (STEPS, 0, STEPS)
-    for ours, theirs in zip(jax.tree.leaves(state.params), jax.tree.leaves(alone[0].params), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
-    assert [function._cache_size() for function in functions] == [1, 1]
+    assert state.params["kernel"].addressable_shards[0].data.shape == (16, 2)
+    assert np.abs(np.asarray(expected.params["kernel"])).max() > 0.1
+    np.testing.assert_allclose(state.params["kernel"], expected.params["kernel"], rtol=0, atol=1e-6)
 
 
-class _StopAfter:
-    """In the place of `stop_signal`: SIGTERM after so many steps."""
-
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
-
-    def __call__(self):
-        return self
-
-    def __enter__(self):
-        return self.ask
-
-    def __exit__(self, *error) -> None:
-        pass
-
-    def ask(self) -> int:
-        self.steps -= 1
-        return 15 if self.steps <= 0 else 0
-
-
-def test_a_checkpoint_of_another_run_names_the_field(tmp_path, frozen):
-    config = configured(1, out=str(tmp_path / "run"), steps=1)
-    train_denoiser(config, frozen, NumberedBatches())
+def test_a_checkpoint_of_another_run_names_the_field(tmp_path):
+    config = on(1, out=str(tmp_path / "run"), steps=1)
+    _trained(config, NumberedBatches())
     wider = replace(config, model=replace(config.model, embedding=32))
-    with pytest.raises(BadConfig, match=r"model\.embedding = 16, not 32; choose another train\.out"):
-        train_denoiser(wider, frozen, NumberedBatches())
+    with pytest.raises(BadConfig, match=r"model\.embedding = 256, not 32; choose another train\.out"):
+        _trained(wider, NumberedBatches())

@@ -1,4 +1,4 @@
-"""Runs of the method through `train.py`: the shipped config, made small, steps, stops, resumes and leaves a model."""
+"""Runs through `train.py`: the shipped config, made small, steps, stops, goes on and leaves a model."""
 
 import json
 import math
@@ -24,17 +24,18 @@ pytestmark = pytest.mark.timeout(1200)
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs" / "lfw128.py"
 SMALL = """
-    --data.size 64 --data.workers 1 --model.recognisers mobilefacenet --model.references 2
-    --model.channels 16 16 --model.blocks 1 1 --model.head-width 16 --model.embedding 16 --model.identity-tokens 1
-    --model.attention-at 8 --landmarks.channels 4 4 4 --train.batch 3 --train.identity-losses 0.5 --train.log-every 1
-    --train.start-from= --train.landmark-net= --devices.data 1 --data.covered 0
+    --data.size 32 --data.workers 1 --model.recognisers mobilefacenet --model.references 2
+    --model.channels 8 8 --model.blocks 1 1 --model.head-width 8 --model.embedding 16 --model.identity-tokens 1
+    --model.attention-at 4 --landmarks.size 32 --landmarks.channels 4 4 4 --landmarks.steps 2 --landmarks.batch 2
+    --train.batch 3 --train.identity-losses 0.5 --train.log-every 1 --train.start-from= --devices.data 1
+    --data.covered 0
 """
 
 
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory, face_crop):
     folder = tmp_path_factory.mktemp("faces")
-    return noise_faces(folder, face_crop.landmarks, side=64, encoder="mobilefacenet-ms1m-v1", length=192)
+    return noise_faces(folder, face_crop.landmarks, encoder="mobilefacenet-ms1m-v1", length=192)
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +53,16 @@ def train(faces, hasty_compiler):
     return run
 
 
-def test_a_run_goes_on_bit_for_bit_and_leaves_a_model(train, tmp_path):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert train(whole, "--train.steps", "2", "--train.checkpoint-every", "1") == 0
+@pytest.fixture(scope="module")
+def whole(train, tmp_path_factory):
+    """The folder of a run of two steps."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    assert train(out, "--train.steps", "2", "--train.checkpoint-every", "1") == 0
+    return out
+
+
+def test_a_run_goes_on_bit_for_bit_and_leaves_a_model(train, whole, tmp_path):
+    parts = tmp_path / "parts"
     assert train(parts, "--train.steps", "2", "--train.checkpoint-every", "1", "--train.max-minutes", "1e-6") == 0
     assert newest_checkpoint(parts) == 1
     assert train(parts, "--train.steps", "2", "--train.checkpoint-every", "1") == 0
@@ -111,11 +119,13 @@ def test_a_data_set_of_other_recognisers_is_refused(train, tmp_path, capsys):
     assert "prepare it with `idfsr prepare --encoder dlib`" in " ".join(capsys.readouterr().err.split())
 
 
-def test_the_start_s_network_grows(train, tmp_path):
-    small = tmp_path / "small"
-    assert train(small, "--train.steps", "1") == 0
-    grown = tmp_path / "grown"
-    more = ("--train.start-from", str(small / "model"), "--train.steps", "1", "--model.references", "1")
-    assert train(grown, *more) == 0
-    before, after = (load_model(out / "model").denoiser for out in (small, grown))
-    assert jax.tree.map(np.shape, before) == jax.tree.map(np.shape, after)
+def test_a_run_begins_with_a_models_weights_and_landmark_net(train, whole, tmp_path):
+    start, out = load_model(whole / "model"), tmp_path / "run"
+    options = ["--train.start-from", str(whole / "model"), "--train.steps", "1", "--train.warmup-steps", "0"]
+    assert train(out, *options) == 0
+    assert not (out / "landmark_net.safetensors").exists()
+    model = load_model(out / "model")
+    jax.tree.map(np.testing.assert_array_equal, model.landmark_net, start.landmark_net)
+    # A step of Adam moves no weight by much more than its rate, and weights of chance would lie elsewhere.
+    moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), model.denoiser, start.denoiser)
+    assert 0 < max(jax.tree.leaves(moved)) < 2e-4

@@ -1,4 +1,4 @@
-"""Runs that begin with the weights of another model."""
+"""Where a run begins: with another model's weights, with its own LandmarkNet, and in a folder of its own."""
 
 from dataclasses import replace
 from functools import partial
@@ -9,84 +9,110 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, Mesh
 
+from idfsr_jax.config import TrainConfig
+from idfsr_jax.data.faces import load_faces
 from idfsr_jax.io.errors import BadConfig, BadWeights
-from idfsr_jax.io.parameters import load_tree
-from idfsr_jax.models.growth import grown
-from idfsr_jax.training.folder import claim_folder
+from idfsr_jax.io.parameters import save_tree
+from idfsr_jax.networks.recognisers import dimensions, load_recognisers, recognisers_name
+from idfsr_jax.training.folder import claim_folder, landmark_net_of_run
 from idfsr_jax.training.mesh import placed, replicated
-from idfsr_jax.training.start import bring_landmark_net, initial_state, started_from
-from idfsr_jax.training.state import apply_gradients, make_optimizer
+from idfsr_jax.training.soundness import NonFiniteLoss
+from idfsr_jax.training.start import beginning
+from idfsr_jax.training.state import apply_gradients, make_optimizer, state_on_host
+from idfsr_jax.training.step import initial_state
 
 
 def starting_from(config, folder, **train):
     return replace(config, train=replace(config.train, start_from=str(folder), **train))
 
 
+def begun(config):
+    recognisers = load_recognisers(config.model.recognisers)
+    return beginning(config, dimensions(recognisers), recognisers_name(recognisers), None)
+
+
 def test_it_begins_with_the_models_weights_and_nothing_else_of_it(tiny_config, tiny_model, tiny_weights):
-    state, net = started_from(starting_from(tiny_config, tiny_model))
+    state, net = begun(starting_from(tiny_config, tiny_model))
     jax.tree.map(np.testing.assert_array_equal, state.params, tiny_weights[0])
     jax.tree.map(np.testing.assert_array_equal, state.ema, tiny_weights[0])
     jax.tree.map(np.testing.assert_array_equal, net, tiny_weights[1])
-    assert int(state.step) == 0
-    fresh = initial_state(tiny_config)
-    jax.tree.map(np.testing.assert_array_equal, state.opt_state, fresh.opt_state)
-    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state) == jax.tree.map(
-        lambda leaf: (leaf.shape, leaf.dtype), fresh
-    )
+    assert int(state.step) == 0 and not any(np.any(leaf) for leaf in jax.tree.leaves(state.opt_state))
+    fresh = jax.eval_shape(partial(initial_state, tiny_config, (128, 192)))
+    of = partial(jax.tree.map, lambda leaf: (leaf.shape, leaf.dtype))
+    assert of(state) == of(fresh)
 
 
-def test_no_device_has_the_state_that_it_begins_with_and_a_step_leaves_it_alone(tiny_config, tiny_model, tiny_weights):
-    config = starting_from(tiny_config, tiny_model)
-    state, _ = started_from(config)
+def test_without_another_model_weights_are_random_and_landmark_net_is_to_be_trained(tiny_config):
+    assert begun(tiny_config) == (None, None)
+
+
+def test_a_landmark_net_that_is_named_comes_before_that_of_the_model(tiny_config, tiny_model, tiny_weights, tmp_path):
+    another = jax.tree.map(lambda leaf: leaf + 1, tiny_weights[1])
+    save_tree(tmp_path / "net.safetensors", another)
+    named = {"landmark_net": str(tmp_path / "net.safetensors")}
+    for config in (starting_from(tiny_config, tiny_model, **named), starting_from(tiny_config, "", **named)):
+        jax.tree.map(np.testing.assert_array_equal, begun(config)[1], another)
+
+
+def test_no_device_has_the_state_that_it_begins_with_and_a_step_leaves_it_alone():
+    optimizer, kernel = make_optimizer(TrainConfig(warmup_steps=0)), np.ones((4, 4), np.float32)
+    state = state_on_host({"kernel": kernel.copy()}, optimizer)
     assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(state))
     mesh = Mesh(np.array(jax.devices()[:1]).reshape(1, 1), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
 
     @partial(jax.jit, donate_argnums=0)
     def step(state):
-        gradients = jax.tree.map(lambda leaf: leaf + 1.0, state.params)
-        return apply_gradients(state, gradients, make_optimizer(config.train), jnp.float32(0.5))
+        return apply_gradients(state, {"kernel": state.params["kernel"] + 1.0}, optimizer, jnp.float32(0.5))
 
     # The average and the parameters are the same arrays on the host; donated, they must not become so on a device.
     for _ in range(2):
         last = step(step(placed(state, replicated(mesh))))
-        jax.tree.map(np.testing.assert_array_equal, state.params, tiny_weights[0])
-    assert max(jax.tree.leaves(jax.tree.map(lambda a, b: float(abs(a - b).max()), last.params, last.ema))) > 0
+        np.testing.assert_array_equal(state.params["kernel"], kernel)
+    assert np.abs(last.params["kernel"] - last.ema["kernel"]).max() > 0
 
 
-def test_another_network_is_refused(tiny_config, tiny_model):
-    wide = replace(tiny_config, model=replace(tiny_config.model, channels=(16, 16)))
-    with pytest.raises(BadConfig, match=r"start_from.*another network"):
-        started_from(starting_from(wide, tiny_model))
-    seeing = replace(tiny_config, landmarks=replace(tiny_config.landmarks, channels=(8, 8, 8)))
-    with pytest.raises(BadConfig, match=r"start_from.*LandmarkNet"):
-        started_from(starting_from(seeing, tiny_model))
-
-
-def test_larger_pictures_in_larger_patches_begin_with_the_enlarged_weights(tiny_config, tiny_model, tiny_weights):
-    model = replace(tiny_config.model, patch=2 * tiny_config.model.patch, prior_detail_std=0.1)
-    large = replace(tiny_config, data=replace(tiny_config.data, size=2 * tiny_config.data.size), model=model)
-    state, net = started_from(starting_from(large, tiny_model))
-    wanted = grown(tiny_weights[0], tiny_config.model.patch)
-    jax.tree.map(np.testing.assert_array_equal, state.params, wanted)
-    jax.tree.map(np.testing.assert_array_equal, net, tiny_weights[1])
-    assert jax.tree.map(np.shape, wanted) == jax.tree.map(np.shape, initial_state(large).params)
-    other = replace(large, data=replace(large.data, size=4 * tiny_config.data.size))
-    with pytest.raises(BadConfig, match=r"start_from.*another network"):
-        started_from(starting_from(other, tiny_model))
-    only_scaled = replace(tiny_config, model=replace(tiny_config.model, prior_detail_std=0.1))
-    with pytest.raises(BadConfig, match=r"start_from.*scaled otherwise; give model\.prior_detail_std=0\.0, or"):
-        started_from(starting_from(only_scaled, tiny_model))
+@pytest.mark.parametrize(
+    ("section", "fields", "sentence"),
+    [
+        ("model", {"channels": (16, 16)}, r"start_from=.*: is another network than this config\.model\."),
+        ("model", {"recognisers": ("dlib",)}, r"start_from=.*: was trained with the recognisers .*\+.*, not dlib"),
+        ("landmarks", {"channels": (8, 8, 8)}, r"start_from=.*: has another LandmarkNet than this config\.landmarks\."),
+    ],
+)
+def test_a_model_of_another_kind_is_refused(tiny_config, tiny_model, section, fields, sentence):
+    config = replace(tiny_config, **{section: replace(getattr(tiny_config, section), **fields)})
+    with pytest.raises(BadConfig, match=sentence):
+        begun(starting_from(config, tiny_model))
 
 
 def test_a_missing_model_is_named(tiny_config, tmp_path):
     with pytest.raises(BadWeights, match="nowhere"):
-        started_from(starting_from(tiny_config, tmp_path / "nowhere"))
+        begun(starting_from(tiny_config, tmp_path / "nowhere"))
 
 
-def test_a_landmark_net_that_is_there_stays(tmp_path, tiny_weights):
-    bring_landmark_net(tmp_path, tiny_weights[1])
-    bring_landmark_net(tmp_path, jax.tree.map(np.zeros_like, tiny_weights[1]))
-    jax.tree.map(np.testing.assert_array_equal, load_tree(tmp_path / "landmark_net.safetensors"), tiny_weights[1])
+@pytest.fixture
+def faces(noise_faces):
+    return load_faces(noise_faces, "train", 32)
+
+
+def test_landmark_net_is_trained_once_and_a_damaged_one_is_named(tiny_config, faces, tmp_path, hasty_compiler):
+    with hasty_compiler():
+        net = landmark_net_of_run(tmp_path, tiny_config, faces)
+    assert sorted(path.suffix for path in tmp_path.glob("landmark_net.*")) == [".safetensors", ".sha256"]
+    # With another seed it would become another one.
+    kept = landmark_net_of_run(tmp_path, replace(tiny_config, train=replace(tiny_config.train, seed=1)), faces)
+    jax.tree.map(np.testing.assert_array_equal, kept, net)
+    path = tmp_path / "landmark_net.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(BadWeights, match=r"landmark_net\.safetensors"):
+        landmark_net_of_run(tmp_path, tiny_config, faces)
+
+
+def test_a_landmark_net_that_breaks_down_is_not_kept(tiny_config, faces, tmp_path, hasty_compiler):
+    nowhere = replace(faces, index=replace(faces.index, landmarks=faces.index.landmarks * np.float32(np.nan)))
+    with hasty_compiler(), pytest.raises(NonFiniteLoss, match=r"with a lower learning rate than 0\.001 \(--landmarks"):
+        landmark_net_of_run(tmp_path, tiny_config, nowhere)
+    assert not list(tmp_path.glob("landmark_net.*"))
 
 
 def test_a_run_that_began_elsewhere_is_another_run(tiny_config, tmp_path):
