@@ -11,12 +11,12 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from idfsr_jax import cli
-from idfsr_jax.config import DataConfig
 from idfsr_jax.data import prepare as prepare_module
 from idfsr_jax.data.catalogue import unpack
+from idfsr_jax.data.examples import load_people, training_examples
+from idfsr_jax.data.faces import load_faces
 from idfsr_jax.data.folder import list_photographs
 from idfsr_jax.data.index import load_index
-from idfsr_jax.data.pipeline import training_examples
 from idfsr_jax.io.errors import InputError
 
 
@@ -145,12 +145,12 @@ def test_the_command_goes_from_lfw_to_a_batch_of_examples(catalogue, faces, tmp_
     assert sorted(path.name for path in out.iterdir()) == ["identity_faces", "report.json"]
     index = load_index(out, "train")
     assert sorted(index.people[person] for person in index.person) == ["Ann"] * 3 + ["Bea"] * 2
-    config = DataConfig(dataset=str(out), size=32, scales=(4, 8), scale_weights=(1.0, 1.0), workers=1)
-    batch = next(iter(training_examples(config, 0, 4, "train")))
-    assert batch["target"].shape == batch["reference"].shape == (4, 32, 32, 3)
+    people = load_people(load_faces(out, "train", 32), index.embeddings.mean(0), (128, 192), 2)
+    batch = next(iter(training_examples(people, 0, 4)))
+    assert batch["target"].shape == (4, 32, 32, 3) and batch["references"].shape == (4, 2, 32, 32, 3)
     assert all(80 < image.mean() < 200 and image.std() > 30 for image in batch["target"]), "pictures, not noise"
     assert set(batch["record"]) <= set(range(5))
-    np.testing.assert_array_equal(batch["target_embedding"], index.embeddings[batch["record"]])
+    np.testing.assert_array_equal(batch["truth"], people.units[batch["record"]])
 
 
 def test_the_command_takes_the_splits_and_numbers_of_celeba(catalogue, faces, tmp_path):

@@ -10,9 +10,10 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 
 from idfsr_jax.config import DiffusionConfig, SampleConfig
-from idfsr_jax.data.degrade import area_downsample, data_consistency
 from idfsr_jax.diffusion import samplers, schedule
 from idfsr_jax.io.errors import BadConfig
+from idfsr_jax.method.degrade import resampling_tables
+from idfsr_jax.method.sample import agreement_with, projection
 
 SAMPLERS = ("dpm++2m", "ddim", "ancestral")
 SHAPE = (2, 16, 16, 3)
@@ -110,14 +111,16 @@ def test_a_perfect_denoiser_gives_its_picture(sampler):
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_the_result_satisfies_the_constraint_and_is_clipped_without_one(sampler):
     config, key = SampleConfig(sampler=sampler, steps=5), jax.random.key(0)
-    y = jnp.asarray(np.random.default_rng(3).uniform(-0.9, 0.9, (2, 4, 4, 3)), jnp.float32)
+    y = np.random.default_rng(3).integers(20, 236, (2, 4, 4, 3)).astype(np.uint8)
+    tables = resampling_tables(16)
+    both = [agreement_with(each, 1.0, tables) for each in y]
+    project = projection(jax.tree.map(lambda *rows: np.concatenate(rows), *both))
     free = samplers.sample(lambda x, level: -3.0 * x, key, SHAPE, config, DiffusionConfig(), 16)
-    bound = samplers.sample(
-        lambda x, level: -3.0 * x, key, SHAPE, config, DiffusionConfig(), 16, data_consistency(y, 16, 1.0)
-    )
+    bound = samplers.sample(lambda x, level: -3.0 * x, key, SHAPE, config, DiffusionConfig(), 16, project)
     assert float(jnp.abs(free).max()) == 1.0
-    np.testing.assert_allclose(area_downsample(bound, 4), y, atol=1e-5)
-    assert float(jnp.abs(area_downsample(free, 4) - y).max()) > 0.1
+    small = [np.asarray(each).reshape(2, 4, 4, 4, 4, 3).mean((2, 4)) for each in (bound, free)]
+    np.testing.assert_allclose(small[0], y / 127.5 - 1.0, atol=1e-5)
+    assert np.abs(small[1] - (y / 127.5 - 1.0)).max() > 0.1
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

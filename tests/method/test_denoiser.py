@@ -1,4 +1,4 @@
-"""The denoiser: it goes on from a network that was told less, and does with or without references."""
+"""The denoiser: where it begins, what it looks at, and that it does with or without references."""
 
 import dataclasses
 
@@ -8,20 +8,16 @@ import numpy as np
 import pytest
 
 from idfsr_jax.config import Config, DataConfig, ModelConfig
-from idfsr_jax.io.errors import BadConfig
 from idfsr_jax.method.condition import References, make_condition, tone_share
 from idfsr_jax.method.denoiser import Denoiser, agreements, denoiser_of, empty_condition, init_denoiser
-from idfsr_jax.method.growth import grown
 from idfsr_jax.method.landmarks import MEAN_SHAPE
-from idfsr_jax.models.condition import Condition as Before
-from idfsr_jax.models.denoiser import Denoiser as DenoiserBefore
 
 SIZE, SIZES, K = 64, (5, 7), 3
 MODEL = ModelConfig(
-    patch=4, channels=(16, 32), blocks=(1, 1), head_width=16, embedding=16, identity_dim=5, identity_tokens=2,
-    mask="tone", prior_detail_std=0.08, attention_at=8,
+    patch=4, channels=(16, 32), blocks=(1, 1), head_width=16, embedding=16, identity_tokens=2,
+    prior_detail_std=0.08, attention_at=8, references=K,
 )  # fmt: skip
-CONFIG = Config(data=DataConfig(size=SIZE), model=dataclasses.replace(MODEL, references=K))
+CONFIG = Config(data=DataConfig(size=SIZE), model=MODEL)
 FACE = (MEAN_SHAPE * 0.35 + np.array([0.5, 0.42])).astype(np.float32)
 
 
@@ -74,27 +70,6 @@ def predict(params, condition):
 @jax.jit
 def _predict(params, x_t, log_snr, condition):
     return Denoiser(MODEL, SIZES).apply({"params": params}, x_t, log_snr, condition)
-
-
-def test_a_grown_network_answers_as_before():
-    condition = condition_of()
-    old = DenoiserBefore(MODEL)
-    seen = Before(
-        condition.hidden, condition.mask, condition.references[:, 0], condition.valid[:, 0], condition.identity[:, :5],
-        jnp.ones(2), condition.scale, condition.guess,
-    )  # fmt: skip
-    x_t, level = jax.random.normal(jax.random.key(3), condition.hidden.shape), jnp.array([0.3, -2.0])
-    shapes = jax.eval_shape(old.init, jax.random.key(0), x_t, level, seen)["params"]
-    before = random_like(shapes, 4)
-    after = grown(before, init_denoiser(jax.random.key(5), CONFIG, SIZES))
-    wanted = jax.jit(old.apply)({"params": before}, x_t, level, seen)
-    np.testing.assert_allclose(predict(after, condition), wanted, atol=1e-4)
-
-
-def test_what_does_not_fit_does_not_grow(params):
-    wider = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, channels=(32, 32)))
-    with pytest.raises(BadConfig, match=r"does not grow"):
-        grown(params, init_denoiser(jax.random.key(5), wider, SIZES))
 
 
 def test_an_absent_reference_changes_nothing(params):
