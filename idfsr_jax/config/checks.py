@@ -155,6 +155,7 @@ def _check_sizes(config: Config, fields: dict[str, Any]) -> None:
 def _check_own_network(config: Config, fields: dict[str, Any]) -> None:
     size = fields["data.size"]
     channels, blocks, patch = fields["model.channels"], fields["model.blocks"], fields["model.patch"]
+    _demand(len(channels) > 1, fields, "model.channels", "two widths or more, as references have two")
     _demand(len(blocks) == len(channels), fields, "model.blocks", f"one for each of the {len(channels)} model.channels")
     multiple = config.model.pixels_per_place * 2 ** (len(channels) - 1)
     latents = f" and {config.model.latent_reduction} pixels to a latent" if config.model.autoencoder else ""

@@ -19,6 +19,7 @@ MISTAKES = [
     ("data", "clean", 1.5, "data.clean is 1.5; give a share from 0 to 1"),
     ("data", "workers", 0, "data.workers is 0; give a whole number of at least 1"),
     ("model", "blocks", (1,), "model.blocks"),
+    ("model", "channels", (64,), "model.channels is (64,); give two widths or more, as references have two"),
     ("model", "channels", (64, 128, 100), "model.channels"),
     ("model", "prior_std", 0.0, "model.prior_std"),
     ("model", "prior_detail_std", -0.1, "model.prior_detail_std"),
@@ -95,9 +96,9 @@ def test_pictures_too_small_for_the_perceptual_loss_are_refused():
 
 
 def test_references_are_attended_to_by_whole_places():
-    model = dataclasses.replace(Config().model, channels=(64,), blocks=(1,))
-    config = dataclasses.replace(Config(), data=dataclasses.replace(Config().data, size=36), model=model)
-    with pytest.raises(BadConfig, match=r"data\.size is 36; give a multiple of 16, as references are attended to"):
+    model = dataclasses.replace(Config().model, channels=(64, 64), blocks=(1, 1))
+    config = dataclasses.replace(Config(), data=dataclasses.replace(Config().data, size=40), model=model)
+    with pytest.raises(BadConfig, match=r"data\.size is 40; give a multiple of 16, as references are attended to"):
         check_config(config)
     check_config(dataclasses.replace(config, data=dataclasses.replace(config.data, size=48)))
 

@@ -34,6 +34,8 @@ _APART = {
     r"idfsr export .*onnx": ("needs jax2onnx", "tests/export/test_denoiser.py"),
     r"idfsr export .*identity|python exported/run.py ": ("takes half a minute", "tests/export/test_folder.py"),
     r"python -m tools.method_figure ": ("needs a package index", "tests/tools/test_method_figure.py"),
+    r"idfsr train .*--data.on-device": ("is another program, to be compiled", "tests/training/test_run.py"),
+    r"idfsr train .*--train.start-from": ("is how the others there begin", "tests/documents/test_training.py"),
     r"idfsr plan ": ("takes minutes of the compiler's time", "tests/training/test_plan.py"),
     r"idfsr train .*--devices": ("needs several devices", "tests/training/test_mesh.py"),
     r"idfsr train .*--distributed|srun |mpirun |gcloud ": (
