@@ -36,8 +36,8 @@ two. `idfsr COMMAND --help` says the same. In Python: [python.md](python.md).
 _OVERRIDES = """## Fields of a config
 
 `idfsr train`, `idfsr plan` and `idfsr evaluate` take a config file, a Python file that defines `config = Config(...)`,
-and any field of it as an option, for example `--train.steps 100` or `--model.channels 64 128`. The defaults below are those
-of `Config()`; a config file has its own, which `idfsr train CONFIG --help` shows.
+and any field of it as an option, for example `--train.steps 100` or `--model.channels 64 128`. The defaults below are
+those of `Config()`; a config file has its own, which `idfsr train CONFIG --help` shows.
 """
 
 _WHAT = {
