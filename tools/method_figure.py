@@ -110,8 +110,7 @@ def trajectory(
     """
     config = restorer.config
     side = condition.hidden.shape[1]
-    network, params = Denoiser(config.model, restorer.sizes), {"params": restorer.model.denoiser}
-    denoise = jax.jit(lambda *inputs: network.apply(params, *inputs))
+    denoise, params = jax.jit(Denoiser(config.model, restorer.sizes).apply), {"params": restorer.model.denoiser}
     key = jax.random.fold_in(jax.random.key(seed), 0)  # of the first variant
     x = config.sample.temperature * jax.random.normal(key, condition.hidden.shape)
     before: Array = jnp.zeros_like(x)
@@ -121,7 +120,7 @@ def trajectory(
         if on_noise != 0:
             raise InputError("the figure is of a deterministic sampler; give a model with dpm++2m or ddim.")
         levels = jnp.full(1, level)
-        x0 = jnp.clip(x0_from_v(x, denoise(x, levels, condition), levels), -1.0, 1.0)
+        x0 = jnp.clip(x0_from_v(x, denoise(params, x, levels, condition), levels), -1.0, 1.0)
         x, before = on_x * x + on_x0 * x0 + on_previous * before, x0
         seen.append(x)
     return np.asarray(table[:, 0]), np.concatenate(seen)
