@@ -22,7 +22,8 @@ from idfsr_jax.config import Config
 from idfsr_jax.config.checks import read_config
 from idfsr_jax.data.examples import training_examples
 from idfsr_jax.io.errors import InputError
-from idfsr_jax.method.loss import course_states, draw_examples, noised_count, step_inputs, training_loss
+from idfsr_jax.method.examples import course_states, draw_examples, noised_count, step_inputs
+from idfsr_jax.method.loss import training_loss
 from idfsr_jax.networks.recognisers import dimensions, load_recognisers
 from idfsr_jax.training.invented import invented_frozen, invented_people
 from idfsr_jax.training.state import apply_gradients, make_optimizer

@@ -13,9 +13,10 @@ from jaxtyping import Array, Float, Float32, Int, UInt8
 from idfsr_jax.config import Config
 from idfsr_jax.diffusion.schedule import q_sample, x0_from_v
 from idfsr_jax.method.denoiser import denoiser_of
+from idfsr_jax.method.examples import Frozen, as_diffused, course_states, draw_examples
 from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.landmarks import MEAN_SHAPE, person_shape
-from idfsr_jax.method.loss import Frozen, as_diffused, course_states, draw_examples, picture_loss
+from idfsr_jax.method.loss import picture_loss
 from idfsr_jax.method.references import nearest_first
 from idfsr_jax.networks.recognisers import dimensions
 from idfsr_jax.runtime.randomness import step_key

@@ -11,9 +11,9 @@ from jaxtyping import Float
 from idfsr_jax.config import Config
 from idfsr_jax.face import FaceCrop, resize_crop
 from idfsr_jax.interop.lpips_weights import read_lpips
+from idfsr_jax.method.examples import Frozen
 from idfsr_jax.method.fit import Album, IDEmbedding, fit, make_album
 from idfsr_jax.method.id_embedding import unit_parts
-from idfsr_jax.method.loss import Frozen
 from idfsr_jax.method.model import Model
 from idfsr_jax.networks.recognisers import Recognisers, dimensions
 from idfsr_jax.restore.conditions import PLACES, tables_of

@@ -14,8 +14,8 @@ from idfsr_jax.config import AutoencoderConfig, Config, ModelConfig
 from idfsr_jax.data.examples import People, load_people
 from idfsr_jax.data.faces import Faces
 from idfsr_jax.data.index import Index
+from idfsr_jax.method.examples import Frozen
 from idfsr_jax.method.landmarks import MEAN_SHAPE, init_landmark_net
-from idfsr_jax.method.loss import Frozen
 from idfsr_jax.networks.recognisers import Recognisers, dimensions
 from idfsr_jax.runtime.randomness import step_key
 from idfsr_jax.training.step import frozen_parts

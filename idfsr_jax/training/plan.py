@@ -21,7 +21,7 @@ from jax.sharding import AbstractMesh, AxisType
 from idfsr_jax.config import Config, DeviceConfig
 from idfsr_jax.data.examples import draw_example, gather, with_pictures
 from idfsr_jax.io.errors import BadConfig
-from idfsr_jax.method.loss import Frozen
+from idfsr_jax.method.examples import Frozen
 from idfsr_jax.networks.recognisers import dimensions, load_recognisers
 from idfsr_jax.training.flops import flops_of, of_leaves
 from idfsr_jax.training.invented import invented_frozen, invented_people

@@ -16,7 +16,7 @@ from idfsr_jax.data.faces import load_faces
 from idfsr_jax.face import write_image
 from idfsr_jax.io.errors import BadConfig
 from idfsr_jax.io.images import grid
-from idfsr_jax.method.loss import Frozen
+from idfsr_jax.method.examples import Frozen
 from idfsr_jax.method.model import save_model
 from idfsr_jax.networks.id_encoder import require_encoder
 from idfsr_jax.networks.recognisers import dimensions, load_recognisers, recognisers_name

@@ -14,7 +14,8 @@ from idfsr_jax.data.examples import People, mean_identities, with_pictures
 from idfsr_jax.interop.lpips_weights import read_lpips
 from idfsr_jax.method.degrade import resampling_tables
 from idfsr_jax.method.denoiser import init_denoiser
-from idfsr_jax.method.loss import Frozen, step_inputs, training_loss
+from idfsr_jax.method.examples import Frozen, step_inputs
+from idfsr_jax.method.loss import training_loss
 from idfsr_jax.networks.recognisers import Recognisers
 from idfsr_jax.runtime.randomness import step_key
 from idfsr_jax.training.state import TrainState, apply_gradients, create_state, ema_decay, make_optimizer

@@ -13,9 +13,9 @@ from idfsr_jax.config import Config
 from idfsr_jax.data.examples import People
 from idfsr_jax.io.images import to_float
 from idfsr_jax.method.degrade import degrade, fixed_degradation
+from idfsr_jax.method.examples import Frozen
 from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.landmarks import person_shape
-from idfsr_jax.method.loss import Frozen
 from idfsr_jax.method.mask import face_mask
 from idfsr_jax.method.references import likest
 from idfsr_jax.method.sample import sample_pictures

@@ -19,8 +19,9 @@ from idfsr_jax.io.errors import BadConfig
 from idfsr_jax.latent.space import Autoencoder, autoencoder_of, to_model_space, to_pixels
 from idfsr_jax.method.degrade import resampling_tables
 from idfsr_jax.method.denoiser import init_denoiser
+from idfsr_jax.method.examples import Frozen, as_diffused, draw_examples, step_inputs
 from idfsr_jax.method.landmarks import MEAN_SHAPE, init_landmark_net
-from idfsr_jax.method.loss import Frozen, as_diffused, draw_examples, picture_loss, step_inputs, training_loss
+from idfsr_jax.method.loss import picture_loss, training_loss
 from idfsr_jax.method.model import load_model
 from idfsr_jax.networks.recognisers import load_recognisers
 from idfsr_jax.restore.restorer import Restorer

@@ -20,8 +20,9 @@ from idfsr_jax.config import (
 from idfsr_jax.interop.lpips_weights import read_lpips
 from idfsr_jax.method.degrade import resampling_tables
 from idfsr_jax.method.denoiser import init_denoiser
+from idfsr_jax.method.examples import Frozen, draw_examples, noised_count, step_inputs
 from idfsr_jax.method.landmarks import MEAN_SHAPE, init_landmark_net
-from idfsr_jax.method.loss import Frozen, draw_examples, noised_count, picture_loss, step_inputs, training_loss
+from idfsr_jax.method.loss import picture_loss, training_loss
 from idfsr_jax.networks.recognisers import dimensions, load_recognisers
 
 SIDE, K, B = 64, 2, 4

@@ -13,7 +13,7 @@ import pytest
 from benchmarks import small_run
 from idfsr_jax.config import Config, DeviceConfig, load_config
 from idfsr_jax.data.examples import draw_example, gather, with_pictures
-from idfsr_jax.method.loss import Frozen
+from idfsr_jax.method.examples import Frozen
 from idfsr_jax.networks.recognisers import dimensions, load_recognisers
 from idfsr_jax.training.invented import invented_frozen, invented_people
 
