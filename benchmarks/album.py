@@ -17,7 +17,6 @@ import numpy as np
 from benchmarks.restore import INPUT_SIDE, astronaut
 from benchmarks.table import interleaved, publish
 from idfsr_jax.face import crop_face, resize_crop
-from idfsr_jax.restore.identity import Identity
 from idfsr_jax.restore.restorer import Restorer
 
 
@@ -35,8 +34,7 @@ def main() -> int:
     restorer = Restorer.load(options.weights, devices=options.devices)
     with tempfile.TemporaryDirectory() as place:
         crop = crop_face(astronaut(Path(place)))
-    start = restorer.identities([crop])[0]
-    person = Identity(start, start, np.zeros(1, np.float32), 1, restorer.model.encoder, restorer.model.digest)
+    person = restorer.fit([crop])
     small = resize_crop(crop.image, INPUT_SIDE)
     find = partial(restorer.find, small, person, [crop])
     found = [find()] * options.faces

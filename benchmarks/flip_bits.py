@@ -104,14 +104,16 @@ def _same(one: Any, other: Any) -> bool:
 _SIZES = (128, 192)
 _CONFIG = Config(
     data=DataConfig(size=16),
-    model=ModelConfig(channels=(8,), blocks=(1,), attention_at=1, embedding=16, identity_tokens=1, references=1),
+    model=ModelConfig(
+        channels=(8, 8), blocks=(1, 1), head_width=8, attention_at=1, embedding=16, identity_tokens=1, references=1
+    ),
     landmarks=LandmarkConfig(size=16, channels=(4,)),
 )
 
 
 def _checkpoint(folder: Path, rng: np.random.Generator) -> Callable[[], Any]:
     # As in any checkpoint of use, the arrays are large beside what Orbax notes of them, much of which it never reads.
-    model = replace(_CONFIG.model, channels=(64,), embedding=64)
+    model = replace(_CONFIG.model, channels=(64, 64), embedding=64)
     config = replace(_CONFIG, model=model, train=TrainConfig(out=str(folder)))
     state = initial_state(config, _SIZES)
     with open_checkpoints(config.train) as manager:
@@ -142,7 +144,7 @@ def _identity(folder: Path, rng: np.random.Generator) -> Callable[[], Any]:
 def _model(folder: Path, rng: np.random.Generator) -> Callable[[], Any]:
     denoiser = jax.device_get(initial_state(_CONFIG, _SIZES).params)
     landmark_net = init_landmark_net(jax.random.key(1), _CONFIG.landmarks)
-    save_model(folder, _CONFIG, denoiser, jax.device_get(landmark_net), np.zeros(128, np.float32), steps=3)
+    save_model(folder, _CONFIG, denoiser, jax.device_get(landmark_net), np.zeros(sum(_SIZES), np.float32), steps=3)
 
     def load() -> Any:
         model = load_model(folder)

@@ -1,6 +1,5 @@
 """Commands that train and measure models: `train` and `evaluate`."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,8 +77,6 @@ def changes_for_evaluation(options: Sequence[str], config: Config) -> dict[str, 
     given = []
     for option in options:
         name = option.partition("=")[0].removeprefix("--").replace("-", "_")
-        # A switch is turned off by its name with "no_".
-        name = name if name in fields else re.sub(r"(^|\.)no_(?=[^.]*$)", r"\1", name)
         if option.startswith("--") and name in fields:
             given.append(name)
     for name in given:

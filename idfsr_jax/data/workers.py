@@ -85,8 +85,7 @@ def extract_all(
         try:
             while True:
                 while len(pending) < ahead and (photograph := next(rest, None)) is not None:
-                    future = pool.submit(extract, photograph.path, photograph.name, settings)
-                    pending.append((photograph, future))
+                    pending.append((photograph, _submitted(pool, photograph, settings)))
                 if not pending:
                     return
                 photograph, future = pending.popleft()
@@ -103,7 +102,17 @@ def extract_all(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _submitted(pool: ProcessPoolExecutor, photograph: Photograph, settings: ExtractSettings) -> Future:
+    """What a worker will have made of a photograph; of a pool that an earlier photograph broke, its exception."""
+    try:
+        return pool.submit(extract, photograph.path, photograph.name, settings)
+    except BrokenProcessPool as error:
+        failed: Future = Future()
+        failed.set_exception(error)
+        return failed
+
+
 def _resubmit(pool: ProcessPoolExecutor, photograph: Photograph, future: Future, settings: ExtractSettings) -> Future:
     if future.done() and not future.cancelled() and future.exception() is None:
         return future
-    return pool.submit(extract, photograph.path, photograph.name, settings)
+    return _submitted(pool, photograph, settings)

@@ -22,7 +22,7 @@ def unit_parts(vectors: Float[np.ndarray, "*n d"], sizes: Sequence[int]) -> Floa
 
 
 def scaled_identity(
-    condition: Condition, null_identity: Float[Array, " d"], sizes: Sequence[int]
+    condition: Condition, null_identity: Float[np.ndarray | Array, " d"], sizes: Sequence[int]
 ) -> Float[Array, "b d"]:
     """Identities as a network wants them, each recogniser's part of unit variance; where there is none, the null one.
 

@@ -2,7 +2,8 @@
 
 import errno
 import logging
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ class FullDisk(InputError):
 def full_disk_explained(out: Path) -> Iterator[None]:
     """Turns the errors of a full disk, raised inside, into `FullDisk`; others pass.
 
-    Meanwhile Orbax's threads do not log them with tracebacks: the loop meets the same errors when it waits for a save.
+    Meanwhile Orbax's threads do not log them with tracebacks, and tensorboardX's does not end with one: the loop meets
+    the same errors when it waits for a save, or when it writes its log.
 
     Args:
       out: the run's folder.
@@ -32,17 +34,21 @@ def full_disk_explained(out: Path) -> Iterator[None]:
     """
     logger = logging.getLogger("absl")
     logger.addFilter(_tells_no_full_disk)
+    hook = threading.excepthook
+    threading.excepthook = _but_for_full_disks(hook)
     try:
         yield
     except Exception as error:
         if not is_full_disk(error):
             logger.removeFilter(_tells_no_full_disk)
+            threading.excepthook = hook
             raise
-        # The filter stays: threads that were saving meet the full disk while the process ends.
+        # Filter and hook stay: threads that were writing meet the full disk while the process ends.
         raise FullDisk(
             f"{out}: the disk is full; make room and give the same command again, which goes on where it was saved."
         ) from error
     logger.removeFilter(_tells_no_full_disk)
+    threading.excepthook = hook
 
 
 def is_full_disk(error: BaseException | None) -> bool:
@@ -69,6 +75,16 @@ def close_event_writer(writer: Any) -> None:
         # Left alone, its thread and its handler at exit would try once more and print their tracebacks.
         events._worker.stop()
         events.close = lambda: None
+
+
+def _but_for_full_disks(hook: Callable[[threading.ExceptHookArgs], object]) -> Callable[[Any], None]:
+    """What is done about a thread's error that nobody caught: nothing if it says that a disk is full."""
+
+    def handle(error: threading.ExceptHookArgs) -> None:
+        if not is_full_disk(error.exc_value):
+            hook(error)
+
+    return handle
 
 
 def _tells_no_full_disk(record: logging.LogRecord) -> bool:

@@ -1,6 +1,7 @@
 import importlib
 import os
 import textwrap
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
@@ -42,6 +43,22 @@ def test_a_crash_costs_one_photograph_and_order_is_kept(stand_in, tmp_path):
     assert str(os.getpid()) not in {pid for pid, _, _ in seen}
     assert {jax for _, jax, _ in seen} == {"False"}  # A worker with JAX in it would take a second to start.
     assert {threads for _, _, threads in seen} == {"1"}
+
+
+def test_photographs_that_come_after_a_crash_are_read(stand_in, tmp_path):
+    """Also where the pool was broken before they were handed to it."""
+    names = ["crash", "2", "3", "crash too", "5", "6"]
+    results = workers.extract_all(_photographs(tmp_path, names), ExtractSettings(), workers=1, ahead=1)
+    assert [result.reason for result in results] == ["crashed the reader", *["seen"] * 2] * 2
+
+
+def test_a_broken_pool_gives_its_exception_as_a_result(stand_in, tmp_path):
+    crash, good = _photographs(tmp_path, ["crash", "1"])
+    pool = workers._pool(1)
+    with pytest.raises(BrokenProcessPool):
+        workers._submitted(pool, crash, ExtractSettings()).result()
+    with pytest.raises(BrokenProcessPool):
+        workers._submitted(pool, good, ExtractSettings()).result()
 
 
 def test_the_environment_is_left_as_it_was(stand_in, tmp_path, monkeypatch):

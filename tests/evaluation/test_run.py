@@ -163,9 +163,8 @@ def asked(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "tiny.py"
     file.write_text(
-        "from idfsr_jax.config import Config, FitConfig, SampleConfig, TrainConfig\n\n"
-        "config = Config(sample=SampleConfig(steps=6), fit=FitConfig(on_course=True),\n"
-        "                train=TrainConfig(rollout_fraction=0.5))\n"
+        "from idfsr_jax.config import Config, SampleConfig, TrainConfig\n\n"
+        "config = Config(sample=SampleConfig(steps=6), train=TrainConfig(rollout_fraction=0.5))\n"
     )
 
     def ask(*options):
@@ -181,13 +180,12 @@ def test_the_options_that_are_given_are_handed_on(asked):
     assert (code, changes, config.evaluate.people) == (0, {"sample.temperature": 0.5}, 3)
     assert asked()[1][1] == {}
     # Also where they say what the file says: the model's folder need not.
-    assert asked("--sample.steps=6", "--fit.no-on-course")[1][1] == {"sample.steps": 6, "fit.on_course": False}
+    assert asked("--sample.steps=6", "--fit.max-distance=1")[1][1] == {"sample.steps": 6, "fit.max_distance": 1.0}
     # What only training asks for does not matter.
     assert asked("--devices.data", "3")[0] == 0
-    assert asked("--sample.steps", "1", "--fit.no_on_course")[1][1] == {"sample.steps": 1, "fit.on_course": False}
 
 
-@pytest.mark.parametrize("option", ["--model.mask=tone", "--model.encoder=dlib", "--data.own-embedding=0.9",
+@pytest.mark.parametrize("option", ["--model.references=2", "--model.patch=2", "--data.clean=0.9",
                                     "--train.steps=9", "--diffusion.timestep-spacing=leading"])  # fmt: skip
 def test_an_option_that_would_change_nothing_is_refused(asked, capsys, option):
     assert asked(option) == (2, None)

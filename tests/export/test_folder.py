@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 from idfsr_jax import cli
 from idfsr_jax.export.folder import write_person
 from idfsr_jax.face import read_image, read_metadata, write_image
+from idfsr_jax.restore.conditions import shown_photographs
 from idfsr_jax.restore.identity import Identity
 from idfsr_jax.restore.restorer import Restorer
 
@@ -100,8 +101,10 @@ def test_a_process_without_this_package_draws_the_same_picture(
 def test_faces_of_any_width_with_any_photographs_are_restored_together(exported, restorer, reduced, crops, person):
     sampler = jax.jit(export.deserialize(bytearray((exported / "sampler.jax").read_bytes())).call)
     whole = load_file(exported / "person.safetensors")
-    # Of the second only the mirrored photograph is there, of the third none; what else is said is not read.
-    present = np.array([[1, 1, 1], [0, 1, 0], [0, 0, 0]], np.float32)
+    # Of the second only the other photograph is there, of the third none; what else is said is not read.
+    shown, _ = shown_photographs(person, crops, restorer.units(crops))
+    assert len(shown) == 2
+    present = np.array([[1, 1], [0, 1], [0, 0]], np.float32)
     inputs = {name: np.stack([array] * 3) for name, array in whole.items()} | {"present": present}
     inputs["landmarks"] = np.where(present[..., None, None] > 0, inputs["landmarks"], np.float32(np.nan))
     widths = (4, 9, 16)
@@ -114,8 +117,8 @@ def test_faces_of_any_width_with_any_photographs_are_restored_together(exported,
     order = [each["name"] for each in manifest["sampler.jax"]["inputs"]]
     images = np.asarray(sampler(load_file(exported / "sampler.safetensors"), *(inputs[name] for name in order)))
     assert images.shape == (3, 32, 32, 3) and images.dtype == np.uint8
-    for image, n, shown in zip(images, widths, (crops, crops[1:2], []), strict=True):
-        ours = restorer.restore(reduced(n), person, shown, seed=7, consistency=1.0, reveal=0.7).images[0]
+    for image, n, photographs in zip(images, widths, (crops, shown[1:], []), strict=True):
+        ours = restorer.restore(reduced(n), person, photographs, seed=7, consistency=1.0, reveal=0.7).images[0]
         assert np.abs(ours.astype(int) - image).max() <= 1
 
 

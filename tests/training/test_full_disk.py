@@ -1,5 +1,6 @@
 import logging
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,31 @@ def test_only_the_tracebacks_of_a_full_disk_are_not_logged(tmp_path, caplog, log
     with pytest.raises(FullDisk), full_disk_explained(tmp_path):
         raise OSError(28, "No space left on device")
     assert logger.filters  # a thread may still be saving
+
+
+def test_only_threads_that_meet_a_full_disk_end_without_a_word(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(threading, "excepthook", lambda error: said.append(error.exc_value.errno))
+    usual = threading.excepthook
+
+    def end_with(error: OSError) -> None:
+        def fail() -> None:
+            raise error
+
+        thread = threading.Thread(target=fail)
+        thread.start()
+        thread.join()
+
+    with full_disk_explained(tmp_path):
+        for number in (28, 5, 122):
+            end_with(OSError(number, "the system's words"))
+    assert said == [5] and threading.excepthook is usual
+    end_with(OSError(28, "No space left on device"))
+    assert said == [5, 28]
+    with pytest.raises(FullDisk), full_disk_explained(tmp_path):
+        raise OSError(28, "No space left on device")
+    end_with(OSError(28, "No space left on device"))  # a thread may still be writing
+    assert said == [5, 28]
 
 
 def test_event_files_are_closed_on_a_full_disk_without_a_word(tmp_path):
