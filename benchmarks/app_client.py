@@ -96,7 +96,7 @@ class Visitor(contextlib.AbstractContextManager["Visitor"]):
 
     def restore(self, picture: dict[str, Any] | None, variants: int = 1, seed: int = 0) -> dict[str, Any]:
         """Step 2, of a picture that was uploaded."""
-        return self.ask("restore", "click", [picture, variants, False, seed, False])
+        return self.ask("restore", "click", [picture, variants, False, seed, False, 0.5])
 
     def fetch(self, path: str) -> httpx.Response:
         """A file that the page may show."""

@@ -14,7 +14,7 @@ import gradio as gr
 
 from idfsr_jax.app.guard import COOKIE
 from idfsr_jax.app.messages import paths_in
-from idfsr_jax.app.people import Person, learn_person
+from idfsr_jax.app.people import Person, learn_person, recall_person
 from idfsr_jax.app.session import (
     Question,
     Result,
@@ -36,6 +36,7 @@ P = ParamSpec("P")
 _SEVERAL = "Click a variant to compare and to download it. Where the map is bright, the model guesses."
 _OUR_FAULT = "Something went wrong here, and it was not your doing; try again, or with another picture."
 _GONE = "This page was closed for too long, and its pictures are deleted; reload it and start anew."
+_ALONE = "The saved identity alone says who it is; to have photographs beside it, drop them above and take it again."
 _MARKS = {"used": "✓", "aside": "–", "unusable": "✕"}
 SHOWN = ("empty", "slider", "notes", "download", "variants", "spread", "again", "ask", "chooser")
 """Components of the result, in the order in which values are given for them, after one for the step's status."""
@@ -112,6 +113,20 @@ class Desk:
         person.identity.save(file)
         return [_learnt(person), gr.update(value=str(file), visible=True)]
 
+    @answers(0, 2)
+    def recall(self, file: Any, photographs: Any, request: gr.Request) -> list[Any]:
+        """Takes a saved identity; returns the status, and no download of what the visitor has."""
+        visit, here = self._visit(request)
+        given = list(paths_in(file))
+        if not given:
+            raise InputError("There is no identity yet; choose a file that was downloaded here.")
+        beside = [Path(path) for path in dict.fromkeys(paths_in(photographs))]
+        person = recall_person(self.restorer, Path(given[0]), beside)
+        here()
+        visit.person = person
+        told = f"The saved identity, with {_plural(len(person.crops))} beside it." if person.crops else _ALONE
+        return [said("good", [told]) + said("warn", person.warnings), gr.update(value=None, visible=False)]
+
     @answers(None)
     def drop(self, picture: Any, request: gr.Request) -> list[Any]:
         """Another picture was dropped: what belonged to the last one goes."""
@@ -121,17 +136,24 @@ class Desk:
 
     @answers(0, 1 + len(SHOWN))
     def restore(
-        self, picture: Any, variants: Any, faithful: Any, seed: Any, label: Any, request: gr.Request
+        self, picture: Any, variants: Any, faithful: Any, seed: Any, label: Any, reveal: Any, request: gr.Request
     ) -> list[Any]:
         """Restores the picture, or asks where the face is."""
         visit, here = self._visit(request)
         given = list(paths_in(picture))
         visit.picture, visit.question, visit.clicks = (Path(given[0]) if given else None), None, []
-        return self._restore(visit, here, _wishes(variants, faithful, seed, label))
+        return self._restore(visit, here, _wishes(variants, faithful, seed, label, reveal))
 
     @answers(1 + SHOWN.index("ask"), 1 + len(SHOWN))
     def click(
-        self, variants: Any, faithful: Any, seed: Any, label: Any, event: gr.SelectData, request: gr.Request
+        self,
+        variants: Any,
+        faithful: Any,
+        seed: Any,
+        label: Any,
+        reveal: Any,
+        event: gr.SelectData,
+        request: gr.Request,
     ) -> list[Any]:
         """A click into the picture that a question came with."""
         visit, here = self._visit(request)
@@ -139,7 +161,7 @@ class Desk:
         if question is None:
             raise InputError("There was no question; restore the picture first.")
         x, y = (float(value) for value in event.index)
-        wishes = _wishes(variants, faithful, seed, label)
+        wishes = _wishes(variants, faithful, seed, label, reveal)
         if question.kind == "face":
             return self._restore(visit, here, wishes, face=face_at(question, x, y))
         visit.clicks = [*visit.clicks, (x, y)][-2:]
@@ -191,15 +213,15 @@ class Desk:
         return ["", *_shown(visit.result), *asked]
 
 
-def _wishes(variants: Any, faithful: Any, seed: Any, label: Any) -> Wishes:
+def _wishes(variants: Any, faithful: Any, seed: Any, label: Any, reveal: Any) -> Wishes:
     """What came from the page, where anything may come from."""
     try:
-        count, draw = int(variants), int(seed or 0)
+        count, draw, shown = int(variants), int(seed or 0), float(reveal)
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError("The choices cannot be read; reload the page.") from error
     if not 0 <= draw <= MAX_SEED:
         raise InputError(f"Draw {draw}: give a whole number from 0 to {MAX_SEED}.")
-    return Wishes(count, bool(faithful), draw, bool(label))
+    return Wishes(count, bool(faithful), draw, bool(label), shown)
 
 
 def _learnt(person: Person) -> str:
@@ -208,10 +230,14 @@ def _learnt(person: Person) -> str:
         f'<li class="{state}"><span>{_MARKS[state]}</span><b>{html.escape(name)}</b> {html.escape(why)}</li>'
         for name, state, why in person.photographs
     )
-    told = f"Learnt from {used} photograph{'s' if used > 1 else ''}."
+    told = f"Learnt from {_plural(used)}."
     report = f"<details><summary>What became of each photograph</summary><ul>{rows}</ul></details>"
     refused = [f"{name}: {why}." for name, state, why in person.photographs if state != "used"]
     return said("good", [told]) + said("warn", [*person.warnings, *refused]) + report
+
+
+def _plural(count: int) -> str:
+    return f"{count} photograph{'s' if count > 1 else ''}"
 
 
 def _asked(visit: Visit, question: Question) -> list[Any]:

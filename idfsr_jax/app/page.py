@@ -53,7 +53,7 @@ def build_page(desk: Desk, *, queue: int) -> Any:
         with gr.Row(elem_id="steps"):
             with gr.Column(min_width=320):
                 person = _person()
-                picture = _picture()
+                picture = _picture(desk.restorer.config.sample.reveal)
             with gr.Column(min_width=320, elem_id="right"):
                 result = _result()
         gr.HTML(_NOTE, elem_id="note", padding=False)
@@ -105,10 +105,24 @@ def _person() -> dict[str, Any]:
             variant="secondary",
             size="sm",
         )
-    return {"photographs": photographs, "keep_all": keep_all, "learn": learn, "status": status, "identity": identity}
+        saved = gr.UploadButton(
+            "Take a saved identity instead",
+            file_types=[".safetensors"],
+            elem_id="saved",
+            variant="secondary",
+            size="sm",
+        )
+    return {
+        "photographs": photographs,
+        "keep_all": keep_all,
+        "learn": learn,
+        "status": status,
+        "identity": identity,
+        "saved": saved,
+    }
 
 
-def _picture() -> dict[str, Any]:
+def _picture(reveal: float) -> dict[str, Any]:
     with gr.Column(elem_classes="card", elem_id="small"):
         _heading(2, "The small picture", "A whole photograph with a small face in it, or a square crop of 4 to 64 px.")
         picture = gr.Image(
@@ -130,9 +144,18 @@ def _picture() -> dict[str, Any]:
             )
             label = gr.Checkbox(label="Print “synthesised” into the result")
             seed = gr.Number(0, label="Draw", info="The same number gives the same face.", precision=0, minimum=0)
+            shown = gr.Slider(
+                0,
+                1,
+                reveal,
+                step=0.05,
+                label="Shown of the small face",
+                info="At 0 the model sees nothing of it, at 1 all that there is.",
+                elem_id="reveal",
+            )
         restore = gr.Button("Restore the face", variant="primary", elem_id="restore")
         status = gr.HTML("", elem_id="said", elem_classes="status", padding=False)
-    wishes = [variants, faithful, seed, label]
+    wishes = [variants, faithful, seed, label, shown]
     return {"picture": picture, "wishes": wishes, "restore": restore, "status": status}
 
 
@@ -195,6 +218,13 @@ def _wire(desk: Desk, person: dict[str, Any], picture: dict[str, Any], result: d
     person["learn"].click(
         desk.learn,
         [person["photographs"], person["keep_all"]],
+        [person["status"], person["identity"]],
+        show_progress_on=person["status"],
+        **model,
+    )
+    person["saved"].upload(
+        desk.recall,
+        [person["saved"], person["photographs"]],
         [person["status"], person["identity"]],
         show_progress_on=person["status"],
         **model,

@@ -64,6 +64,23 @@ def learn_person(
     return Person(identity, crops, tuple(_verdicts(gathered, photographs)), warnings)
 
 
+def recall_person(restorer: Any, file: Path, photographs: Sequence[Path] = ()) -> Person:
+    """Takes an identity that was fitted before.
+
+    Args:
+      restorer: a `Restorer`.
+      file: of the identity.
+      photographs: of the person, that stand beside restorations; without any, the identity alone says who it is.
+
+    Raises:
+      InputError: the file is no identity of this model, or none of the photographs can be used.
+    """
+    identity = Identity.load(file)
+    restorer.check_identity(identity, file)
+    crops, notes = restorer.references(photographs, identity) if photographs else ([], [])
+    return Person(identity, crops, (), tuple(on_the_page(note, photographs) for note in notes))
+
+
 def _verdicts(gathered: Gathering, photographs: Sequence[Path]) -> list[tuple[str, State, str]]:
     verdicts: list[tuple[str, State, str]] = []
     for photograph in gathered.used:

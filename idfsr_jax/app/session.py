@@ -37,12 +37,14 @@ class Wishes:
       faithful: whether the result, made small again, is to be the input.
       seed: of the noise.
       label: whether to print a visible mark.
+      reveal: how much of the small face the model is shown, 0 to 1; None for its own choice.
     """
 
     variants: int = 1
     faithful: bool = False
     seed: int = 0
     label: bool = False
+    reveal: float | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ def restore_picture(
             seed=wishes.seed,
             variants=wishes.variants,
             consistency=1.0 if wishes.faithful else None,
+            reveal=wishes.reveal,
         )
     except UndecidedFaces as error:
         boxes = tuple(place.box for place in error.choice.places)

@@ -93,7 +93,7 @@ def fits(page) -> bool:
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_a_visitor_fits_restores_compares_and_downloads(open_page, pictures, tmp_path, width):
+def test_a_visitor_fits_restores_compares_and_downloads(open_page, site, pictures, tmp_path, width):
     page = open_page(width)
     assert "never evidence" in page.inner_text("#note") and page.locator("#note").is_visible() and fits(page)
     assert "Learnt from 1 photograph" in learn(page, pictures / "one.png")
@@ -101,16 +101,22 @@ def test_a_visitor_fits_restores_compares_and_downloads(open_page, pictures, tmp
         page.click("#identity")
     waiting.value.save_as(tmp_path / "me.safetensors")
     assert Identity.load(tmp_path / "me.safetensors").photographs == 1
+    with page.expect_file_chooser() as chooser:
+        page.click("#saved")
+    chooser.value.set_files(str(tmp_path / "me.safetensors"))
+    page.wait_for_function("document.querySelector('#learnt').innerText.includes('with 1 photograph beside it')")
 
     drop(page, "picture", pictures / "small.png")
     # There before it is seen: Gradio would put what it makes later back to its first value, whatever was typed by then.
     assert page.locator("#count input").count() == 2 and not page.locator("#count").is_visible()
     page.click("#small .label-wrap")
     page.fill("#count input[type=number]", "2")
+    page.fill("#reveal input[type=number]", "0.25")
     page.keyboard.press("Tab")
     page.click("#restore")
     page.wait_for_selector("#slider img")
     page.wait_for_selector("#spread img")
+    assert site.restorer.calls[-1][1]["reveal"] == 0.25
     assert page.locator("#variants button.thumbnail-item").count() == 2 and fits(page)
     page.wait_for_function("[...document.querySelectorAll('#slider img')].every(image => image.naturalWidth === 640)")
     for number, name in ((None, "small-restored.png"), (1, "small-restored-2.png")):
@@ -178,12 +184,12 @@ def test_when_too_many_ask_the_page_says_that_it_is_busy(open_page, site, pictur
     with Visitor(site.url) as other:
         other.learn(pictures / "one.png")
         picture = other.upload(pictures / "slow.png")[0]
-        slow = [other.join("restore", "click", [picture, 1, False, 0, False])]
+        slow = [other.join("restore", "click", [picture, 1, False, 0, False, 0.5])]
         while "slow.png" not in [
             name for name, _ in site.restorer.calls
         ]:  # Until then it waits, and the next would find no place.
             page.wait_for_timeout(50)
-        slow.append(other.join("restore", "click", [picture, 1, False, 0, False]))
+        slow.append(other.join("restore", "click", [picture, 1, False, 0, False, 0.5]))
         page.click("#restore")
         page.wait_for_function("document.querySelector('.toast-body')?.innerText.includes('busy')")
         site.restorer.go_on.set()

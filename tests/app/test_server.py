@@ -54,12 +54,26 @@ def test_a_visitor_learns_restores_and_downloads(anna, pictures, tmp_path):
     assert other["download"]["value"]["orig_name"] == "small-restored-2.png"
 
 
+def test_a_saved_identity_is_taken_alone_or_with_photographs(anna, enter, pictures, tmp_path):
+    file = tmp_path / "me.safetensors"
+    file.write_bytes(anna.fetch(anna.identity).content)
+    bert = enter()
+    (saved,), (letter,) = bert.upload(file), bert.upload(pictures / "letter.png")
+    assert "alone says who it is" in bert.ask("saved", "upload", [saved, None])["learnt"]
+    assert bert.restore(bert.upload(pictures / "small.png")[0])["slider"]["visible"]
+    shown = [{"image": each, "caption": None} for each in bert.upload(pictures / "one.png")]
+    assert "with 1 photograph beside it" in bert.ask("saved", "upload", [saved, shown])["learnt"]
+    refused = bert.ask("saved", "upload", [letter, None])["learnt"]
+    assert "bad" in refused and "letter.png" in refused and "/" not in refused.replace("</", "")
+    assert "no identity yet" in bert.ask("saved", "upload", [None, None])["learnt"]
+
+
 def test_the_face_that_is_clicked_is_restored(anna, site, pictures):
     answer = anna.restore(anna.upload(pictures / "group.png")[0])
     assert "click the one that is meant" in answer["ask"] and answer["chooser"]["visible"]
     assert not answer["slider"]["visible"]
     scale = 720 / 200
-    wishes = [1, False, 0, False]
+    wishes = [1, False, 0, False, 0.5]
     missed = anna.ask("chooser", "select", wishes, {"index": [197 * scale, 79 * scale], "value": None})
     assert "framed" in missed["ask"]
     answer = anna.ask("chooser", "select", wishes, {"index": [130 * scale, 40 * scale], "value": None})
@@ -69,7 +83,7 @@ def test_the_face_that_is_clicked_is_restored(anna, site, pictures):
 def test_where_no_face_is_found_two_clicks_show_the_eyes(anna, site, pictures):
     answer = anna.restore(anna.upload(pictures / "nobody.png")[0])
     assert "no face was found" in answer["ask"] and "--" not in answer["ask"]
-    wishes = [1, False, 0, False]
+    wishes = [1, False, 0, False, 0.5]
     answer = anna.ask("chooser", "select", wishes, {"index": [300, 240], "value": None})
     assert "the other eye" in answer["ask"] and not answer["slider"]["visible"]
     answer = anna.ask("chooser", "select", wishes, {"index": [330, 240], "value": None})
@@ -93,7 +107,15 @@ def test_step_2_waits_for_step_1(enter, pictures):
 
 
 @pytest.mark.parametrize(
-    "wishes", [["x", False, 0, False], [1, False, -1, False], [99, False, 0, False], [1, 0, 1e99, 0]]
+    "wishes",
+    [
+        ["x", False, 0, False, 0.5],
+        [1, False, -1, False, 0.5],
+        [99, False, 0, False, 0.5],
+        [1, 0, 1e99, 0, 0.5],
+        [1, False, 0, False, None],
+        [1, False, 0, False, 1.5],
+    ],
 )
 def test_nonsense_is_refused_in_a_sentence(anna, pictures, wishes, capfd):
     answer = anna.ask("restore", "click", [anna.upload(pictures / "small.png")[0], *wishes])
@@ -130,7 +152,7 @@ def test_no_visitor_reaches_anothers_files_or_page(anna, enter, pictures):
 def test_when_the_queue_is_full_the_page_is_busy(anna, site, pictures):
     site.restorer.go_on.clear()
     slow, quick = (anna.upload(pictures / name)[0] for name in ("slow.png", "small.png"))
-    wishes = [1, False, 0, False]
+    wishes = [1, False, 0, False, 0.5]
     requests = [anna.join("restore", "click", [slow, *wishes])]
     _until(lambda: "slow.png" in [name for name, _ in site.restorer.calls])
     requests += [anna.join("restore", "click", [quick, *wishes]) for _ in range(3)]

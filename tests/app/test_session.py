@@ -1,11 +1,12 @@
 """What a visitor does, without Gradio: the tiny model, real pictures, and every refusal in the page's own words."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from idfsr_jax.app.people import Person, learn_person
+from idfsr_jax.app.people import Person, learn_person, recall_person
 from idfsr_jax.app.session import (
     MAX_VARIANTS,
     Question,
@@ -54,6 +55,30 @@ def test_a_person_is_learnt_step_by_step(restorer, pictures):
     assert all(str(pictures) not in said for said in (*person.warnings, *words.values()))
 
 
+def test_a_saved_identity_serves_alone_or_beside_photographs(restorer, person, pictures, tmp_path):
+    file = tmp_path / "me.safetensors"
+    person.identity.save(file)
+    alone = recall_person(restorer, file)
+    beside = recall_person(restorer, file, [pictures / "one.png", pictures / "nobody.png"])
+    assert alone.identity.digest == beside.identity.digest == person.identity.digest
+    assert alone.crops == [] and alone.warnings == () and len(beside.crops) == 1
+    assert any("nobody.png: no face" in sentence for sentence in beside.warnings)
+    for sentence in beside.warnings:
+        assert_fit_for_the_page(sentence, pictures)
+    first, second = (restore_picture(restorer, each, pictures / "small.png", Wishes()) for each in (alone, beside))
+    assert first.reference is None and second.reference is not None
+    assert np.any(first.images[0] != second.images[0])
+
+
+def test_what_is_no_identity_of_this_model_is_said(restorer, person, pictures, tmp_path):
+    with pytest.raises(InputError, match=r"letter\.png: "):
+        recall_person(restorer, pictures / "letter.png")
+    another = tmp_path / "another.safetensors"
+    replace(person.identity, model="0" * 64).save(another)
+    with pytest.raises(InputError, match=r"another\.safetensors: was fitted with another model"):
+        recall_person(restorer, another)
+
+
 @pytest.mark.parametrize(
     ("names", "said"),
     [
@@ -97,12 +122,12 @@ def test_wishes_reach_the_restorer(restorer, person, pictures, tmp_path):
             raise Noted(options)
 
     with pytest.raises(Noted) as caught:
-        restore_picture(Notes(), person, pictures / "small.png", Wishes(2, True, 5), face=2)
-    options = {"face": 2, "eyes": None, "seed": 5, "variants": 2, "consistency": 1.0}
+        restore_picture(Notes(), person, pictures / "small.png", Wishes(2, True, 5, reveal=0.25), face=2)
+    options = {"face": 2, "eyes": None, "seed": 5, "variants": 2, "consistency": 1.0, "reveal": 0.25}
     assert caught.value.args == (options,)
     with pytest.raises(Noted) as caught:
         restore_picture(Notes(), person, pictures / "small.png", Wishes())
-    assert caught.value.args[0]["consistency"] is None
+    assert caught.value.args[0]["consistency"] is None and caught.value.args[0]["reveal"] is None
     plain, marked = (
         write_result(
             restore_picture(restorer, person, pictures / "small.png", Wishes()),
