@@ -167,13 +167,14 @@ def test_a_page_that_is_closed_leaves_nothing(site, enter, pictures):
     carl = enter()
     carl.learn(pictures / "darker.png")
     (secret,) = [key for key in site.visitors._visitors if carl.session in site.visitors._visitors[key].visits]
-    folder = site.visitors.visit(secret, carl.session).folder
+    visit = site.visitors.visit(secret, carl.session)  # asked for once: of a page that is gone it would make another
+    folder = visit.folder
     uploads = list(site.visitors._visitors[secret].uploads)
     assert (folder / "identity.safetensors").is_file() and all(path.is_file() for path in uploads)
     with carl.http.stream("GET", f"/gradio_api/heartbeat/{carl.session}") as beat:
         assert next(beat.iter_lines()).startswith("data")
-        assert site.visitors.visit(secret, carl.session).closed is None
-    _until(lambda: site.visitors.visit(secret, carl.session).closed is not None)
+        assert visit.closed is None
+    _until(lambda: visit.closed is not None)
     site.visitors._grace = -1.0
     site.visitors.sweep()
     site.visitors._grace = 120.0
