@@ -42,8 +42,6 @@ MAX_LOG_GAIN, MAX_LOG_CHANNEL_GAIN, MAX_LOG_GAMMA = 0.4, 0.12, 0.4
 """How far the light of a crop is changed."""
 GREY_SHARE = 0.1
 """How many crops lose their colours."""
-CLEAN_SHARE = 0.25
-"""How many are only down-sampled: noise and blocks are what landmarks are lost by."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,7 @@ def vary(
     shape = jnp.where(flip, shape[:, FLIP_68] * np.array([-1, 1], np.float32), shape)
     images, landmarks = jitter(jitter_key, images, landmarks, config)
     images = _other_light(light_key, images)
-    drawn = draw_degradations(draw_key, images.shape[0], least=LEAST_WIDTH, most=config.size, clean_share=CLEAN_SHARE)
+    drawn = draw_degradations(draw_key, images.shape[0], least=LEAST_WIDTH, most=config.size)
     y_up, _ = degrade(images, drawn, tables, degrade_key)
     return y_up, drawn.n.astype(jnp.float32), shape, landmarks
 
