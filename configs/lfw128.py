@@ -25,10 +25,10 @@ What its errors cost, not fitted, identity by the judge below (`classical` of th
     LandmarkNet's of the clean                     0.586           0.600
     the truth's own              0.624    0.643    0.601           0.614
 
-3,800 steps more of 32 crops, three quarters and then half of them spoilt, took its error at `classical` from 0.094 to
-0.078 eye distances (8 px) and from 0.071 to 0.057 (16 px), and of clean crops of 16 px from 0.039 to 0.037, but identity
-to 0.600, 0.629, 0.564 and 0.581: not kept, as the gain there is no larger than the loss here. A denoiser that is trained
-with it may gain more.
+3,800 steps more of 32 crops, most of them spoilt, took its error at `classical` from 0.094 to 0.078 eye distances (8
+px) and from 0.071 to 0.057 (16 px), and of clean crops of 16 px from 0.039 to 0.037, but identity to 0.600, 0.629,
+0.564 and 0.581: not kept, as the gain there is hardly larger than the loss here. A denoiser that is trained with it may
+gain more.
 
 Two thirds of a batch are states of the sampler's own two steps, judged as pictures; the rest is noised photographs.
 
