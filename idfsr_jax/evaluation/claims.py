@@ -1,7 +1,7 @@
 """What the method claims, as measures that every report has: by the first judge, paired, with intervals over people.
 
-The swap: whose ID embedding is given decides who comes out. The expression: it is the LR picture's and not the
-reference's. Photographs: fitting gains something, with few of them and with more.
+The swap: whose ID embedding is given decides who comes out. The expression: the mouth is the LR picture's and not
+the reference's. Photographs: fitting gains something, with few of them and with more.
 """
 
 from collections.abc import Mapping, Sequence

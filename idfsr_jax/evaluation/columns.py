@@ -54,7 +54,7 @@ def columns_of(judges: Sequence[tuple[str, str]], real_pairs: Mapping[str, Any])
         to_other = Metric("identity cosine to another person", title, "", "lower")
         columns.append(Column(f"identity_other/{name}", to_other, 3, f"cosine to another{by}"))
     found = Metric("landmark error of the result", "dlib", "inter-ocular distances", "lower")
-    moved = Metric("error of mouth and eyes on aligned faces", "dlib", "inter-ocular distances", "lower")
+    moved = Metric("error of the mouth on aligned faces", "dlib", "inter-ocular distances", "lower")
     kept = Metric("expression of the truth rather than of the reference", "dlib", "share", "higher")
     return [
         *columns,
