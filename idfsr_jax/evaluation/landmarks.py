@@ -19,9 +19,8 @@ from idfsr_jax.method.references import nearest_first
 from idfsr_jax.restore.restorer import Restorer
 
 _BATCH = 64
-LEAST_DISTANCE = 0.06
-"""Distance of two mouths, in eye distances, from which on they are different expressions; half of LFW's photographs are
-so far from the nearest other one of their person."""
+LEAST_DISTANCE = 0.1
+"""Distance of two mouths, in eye distances, from which on they are different expressions."""
 _SEEN_SIDE = 256
 """Side to which crops are enlarged for dlib's detector, which sees no face of less than 80 px."""
 _estimate = jax.jit(estimate_landmarks, static_argnames="config")
