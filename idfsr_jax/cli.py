@@ -3,6 +3,7 @@
 import difflib
 import errno
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -53,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
       standard error); 130 after Ctrl-C; and of `train` 128 + N after signal N, which is 143 for SIGTERM, once the run
       has been saved.
     """
+    # XLA writes a notice in capital letters where a program takes two minutes to compile. Read when JAX is loaded.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         # A shell leaves a `~` within quotes, and after `=`, as it is.
         return _dispatch([at_home(word) for word in (sys.argv[1:] if arguments is None else arguments)])
