@@ -60,17 +60,26 @@ def blend_face(
     return result
 
 
-def paste_mask(mask: Float[np.ndarray, "s s"]) -> Float32[np.ndarray, "s s"]:
-    """The weights for pasting a crop whose face is `mask`: 1 on the face, falling to 0 over a tenth of the crop.
+def paste_mask(mask: Float[np.ndarray, "s s"], scale: float) -> Float32[np.ndarray, "s s"]:
+    """The weights for pasting a crop whose face is `mask`: 1 on the face, falling to 0 beside it, and at the border.
 
-    The face alone is pasted: the model had the surroundings at the input's resolution only, which the photograph
-    itself shows as well or better.
+    Beside the face the model had the surroundings at the input's resolution only, which a photograph that is little
+    enlarged shows as well. Beside a blurred head, though, a sharp face that ends at the cheek looks cut out; so the zone
+    grows with the size of an input pixel, and hair and neck become blurred little by little.
+
+    Args:
+      mask: of the face, 0..1.
+      scale: the mask's side over the LR crop's, that is, how wide an input pixel is.
     """
     side = mask.shape[0]
     grown = Image.fromarray((np.clip(mask, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8))
-    reach = max(1, round(side * 0.04))
-    grown = grown.filter(ImageFilter.MaxFilter(2 * reach + 1)).filter(ImageFilter.GaussianBlur(side * 0.03))
-    return np.asarray(grown).astype(np.float32) / 255.0
+    reach = max(1, round(side * 0.04 + 0.6 * scale))
+    grown = grown.filter(ImageFilter.MaxFilter(2 * reach + 1)).filter(ImageFilter.GaussianBlur(side * 0.03 + scale / 2))
+    # What lies beyond the crop is the photograph's.
+    inward = (np.arange(side, dtype=np.float32) + 0.5) / side
+    rise = np.clip(np.minimum(inward, 1.0 - inward) / 0.12, 0.0, 1.0)
+    border = rise * rise * (3.0 - 2.0 * rise)
+    return np.asarray(grown).astype(np.float32) / 255.0 * border[:, None] * border
 
 
 def grain_of(image: Float32[np.ndarray, "h w 3"], enlarged: float = 1.0) -> tuple[float, Float[np.ndarray, " 3"]]:

@@ -24,7 +24,7 @@ def test_another_light_leaves_no_seam(mask):
     ramp = np.linspace(60, 160, 200)[None, :, None]
     photo = np.broadcast_to(ramp, (200, 200, 3)).round().astype(np.uint8)
     crop = np.array(Image.fromarray(photo[50:150, 50:150]).resize((64, 64)))
-    blended = blend_face(photo, (crop + 30).astype(np.uint8), SQUARE, paste_mask(mask))
+    blended = blend_face(photo, (crop + 30).astype(np.uint8), SQUARE, paste_mask(mask, 2.0))
     assert np.abs(blended.astype(int) - photo).max() <= 4
 
 
@@ -33,7 +33,7 @@ def test_the_face_itself_stays(mask):
     photo = np.full((200, 200, 3), 128, np.uint8)
     crop = np.full((64, 64, 3), 128, np.uint8)
     crop[30:34, 30:34] = 0
-    blended = blend_face(photo, crop, SQUARE, paste_mask(mask))
+    blended = blend_face(photo, crop, SQUARE, paste_mask(mask, 2.0))
     assert blended[100, 100].max() < 30 and abs(int(blended[75, 100, 0]) - 128) < 12
 
 
@@ -42,7 +42,7 @@ def test_the_light_on_the_face_is_the_photographs(mask):
     light = np.linspace(-40, 40, 200)[None, :, None]
     photo = np.broadcast_to(128 - light, (200, 200, 3)).round().astype(np.uint8)
     crop = np.array(Image.fromarray(photo[50:150, 50:150]).resize((64, 64)))[:, ::-1]
-    blended = blend_face(photo, crop, SQUARE, paste_mask(mask)).astype(float)
+    blended = blend_face(photo, crop, SQUARE, paste_mask(mask, 2.0)).astype(float)
     before = np.abs(np.array(Image.fromarray(crop).resize((100, 100))).astype(float) - photo[50:150, 50:150])[
         30:70, 30:70
     ]
@@ -51,7 +51,7 @@ def test_the_light_on_the_face_is_the_photographs(mask):
 
 def test_outside_the_mask_nothing_changes(mask):
     photo = noisy((200, 200), 128, 20)
-    blended = blend_face(photo, np.zeros((64, 64, 3), np.uint8), SQUARE, paste_mask(mask))
+    blended = blend_face(photo, np.zeros((64, 64, 3), np.uint8), SQUARE, paste_mask(mask, 2.0))
     row, column = np.indices((200, 200))
     distance = np.hypot(row - 99.5, column - 99.5)
     np.testing.assert_array_equal(blended[distance > 48], photo[distance > 48])
@@ -61,7 +61,7 @@ def test_outside_the_mask_nothing_changes(mask):
 @pytest.mark.parametrize("std", [3.0, 8.0])
 def test_the_pasted_has_the_photographs_grain(mask, std):
     photo = noisy((200, 200), 128, std)
-    blended = blend_face(photo, np.full((64, 64, 3), 128, np.uint8), SQUARE, paste_mask(mask))
+    blended = blend_face(photo, np.full((64, 64, 3), 128, np.uint8), SQUARE, paste_mask(mask, 2.0))
     for rows in (slice(85, 115), slice(66, 78)):  # the middle, and where photo and crop are mixed
         assert blended[rows, 85:115].astype(float).std() == pytest.approx(std, rel=0.3)
 
@@ -70,21 +70,21 @@ def test_grain_is_as_coarse_as_the_enlarged_photographs(mask):
     small = noisy((100, 100), 128, 8.0)
     photo = np.array(Image.fromarray(small).resize((300, 300), Image.Resampling.LANCZOS))
     place = SQUARE * np.array([[1.5], [1.5], [1.0]])
-    blended = blend_face(photo, np.full((64, 64, 3), 128, np.uint8), place, paste_mask(mask), enlarged=3.0)
+    blended = blend_face(photo, np.full((64, 64, 3), 128, np.uint8), place, paste_mask(mask, 2.0), enlarged=3.0)
     steps = lambda image: np.abs(np.diff(image.astype(float), axis=1)).mean() / image.astype(float).std()  # noqa: E731
     assert steps(blended[130:170, 130:170]) == pytest.approx(steps(photo[10:60, 10:60]), rel=0.3)
 
 
 def test_a_photograph_without_grain_gets_none(mask):
     photo = np.full((200, 200, 3), 128, np.uint8)
-    blended = blend_face(photo, np.full((64, 64, 3), 128, np.uint8), SQUARE, paste_mask(mask))
+    blended = blend_face(photo, np.full((64, 64, 3), 128, np.uint8), SQUARE, paste_mask(mask, 2.0))
     np.testing.assert_array_equal(blended, photo)
 
 
 def test_the_same_seed_gives_the_same_grain(mask):
     photo = noisy((200, 200), 128, 8.0)
     once, again, other = (
-        blend_face(photo, np.full((64, 64, 3), 128, np.uint8), SQUARE, paste_mask(mask), seed=seed)
+        blend_face(photo, np.full((64, 64, 3), 128, np.uint8), SQUARE, paste_mask(mask, 2.0), seed=seed)
         for seed in (1, 1, 2)
     )
     np.testing.assert_array_equal(once, again)
@@ -97,7 +97,7 @@ def test_in_a_photograph_without_colours_there_are_none(mask, tint):
     photo = (grey * np.array(tint)).clip(0, 255).astype(np.uint8)
     crop = np.zeros((64, 64, 3), np.uint8)
     crop[..., 0] = 200
-    middle = blend_face(photo, crop, SQUARE, paste_mask(mask))[70:130, 70:130].astype(float)
+    middle = blend_face(photo, crop, SQUARE, paste_mask(mask, 2.0))[70:130, 70:130].astype(float)
     np.testing.assert_allclose(middle.mean((0, 1)) / middle[..., 1].mean() * tint[1], tint, atol=0.06)
 
 
@@ -116,10 +116,20 @@ def test_a_face_at_the_edge(mask, shift):
     place = SQUARE.copy()
     place[:2, 2] = shift
     photo = noisy((200, 200), 128, 5.0)
-    assert blend_face(photo, photo[:64, :64], place, paste_mask(mask)).shape == photo.shape
+    assert blend_face(photo, photo[:64, :64], place, paste_mask(mask, 2.0)).shape == photo.shape
 
 
 def test_a_mask_is_one_on_the_face_and_fades_around_it(mask):
-    weights = paste_mask(mask)
+    weights = paste_mask(mask, 2.0)
     assert weights[mask > 0].min() > 0.5 and weights[32, 32] == 1.0
     assert weights[0].max() == 0.0 and np.abs(np.diff(weights[32])).max() < 0.35
+
+
+def test_beside_a_blurred_head_the_face_fades_more_slowly(mask):
+    """The zone grows with the input's pixels, and ends within the crop."""
+    zones = [paste_mask(mask, scale) for scale in (2.0, 4.0, 8.0, 16.0)]
+    widths = [np.sum((weights[32] > 0.05) & (weights[32] < 0.95)) for weights in zones]
+    assert widths == sorted(widths) and widths[-1] > 1.5 * widths[0]
+    for weights in zones:
+        assert weights[mask > 0].min() > 0.5
+        assert max(edge.max() for edge in (weights[0], weights[-1], weights[:, 0], weights[:, -1])) < 0.02
