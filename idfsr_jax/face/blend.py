@@ -64,8 +64,8 @@ def paste_mask(mask: Float[np.ndarray, "s s"], scale: float) -> Float32[np.ndarr
     """The weights for pasting a crop whose face is `mask`: 1 on the face, falling to 0 beside it, and at the border.
 
     Beside the face the model had the surroundings at the input's resolution only, which a photograph that is little
-    enlarged shows as well. Beside a blurred head, though, a sharp face that ends at the cheek looks cut out; so the zone
-    grows with the size of an input pixel, and hair and neck become blurred little by little.
+    enlarged shows as well. Beside a blurred head, though, a sharp face that ends at the cheek looks cut out; so the
+    zone grows with the size of an input pixel, and hair and neck become blurred little by little.
 
     Args:
       mask: of the face, 0..1.
