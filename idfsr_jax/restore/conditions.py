@@ -2,10 +2,10 @@
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int, UInt8
@@ -19,6 +19,7 @@ from idfsr_jax.method.landmarks import estimate_landmarks
 from idfsr_jax.method.model import Model
 from idfsr_jax.method.references import likest
 from idfsr_jax.restore.identity import Identity
+from idfsr_jax.runtime.programs import kept_jit
 
 PLACES = 20
 """The number of photographs that everybody's are filled up to, so that one program serves all people."""
@@ -86,8 +87,18 @@ def conditions_of(
     together = (np.stack([getattr(each, name) for each in people]) for name in ("shape", "identity", "token_offsets"))
     shapes, identities, offsets = map(jnp.asarray, together)
     shown = jnp.full((len(people),), reveal, jnp.float32)
-    condition, chosen = _condition_among(landmark_net, y_up, n, shapes, candidates, identities, offsets, shown, config)
-    return condition, [row[row >= 0].tolist() for row in np.asarray(chosen)]
+    given = {
+        "landmark_net": landmark_net,
+        "y_up": y_up,
+        "n": n,
+        "shape": shapes,
+        "candidates": candidates,
+        "identity": identities,
+        "token_offsets": offsets,
+        "reveal": shown,
+    }
+    condition, chosen = _condition_among(given, config)
+    return Condition(**condition), [row[row >= 0].tolist() for row in np.asarray(chosen)]
 
 
 def condition_among(
@@ -195,5 +206,11 @@ def tables_of(size: int) -> ResamplingTables:
     return resampling_tables(size)
 
 
-_enlarge = jax.jit(enlarge)
-_condition_among = jax.jit(condition_among, static_argnames="config")
+_enlarge = kept_jit(enlarge)
+
+
+@partial(kept_jit, static_argnames="config")
+def _condition_among(arguments: dict[str, Any], config: Config) -> tuple[dict[str, Array], Int[Array, "b k"]]:
+    """`condition_among`, the condition by its fields."""
+    condition, chosen = condition_among(**arguments, config=config)
+    return {each.name: getattr(condition, each.name) for each in fields(condition)}, chosen

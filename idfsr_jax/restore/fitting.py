@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from idfsr_jax.config import Config
 from idfsr_jax.face import FaceCrop, resize_crop
@@ -17,6 +19,7 @@ from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.model import Model
 from idfsr_jax.networks.recognisers import Recognisers, dimensions
 from idfsr_jax.restore.conditions import PLACES, tables_of
+from idfsr_jax.runtime.programs import kept_jit
 
 
 def fit_person(
@@ -50,10 +53,19 @@ def fit_person(
     album = album_of(crops, units, sizes, config)
     # Nothing is drawn in front of these faces, which would take half a minute more to compile.
     config = replace(config, data=replace(config.data, covered=0.0))
-    fitted, losses = fit(begin, album, model.denoiser, frozen_of(model, recognisers), config)
-    losses = np.asarray(losses, np.float32)
+    identity, offsets, losses = _fitted(begin, album, model.denoiser, frozen_of(model, recognisers), config)
+    fitted, losses = IDEmbedding(identity, offsets), np.asarray(losses, np.float32)
     progress(len(losses), float(losses[-1]))
     return start, fitted, losses
+
+
+@partial(kept_jit, static_argnames="config")
+def _fitted(
+    start: IDEmbedding, album: Album, denoiser: Any, frozen: Frozen, config: Config
+) -> tuple[Float[Array, " d"], Float[Array, "t e"], Float[Array, " steps"]]:
+    """`method.fit.fit`: the identity, the offsets of its tokens and the losses."""
+    (identity, offsets), losses = fit(start, album, denoiser, frozen, config)
+    return identity, offsets, losses
 
 
 def album_of(

@@ -18,6 +18,7 @@ from idfsr_jax.io.images import to_float
 from idfsr_jax.networks.resample import bicubic_upsample
 from idfsr_jax.restore.likeness import face_probabilities, is_told
 from idfsr_jax.restore.recognition import locate, seen_side
+from idfsr_jax.runtime.programs import kept_jit
 
 Eyes = tuple[float, float, float, float]
 
@@ -221,7 +222,7 @@ def _place_of_eyes(image: UInt8[np.ndarray, "h w 3"], eyes: Eyes, name: str | Pa
     return Place((round(centre[0] - side / 2), round(centre[1] - side / 2), round(side), round(side)), transform)
 
 
-@partial(jax.jit, static_argnames="config")
+@partial(kept_jit, static_argnames="config")
 def _estimate_landmarks(
     landmark_net: Any, y: Float[jax.Array, "1 n n 3"], n: Any, config: Config
 ) -> Float[jax.Array, "1 68 2"]:

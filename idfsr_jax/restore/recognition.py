@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
@@ -19,16 +18,17 @@ from idfsr_jax.networks.id_encoder import IdEncoder, descriptors_of, unit_identi
 from idfsr_jax.networks.recognisers import photograph_descriptors as descriptors_of_chips
 from idfsr_jax.networks.resample import bicubic_upsample
 from idfsr_jax.restore.likeness import mean_direction
+from idfsr_jax.runtime.programs import kept_jit
 
 _ENCODER_SIDE = 256
 _FINE_SIDE = 192
 _SEEN_SIDES = (4, 6, 8, 12, 16, 24, 32, 48, 64)
 _MOST_REFERENCES = 3
 
-describe = jax.jit(descriptors_of)
+describe = kept_jit(descriptors_of)
 
 
-@partial(jax.jit, static_argnames="config")
+@partial(kept_jit, static_argnames="config")
 def locate(
     landmark_net: Any, y_up: Float[Array, "b s s 3"], n: Float[Array, ""] | float, config: Config
 ) -> Float[Array, "b 68 2"]:
@@ -49,7 +49,7 @@ def photograph_descriptors(encoder: Any, crops: Sequence[FaceCrop]) -> Float[np.
     return np.asarray(rows)
 
 
-@jax.jit
+@kept_jit
 def _describe_photograph(
     encoder: IdEncoder, images: Float[Array, "b s s 3"], landmarks: Float[Array, "b 68 2"]
 ) -> Float[Array, "b d"]:

@@ -15,6 +15,7 @@ from idfsr_jax.method.condition import Condition
 from idfsr_jax.method.denoiser import empty_condition
 from idfsr_jax.method.sample import Agreement, sample_pictures
 from idfsr_jax.runtime.devices import by_shares, cut_rows, placed_rows, used
+from idfsr_jax.runtime.programs import kept_jit
 
 
 def sample_many(
@@ -58,14 +59,15 @@ def compile_ahead(
     agreement: Agreement | None,
     variants: int,
 ) -> None:
-    """Compiles what `sample_many` needs for `count` conditions, and all numbers of the same `devices.bucket`."""
-    networks, mesh = used(networks, mesh, count)
+    """Compiles what `sample_many` needs for `count` conditions, and all numbers of the same `devices.bucket`.
+
+    It samples pictures of nobody.
+    """
     condition = empty_condition(count, config.data.size, config.model.references, config.model, sizes)
     keys = jnp.broadcast_to(jax.random.key(0), (count,))
     if agreement is not None:
         agreement = jax.tree.map(partial(np.repeat, repeats=count, axis=0), agreement)
-    rows = placed_rows(_rows(condition, keys, agreement), mesh)
-    _sampled.lower(networks, rows, config, sizes, variants, mesh).compile()
+    sample_many(networks, condition, keys, config, sizes, mesh, agreement=agreement, variants=variants)
 
 
 def starting_noise(key: Key[Array, ""], variants: int, shape: tuple[int, int, int]) -> Float[Array, "v h w c"]:
@@ -84,7 +86,7 @@ def _fields(tree: Any) -> dict[str, Any]:
     return {field.name: getattr(tree, field.name) for field in dataclasses.fields(tree)}
 
 
-@partial(jax.jit, static_argnames=("config", "sizes", "variants", "mesh"))
+@partial(kept_jit, static_argnames=("config", "sizes", "variants", "mesh"))
 def _sampled(
     networks: Any, rows: dict[str, Any], config: Config, sizes: tuple[int, ...], variants: int, mesh: Mesh
 ) -> Float[Array, "b v s s 3"]:

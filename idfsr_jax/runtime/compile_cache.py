@@ -1,5 +1,6 @@
 """Compiled programs kept between runs, so that a command compiles for minutes only once on a machine."""
 
+import functools
 import hashlib
 import importlib.util
 import os
@@ -36,6 +37,14 @@ def use_compile_cache() -> None:
         jax.config.update("jax_compilation_cache_max_size", _MAX_BYTES)
 
 
+def folder_in_use() -> Path | None:
+    """The user's cache folder, if `use_compile_cache` lets JAX keep programs there; else None."""
+    import jax
+
+    used = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    return Path(used) if used and used == str(_own_folder(jax.__version__)) else None
+
+
 def cache_folder(jax_version: str) -> Path | None:
     """Where programs compiled by this JAX for this processor belong; None where the user has no home.
 
@@ -49,6 +58,9 @@ def cache_folder(jax_version: str) -> Path | None:
         return None
     digest = hashlib.sha256(f"{platform.system()} {platform.machine()} {_processor_features()}".encode()).hexdigest()
     return root / "idfsr-jax" / "xla" / f"{jax_version}-{digest[:16]}"
+
+
+_own_folder = functools.cache(cache_folder)
 
 
 def _processor_features() -> str:

@@ -1,0 +1,87 @@
+"""Traced programs that a later process takes from the user's cache."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from idfsr_jax.runtime.programs import kept_jit
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = """
+import sys
+from idfsr_jax.runtime.compile_cache import use_compile_cache
+use_compile_cache()
+import jax, jax.numpy as jnp, numpy as np
+jax.config.update("jax_platforms", "cpu")
+from functools import partial
+from idfsr_jax.runtime.programs import kept_jit
+@partial(kept_jit, static_argnames="power")
+def function(tree, offset, power=2):
+    print("traced")
+    return {"raised": tree["x"] ** power + offset, "rest": (jnp.linalg.solve(tree["a"], tree["b"]),)}
+tree = {"x": np.arange(float(sys.argv[1]), dtype=np.float32), "a": jnp.eye(3) * 2, "b": jnp.ones((3, 1))}
+for _ in range(2):
+    out = function(tree, np.float32(0.5), power=int(sys.argv[2]))
+print(np.asarray(out["raised"]).tolist(), np.asarray(out["rest"][0]).ravel().tolist())
+"""
+
+
+def run(home: Path, length: int = 3, power: int = 2) -> tuple[int, str]:
+    """How often a fresh process traced the function, and what came of it."""
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(length), str(power)],
+        env=environment | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    *traced, result = done.stdout.splitlines()
+    return len(traced), result
+
+
+def programs(home: Path) -> list[Path]:
+    return sorted(home.glob("idfsr-jax/xla/*/programs/*"))
+
+
+def test_the_second_process_traces_nothing_and_computes_the_same(tmp_path):
+    first = run(tmp_path)
+    assert first == (1, "[0.5, 1.5, 4.5] [0.5, 0.5, 0.5]")
+    kept = [path.read_bytes() for path in programs(tmp_path)]
+    assert run(tmp_path) == (0, first[1]) and [path.read_bytes() for path in programs(tmp_path)] == kept
+    # Another shape and another static argument are other programs.
+    assert run(tmp_path, length=4) == (1, "[0.5, 1.5, 4.5, 9.5] [0.5, 0.5, 0.5]")
+    assert run(tmp_path, power=3) == (1, "[0.5, 1.5, 8.5] [0.5, 0.5, 0.5]")
+    assert len(programs(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("damage", [lambda kept: kept[:100], lambda kept: kept[:-1] + bytes([kept[-1] ^ 1])])
+def test_a_damaged_program_is_made_anew(tmp_path, damage):
+    traced, result = run(tmp_path)
+    (path,) = programs(tmp_path)
+    kept = path.read_bytes()
+    path.write_bytes(damage(kept))
+    assert run(tmp_path) == (traced, result) and path.read_bytes() == kept
+
+
+def test_without_the_users_cache_it_is_jit(monkeypatch, tmp_path):
+    """As in these tests, whose cache is another."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    traced = []
+
+    @kept_jit
+    def double(x):
+        traced.append(x.shape)
+        return 2 * x
+
+    for _ in range(2):
+        np.testing.assert_array_equal(double(jnp.ones(3)), 2 * np.ones(3))
+    assert traced == [(3,)] and not list(tmp_path.rglob("*"))
+    np.testing.assert_array_equal(jax.jit(lambda x: double(x) + 1)(jnp.ones(3)), 3 * np.ones(3))
