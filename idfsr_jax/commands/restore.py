@@ -54,6 +54,7 @@ def restore(
     box: Annotated[str | None, tyro.conf.arg(metavar="X,Y,WIDTH,HEIGHT", help_behavior_hint="")] = None,
     eyes: Annotated[str | None, tyro.conf.arg(metavar="X1,Y1,X2,Y2", help_behavior_hint="")] = None,
     face: OptionalInt = None,
+    anyone: bool = False,
     scale: OptionalInt = None,
     enlarge: OptionalFloat = None,
     steps: OptionalInt = None,
@@ -83,6 +84,8 @@ def restore(
       box: The face's x,y,width,height in the photograph, in pixels; found by itself if not given.
       eyes: The two eyes' centres in the photograph, in pixels, instead of a box.
       face: Which of several faces of the photograph, counted from the left; the one most like the person if not given.
+      anyone: Also restore a face that is unlike the person, in folders, among several inputs and among several faces,
+        and one of several faces that are too small to tell; such faces are left alone if not given.
       scale: Enlargement of the face, from 2 to 32; from the size of the input if not given.
       enlarge: Enlargement of the whole photograph; so large that the face keeps all of its pixels if not given.
       steps: Sampling steps; as the model was trained for if not given.
@@ -155,6 +158,8 @@ def restore(
     for sentence in notes:
         note(sentence)
     options = {"scale": scale, "steps": steps, "seed": seed, "variants": variants, "consistency": consistency}
+    # The only face of a picture that was given by itself is meant; of many pictures, any may show somebody else.
+    options["anyone"] = anyone or (False if is_album or len(pictures) > 1 else None)
     if reveal is not None:  # What was restored before there was this option was made for the same request.
         options["reveal"] = reveal
     sums = sums_of([identity, *references, _model_file(weights)]) if is_album else None

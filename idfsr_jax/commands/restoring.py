@@ -16,7 +16,7 @@ from idfsr_jax.io.arguments import variant_paths
 from idfsr_jax.io.errors import InputError
 from idfsr_jax.io.names import beside
 from idfsr_jax.restore.overview import overview
-from idfsr_jax.restore.places import UndecidedFaces
+from idfsr_jax.restore.places import LeftAlone, UndecidedFaces
 
 OVERVIEW = {
     "Software": "idfsr-jax",
@@ -175,9 +175,17 @@ def _find(restorer: Any, person: Any, references: Sequence[Any], job: Job, reque
     try:
         return Waiting(job, restorer.find(job.source, person, references, **request.finding), metadata)
     except UndecidedFaces as error:
-        place = beside(job.result.with_suffix(".png"), "-faces")
-        write_image(place, overview(error.image, error.choice), OVERVIEW)
-        raise InputError(f"{str(error).removesuffix('.')} (they are numbered in {place}).") from error
+        sentence = str(error)
+        # Nobody is asked about an album's strangers, nor about a photograph's only face.
+        if not (isinstance(error, LeftAlone) and (request.is_album or len(error.choice.places) == 1)):
+            place = beside(job.result.with_suffix(".png"), "-faces")
+            write_image(place, overview(error.image, error.choice), OVERVIEW)
+            sentence = f"{sentence.removesuffix('.')} (they are numbered in {place})."
+        if not isinstance(error, LeftAlone):
+            raise InputError(sentence) from error
+        note(sentence)
+        earlier = (f"{job.result} is of an earlier request.",) if job.result.exists() else ()
+        return Outcome(job.source, "left alone", why=error.reason, notes=earlier)
 
 
 def _finish(restorer: Any, waiting: Sequence[Waiting], request: Request, outcomes: dict[Job, Outcome]) -> None:

@@ -1,12 +1,14 @@
 """Who is like whom: whether photographs show one person, how well they pin that person down, and which face is theirs.
 
-All of it works on unit identities (`networks.id_encoder.unit_identity`), and all numbers below were measured with
-`python -m benchmarks.likeness`: the val split of LFW, 40 people who were in no training, 211 photographs; 498 pairs of
-one person, 21,657 of two. Cosine: 0.709 on average within a person (5th percentile 0.419), -0.008 between people (99th
-0.480); 4.6% of the former fall below 0.4, 2.2% of the latter reach it.
+Photographs are compared by unit identities of one recogniser (`networks.id_encoder.unit_identity`), small faces by the
+mean of all recognisers' cosines. All numbers below were measured with `python -m benchmarks.likeness`: the val split
+of LFW, 40 people who were in no training, 211 photographs; 498 pairs of one person, 21,657 of two. Cosine: 0.709 on
+average within a person (5th percentile 0.419), -0.008 between people (99th 0.480); 4.6% of the former fall below 0.4,
+2.2% of the latter reach it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -27,12 +29,68 @@ three have 0.93, five 0.96."""
 
 TELLING = 0.8
 """Least probability at which one of several faces is taken. Of groups of four people whose faces were cut to 12, 16, 24
-and 32 px crops, 34, 58, 91 and 98% reached it, and 91, 96, 98 and 99.6% of these were the right person."""
+and 32 px crops, 57, 80, 96 and 99% reached it, and 94, 97, 99 and 99.9% of these were the right person."""
 
-_TELLS = {6: (5.0, 0.73), 8: (6.8, 0.59), 12: (8.8, 0.48), 16: (9.5, 0.36), 24: (14.0, 0.34), 32: (20.0, 0.36)}
+_TELLS = {
+    **{6: (14.2, 0.82), 8: (15.4, 0.74), 12: (17.5, 0.63), 16: (19.9, 0.49)},
+    **{24: (19.4, 0.37), 32: (25.1, 0.37), 48: (13.4, 0.39), 64: (12.6, 0.40)},
+}
 """How a cosine of face and references, both seen at that side in pixels, tells people apart: how steeply (maximum
 likelihood of the softmax below over groups of four) and halfway between the means of one person and of two, since small
 faces are all alike."""
+
+_UNLIKE = {6: 0.71, 8: 0.62, 12: 0.54, 16: 0.41, 24: 0.38, 32: 0.38, 48: 0.39, 64: 0.40}
+"""Cosine of a face and three photographs of a person, by the side at which both are seen, below which the face is
+unlike the person: to 16 px the 5th percentile of the person's own faces, from 24 px on where as many of the own fall
+below as of strangers do not."""
+
+_LIKE = {6: 0.90, 8: 0.83, 12: 0.73, 16: 0.56, 24: 0.38, 32: 0.38, 48: 0.39, 64: 0.40}
+"""Cosine from which on a face is the person's: to 16 px 5% of strangers reach it, from 24 px on fewer. What lies
+between the two is too small to tell."""
+
+TURNED = 0.4
+"""`method.landmarks.turn` from which on a head is turned far: 11 of the 211 photographs, of which at 24 px two are less
+like the person than 19 of 20 photographs are."""
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How like a person's photographs a small face is.
+
+    Attributes:
+      cosine: mean over the recognisers, face and photographs seen at the same resolution.
+      side: that resolution, of the face's crop, in pixels.
+      turn: how far the head is turned to a side, `method.landmarks.turn`.
+    """
+
+    cosine: float
+    side: int
+    turn: float = 0.0
+
+    @property
+    def least(self) -> float:
+        """The cosine that 19 of 20 of a person's own faces, or more, reach at that side."""
+        return _at(_UNLIKE, self.side)
+
+    @property
+    def is_unlike(self) -> bool:
+        """Whether the face has less than that."""
+        return self.cosine < self.least
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether the head is turned so far that its likeness says little."""
+        return self.turn >= TURNED
+
+    def against(self, *, only: bool) -> str:
+        """Why the face is not to be taken for the person's, in short; empty if nothing speaks against it.
+
+        Args:
+          only: whether nobody else is in the photograph, so that a face too small to tell is probably the person's.
+        """
+        if self.is_unlike:
+            return "perhaps turned away" if self.is_turned else "unlike the person"
+        return "" if only or self.cosine >= _at(_LIKE, self.side) else "too small to tell"
 
 
 def group_by_person(
@@ -100,20 +158,19 @@ def mean_direction(
     return (mean / np.maximum(np.linalg.norm(mean), 1e-12)).astype(identities.dtype)
 
 
-def face_probabilities(likenesses: Sequence[float], sides: Sequence[int]) -> Float[np.ndarray, " n"]:
+def face_probabilities(likenesses: Sequence[Likeness]) -> Float[np.ndarray, " n"]:
     """How probable it is of each of several faces that it is the person's, if the person is among them.
 
     softmax(b_i (c_i - h_i)): c the cosine of face and references, b and h the steepness and the halfway cosine at the
     resolution of each.
 
     Args:
-      likenesses: c, face and references seen at the same resolution.
-      sides: that resolution, pixels.
+      likenesses: of each.
     """
-    known = list(_TELLS)
+    known, sides = list(_TELLS), [each.side for each in likenesses]
     steepness = np.interp(sides, known, [_TELLS[side][0] for side in known])
     halfway = np.interp(sides, known, [_TELLS[side][1] for side in known])
-    exponent = steepness * (np.asarray(likenesses, np.float64) - halfway)
+    exponent = steepness * (np.array([each.cosine for each in likenesses]) - halfway)
     odds = np.exp(exponent - exponent.max())
     return odds / odds.sum()
 
@@ -123,24 +180,10 @@ def is_told(probabilities: Float[np.ndarray, " n"]) -> bool:
     return bool(np.max(probabilities) >= TELLING)
 
 
-_LEAST_LIKENESS = {6: 0.56, 8: 0.40, 12: 0.34, 16: 0.27, 24: 0.39, 32: 0.40, 64: 0.58}
-"""The 5th percentile, by the side of the crop, of the cosine between a small face of a person and three photographs of
-the person seen at that side; of other people's faces 11, 20, 43, 67, 94, 97 and 100% fall below it."""
-
 _MOST_DISTANCE = {4: 11.0, 8: 16.0, 16: 23.0, 32: 29.0}
 """The 95th percentile, by the side of the LR crop, of the root mean square distance between the input's face and the
 result reduced to the input's size, in grey levels. It says little: of restorations with another person's identity and
 photographs 6, 15, 15 and 14% lie beyond it."""
-
-
-def is_unlike(likeness: float, side: int) -> bool:
-    """Whether a face is less like the references than 19 of 20 faces of the same person are.
-
-    Args:
-      likeness: cosine of face and references, seen at the same resolution.
-      side: of the face's crop, in pixels.
-    """
-    return likeness < float(np.interp(side, list(_LEAST_LIKENESS), list(_LEAST_LIKENESS.values())))
 
 
 def is_far(distance: float, side: int) -> bool:
@@ -150,4 +193,9 @@ def is_far(distance: float, side: int) -> bool:
       distance: root mean square over the face, in grey levels.
       side: of the LR crop, in pixels.
     """
-    return distance > float(np.interp(side, list(_MOST_DISTANCE), list(_MOST_DISTANCE.values())))
+    return distance > _at(_MOST_DISTANCE, side)
+
+
+def _at(table: Mapping[int, float], side: int) -> float:
+    """What a table of sides says of one between them."""
+    return float(np.interp(side, list(table), list(table.values())))

@@ -19,6 +19,7 @@ from idfsr_jax.method.model import Model
 from idfsr_jax.networks.id_encoder import IdEncoder, require_encoder, unit_identity
 from idfsr_jax.networks.recognisers import Recognisers, dimensions, load_recognisers, recognisers_name
 from idfsr_jax.restore.identity import Identity
+from idfsr_jax.restore.likeness import Likeness
 from idfsr_jax.restore.recognition import likeness_at, photograph_descriptors
 from idfsr_jax.runtime.devices import data_mesh, everywhere
 
@@ -78,11 +79,6 @@ class LoadedModel:
         return dimensions(self.recognisers)
 
     @property
-    def likeness_center(self) -> Float[np.ndarray, " d"]:
-        """Mean raw descriptor of the training people by `encoder`."""
-        return self.model.center[: self.encoder.dimension]
-
-    @property
     def config(self) -> Config:
         """How the model was trained."""
         return self.model.config
@@ -90,7 +86,7 @@ class LoadedModel:
     def identities(self, crops: Sequence[FaceCrop]) -> Float[np.ndarray, "k d"]:
         """Unit identities of photographs by `encoder`, which tell people apart."""
         descriptors = photograph_descriptors(self.encoder, crops)
-        return np.asarray(unit_identity(jnp.asarray(descriptors), jnp.asarray(self.likeness_center)))
+        return np.asarray(unit_identity(jnp.asarray(descriptors), jnp.asarray(self.model.center[: self.sizes[0]])))
 
     def units(self, crops: Sequence[FaceCrop]) -> Float[np.ndarray, "k d"]:
         """Unit vectors of photographs by all recognisers, one after the other: what ID embeddings are means of."""
@@ -106,9 +102,9 @@ class LoadedModel:
 
         return functools.lru_cache(maxsize=_REMEMBERED)(unit_of)
 
-    def likeness(self, small: UInt8[np.ndarray, "n n 3"], crops: Sequence[FaceCrop]) -> float:
-        """The cosine between a small face (a crop of `restore.recognition.seen_side`) and photographs made as small."""
-        return likeness_at(small, crops, self.encoder, self.model.landmark_net, self.likeness_center, self.config)
+    def likeness(self, small: UInt8[np.ndarray, "n n 3"], crops: Sequence[FaceCrop]) -> Likeness:
+        """How like photographs made as small a small face is, a crop of `restore.recognition.seen_side`."""
+        return likeness_at(small, crops, self.recognisers, self.model.landmark_net, self.model.center, self.config)
 
     def check_identity(self, identity: Identity, name: str | Path = "The identity") -> None:
         """Checks that an identity belongs to this model; a complaint calls it by the name given.

@@ -16,7 +16,7 @@ from idfsr_jax.face.search import find_every_face
 from idfsr_jax.io.errors import InputError, NoFace, SeveralFaces
 from idfsr_jax.io.images import to_float
 from idfsr_jax.networks.resample import bicubic_upsample
-from idfsr_jax.restore.likeness import face_probabilities, is_told
+from idfsr_jax.restore.likeness import Likeness, face_probabilities, is_told
 from idfsr_jax.restore.recognition import locate, seen_side
 
 Eyes = tuple[float, float, float, float]
@@ -73,13 +73,22 @@ class Choice:
 
 
 class UndecidedFaces(SeveralFaces):
-    """Several faces, of which none stands out; holds what an overview of them needs."""
+    """Faces of which none is taken, mostly as none stands out; holds what an overview of them needs."""
 
     def __init__(self, message: str, image: UInt8[np.ndarray, "h w 3"], choice: Choice) -> None:
         """The most probable face is the choice's."""
         super().__init__(message)
         self.image = image
         self.choice = choice
+
+
+class LeftAlone(UndecidedFaces):
+    """A face that is not restored, since it is not the person's by all that can be told; `reason` says why in short."""
+
+    def __init__(self, message: str, reason: str, image: UInt8[np.ndarray, "h w 3"], choice: Choice) -> None:
+        """The most probable face is the choice's."""
+        super().__init__(message, image, choice)
+        self.reason = reason
 
 
 def places_of(
@@ -134,7 +143,8 @@ def choose_place(
     name: str | Path,
     *,
     number: int | None,
-    likeness: Callable[[UInt8[np.ndarray, "n n 3"]], float] | None,
+    likeness: Callable[[UInt8[np.ndarray, "n n 3"]], Likeness] | None,
+    anyone: bool | None = None,
 ) -> Choice:
     """The face with a number, or the one most like a person.
 
@@ -144,17 +154,21 @@ def choose_place(
       name: of the photograph, for complaints.
       number: from 1, from left to right; None lets the likeness choose.
       likeness: of a canonical crop, at the resolution of that crop; None where there is nothing to compare with.
+      anyone: whether a face is taken that is unlike the person, or one of several that are too small to tell; None for
+        the only face of a photograph alone.
 
     Raises:
       InputError: there is no face of that number.
       SeveralFaces: several faces, and nothing to compare with.
+      LeftAlone: the likeliest face is unlike the person, or too small to tell.
       UndecidedFaces: no face stands out.
     """
     if number is not None:
         if not 1 <= number <= len(places):
             raise InputError(f"{name}: has no face {number}; {len(places)} were found, numbered from the left.")
         return Choice(tuple(places), number - 1)
-    if len(places) == 1:
+    only = len(places) == 1
+    if only and (likeness is None or anyone is not False):
         return Choice(tuple(places), 0)
     if likeness is None:
         raise SeveralFaces(
@@ -163,8 +177,15 @@ def choose_place(
         )
     sides = [seen_side(crop_side(place.transform)) for place in places]
     crops = [cut_crop(image, place.transform, side) for place, side in zip(places, sides, strict=True)]
-    probabilities = face_probabilities([likeness(crop) for crop in crops], sides)
-    choice = Choice(tuple(places), int(np.argmax(probabilities)), tuple(float(value) for value in probabilities))
+    likenesses = [likeness(crop) for crop in crops]
+    probabilities = face_probabilities(likenesses)
+    chosen = int(np.argmax(probabilities))
+    choice = Choice(tuple(places), chosen, () if only else tuple(float(value) for value in probabilities))
+    reason = "" if anyone else likenesses[chosen].against(only=only)
+    if reason:
+        which = "its face is" if only else f"the likeliest of its {len(places)} faces, number {chosen + 1}, is"
+        remedy = "--anyone restores it all the same" if only else "give --face N, counted from the left, or --anyone"
+        raise LeftAlone(f"{name}: left alone, as {which} {reason}; {remedy}.", reason, image, choice)
     if not is_told(probabilities):
         raise UndecidedFaces(
             f"{name}: shows {len(places)} faces, and the identity does not tell which is meant (the likeliest is "

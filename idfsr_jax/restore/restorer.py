@@ -118,6 +118,7 @@ class Restorer(LoadedModel):
         box: tuple[int, int, int, int] | None = None,
         eyes: tuple[float, float, float, float] | None = None,
         face: int | None = None,
+        anyone: bool | None = None,
         scale: int | None = None,
         steps: int | None = None,
         seed: int = 0,
@@ -137,6 +138,9 @@ class Restorer(LoadedModel):
           box: x, y, width, height of the face in a photograph, if it is not to be looked for.
           eyes: x, y of one eye's centre, then of the other's, likewise.
           face: which of several faces, counted from the left from 1; by default the one most like the photographs.
+          anyone: whether a face that was not pointed at is restored although it is unlike the photographs, or is one
+            of several that are too small to tell; by default only where it is the only face of a photograph. An
+            aligned crop is restored in any case, and so is an only face where there are no photographs.
           scale: down-sampling factor s; by default the one that fits the face's size best.
           steps: sampling steps.
           seed: of the noise; the same seed gives the same picture.
@@ -149,10 +153,11 @@ class Restorer(LoadedModel):
           truth: the true crop where it is known, for the sheet.
 
         Raises:
+          LeftAlone: the face is unlike the person or too small to tell; see `anyone`.
           UndecidedFaces: several faces, and none stands out.
           InputError: a picture cannot be used, or the identity belongs to another model.
         """
-        where: dict[str, Any] = {"box": box, "eyes": eyes, "face": face, "scale": scale}
+        where: dict[str, Any] = {"box": box, "eyes": eyes, "face": face, "anyone": anyone, "scale": scale}
         found = self.find(picture, identity, photos, **where, reveal=reveal, truth=truth)
         (restored,) = self.sample(
             [found], steps=steps, seed=seed, variants=variants, consistency=consistency, guidance=guidance
@@ -168,6 +173,7 @@ class Restorer(LoadedModel):
         box: tuple[int, int, int, int] | None = None,
         eyes: tuple[float, float, float, float] | None = None,
         face: int | None = None,
+        anyone: bool | None = None,
         scale: int | None = None,
         reveal: float | None = None,
         truth: UInt8[np.ndarray, "s s 3"] | None = None,
@@ -175,6 +181,7 @@ class Restorer(LoadedModel):
         """The first half of `restore`, up to the sampling, which `sample` does for many pictures at once.
 
         Raises:
+          LeftAlone: the face is unlike the person or too small to tell; see `anyone`.
           UndecidedFaces: several faces, and none stands out.
           InputError: a picture cannot be used, or the identity belongs to another model.
         """
@@ -184,7 +191,8 @@ class Restorer(LoadedModel):
             raise InputError(f"reveal={reveal}: give a number from 0 to 1.")
         crops = read_crops(photos)
         # Without photographs nobody can say how like the person a face is.
-        likeness = partial(self.likeness, crops=crops) if crops else lambda small: math.nan
+        likeness = partial(self.likeness, crops=crops) if crops else None
+        pointed_at = box is not None or eyes is not None
         found = find_low_resolution_face(
             picture,
             self.config,
@@ -192,7 +200,7 @@ class Restorer(LoadedModel):
             box=box,
             eyes=eyes,
             scale=scale,
-            choose=partial(choose_place, number=face, likeness=likeness if crops else None),
+            choose=partial(choose_place, number=face, likeness=likeness, anyone=pointed_at or anyone),
         )
         condition, reference = condition_of(self.model, found.y, identity, crops, self.units(crops), shown)
         return Found(found, identity, condition, None if reference is None else reference.image, likeness, shown, truth)

@@ -15,7 +15,7 @@ from idfsr_jax.io.images import label_panels, to_uint8
 from idfsr_jax.io.names import beside
 from idfsr_jax.method.condition import Condition
 from idfsr_jax.restore.find_face import LowResolutionFace
-from idfsr_jax.restore.likeness import is_far, is_unlike
+from idfsr_jax.restore.likeness import Likeness, is_far
 from idfsr_jax.restore.provenance import mark
 from idfsr_jax.restore.recognition import seen_side
 from idfsr_jax.restore.spread import spread_picture
@@ -45,7 +45,7 @@ class Restoration:
       reference: the photograph chosen as the (nearest) reference, canonical crop; None without photographs.
       unfitted: computes the same sample with the identity before fitting; called for the sheet only.
       metadata: what every written picture says about its origin.
-      likeness: the cosine between a small crop and the photographs made as small.
+      likeness: of a small crop to the photographs made as small; None without photographs.
       consistent: whether the samples were made to agree with the input.
       truth: the true crop, where it is known.
     """
@@ -56,7 +56,7 @@ class Restoration:
     reference: UInt8[np.ndarray, "n n 3"] | None
     unfitted: Callable[[], UInt8[np.ndarray, "s s 3"]]
     metadata: Mapping[str, str]
-    likeness: Callable[[UInt8[np.ndarray, "m m 3"]], float]
+    likeness: Callable[[UInt8[np.ndarray, "m m 3"]], Likeness] | None
     consistent: bool
     truth: UInt8[np.ndarray, "t t 3"] | None = None
 
@@ -112,7 +112,7 @@ class Restoration:
         """Whether the input contradicts the identity, or is better than the result: a sentence for each sign of it.
 
         The face is compared with the photographs made as small, and the first sample, reduced to the input's size, with
-        the input. Either says so wrongly once in twenty, and a stranger often passes: see `likeness.is_unlike` and
+        the input. Either says so wrongly once in twenty, and a stranger often passes: see `likeness.Likeness` and
         `likeness.is_far`. A sample that was made to agree with the input says nothing.
         """
         said = []
@@ -125,11 +125,12 @@ class Restoration:
             )
         side = seen_side(self.face.native.shape[0])
         small = np.array(Image.fromarray(self.face.native).resize((side, side), Image.Resampling.BOX))
-        likeness = self.likeness(small)
-        if is_unlike(likeness, side):
+        found = None if self.likeness is None else self.likeness(small)
+        if found is not None and found.is_unlike:
+            why = "it is perhaps turned away" if found.is_turned else "it may be somebody else, or hidden"
             said.append(
-                f"the small face is unlike the photographs (cosine {likeness:.2f} at {side} px, where 19 of 20 faces "
-                "of a person have more); it may be somebody else, or hidden, or turned away."
+                f"the small face is unlike the photographs (cosine {found.cosine:.2f} at {side} px, where 19 of 20 "
+                f"faces of a person have {found.least:.2f} or more); {why}."
             )
         distance = self.distance()
         if not self.consistent and is_far(distance, self.face.y.shape[0]):

@@ -15,7 +15,7 @@ from idfsr_jax.config import Config
 from idfsr_jax.face import write_image
 from idfsr_jax.io.errors import InputError, NoFace
 from idfsr_jax.io.names import beside
-from idfsr_jax.restore.places import Choice, Place, UndecidedFaces
+from idfsr_jax.restore.places import Choice, LeftAlone, Place, UndecidedFaces
 
 GREY = np.full((8, 8, 3), 99, np.uint8)
 
@@ -119,6 +119,12 @@ class FakeRestorer:
             raise UndecidedFaces(
                 f"{picture}: shows 2 faces; give --face N.", GREY, Choice((place, place), 1, (0.4, 0.6))
             )
+        if picture.stem == "stranger" and options["anyone"] is False:
+            place = Place((1, 1, 4, 4), np.eye(3))
+            raise LeftAlone(f"{picture}: left alone.", "unlike the person", GREY, Choice((place,), 0))
+        if picture.stem == "strangers" and not options["anyone"]:
+            place = Place((1, 1, 4, 4), np.eye(3))
+            raise LeftAlone(f"{picture}: left alone.", "too small to tell", GREY, Choice((place, place), 1, (0.4, 0.6)))
         if picture.stem == "bad":
             raise NoFace(f"{picture}: no face was found; give its place with --box.")
         return FakeFound(options)

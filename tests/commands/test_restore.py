@@ -73,7 +73,7 @@ def test_restore_hands_over_its_options(folder: Path, fakes: Any, calls: list[An
     options += ["--consistency", "0.5", "--reveal", "0.25"]
     assert cli.main(["restore", "tiny.png", *GIVEN, "o/x.jpg", *options, "--sheet", "o/sheet.png"]) == 0
     expected = {"box": (1, 2, 3, 4), "scale": 8, "steps": 5, "seed": 7, "variants": 2, "consistency": 0.5}
-    expected |= {"reveal": 0.25}
+    expected |= {"reveal": 0.25, "anyone": None}
     assert calls[1] == ("restore", Path("tiny.png"), [Path("me/a.png"), Path("me/b.jpg")], expected)
     with Image.open("o/x.jpg") as result:
         assert result.size == (8, 8)
@@ -164,6 +164,53 @@ def test_an_album_goes_on_where_it_was(album: Path, calls: list[Any], capsys: py
     assert restored("--seed", "1", "--variants", "2") == []
     Image.new("RGB", (8, 8), "white").save("me/a.png")
     assert restored("--seed", "1", "--variants", "2") == ["a.png", "deep/a.png"]
+
+
+def test_strangers_are_left_alone_and_are_no_failure(
+    folder: Path, calls: list[Any], capsys: pytest.CaptureFixture[str]
+):
+    (folder / "album").mkdir()
+    for name in ("me", "stranger", "strangers"):
+        shutil.copy("tiny.png", folder / "album" / f"{name}.png")
+
+    def restored(*options: str) -> dict[str, Any]:
+        assert cli.main(["restore", "album", *GIVEN, "out", *options]) == 0
+        return json.loads((folder / "out/summary.json").read_text())
+
+    summary = restored()
+    assert [entry["input"] for entry in summary["restored"]] == ["album/me.png"]
+    assert summary["left alone"] == [
+        {"input": "album/stranger.png", "why": "unlike the person"},
+        {"input": "album/strangers.png", "why": "too small to tell"},
+    ]
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["me.png", "summary.json"]
+    captured = capsys.readouterr()
+    assert "note: album/stranger.png: left alone" in captured.err
+    assert [line.split("│")[1:-1] for line in captured.out.splitlines() if "left alone" in line] == [
+        [" 1        ", " left alone ", " too small to tell "],
+        [" 1        ", " left alone ", " unlike the person "],
+    ]
+    # With --anyone it is another request.
+    assert len(restored("--anyone")["restored"]) == 3
+    summary = restored()
+    assert len(summary["restored"]) == 1 and len(summary["left alone"]) == 2
+    assert summary["left alone"][0]["notes"] == ["out/stranger.png is of an earlier request."]
+
+
+def test_of_one_photograph_by_itself_the_only_face_is_meant(
+    folder: Path, calls: list[Any], capsys: pytest.CaptureFixture[str]
+):
+    for name in ("stranger.png", "strangers.png"):
+        shutil.copy("tiny.png", name)
+    assert cli.main(["restore", "stranger.png", *GIVEN, "o.png"]) == 0
+    assert (folder / "o.png").exists() and not capsys.readouterr().err
+    # Among several a stranger is, and an overview says whom to choose; nothing is written in the result's place.
+    assert cli.main(["restore", "strangers.png", *GIVEN, "o2.png"]) == 0
+    assert not (folder / "o2.png").exists() and max(read_image(folder / "o2-faces.png").shape) == 1600
+    assert "note: strangers.png: left alone (they are numbered in o2-faces.png)." in capsys.readouterr().err
+    # Of several inputs any may show somebody else.
+    assert cli.main(["restore", "stranger.png", "tiny.png", *GIVEN, "o"]) == 0
+    assert sorted(path.name for path in (folder / "o").iterdir()) == ["tiny.png"]
 
 
 def test_notes_and_warnings_go_to_standard_error(

@@ -5,8 +5,9 @@ import pytest
 
 from idfsr_jax.face import apply_transform, crop_side, ffhq_transform
 from idfsr_jax.io.errors import InputError
+from idfsr_jax.restore.likeness import Likeness
 from idfsr_jax.restore.overview import overview
-from idfsr_jax.restore.places import Choice, Place, UndecidedFaces, choose_place, places_of, the_only_one
+from idfsr_jax.restore.places import Choice, LeftAlone, Place, UndecidedFaces, choose_place, places_of, the_only_one
 
 PHOTO = np.full((100, 200, 3), 128, np.uint8)
 
@@ -40,9 +41,15 @@ def test_eyes_that_are_none_are_refused(eyes, tiny_config, tiny_weights):
 PLACES = [square(10, 10, 40), square(60, 10, 40), square(120, 10, 40)]
 
 
-def choose(likenesses: list[float], number: int | None = None) -> Choice:
-    given = iter(likenesses)
-    return choose_place(PHOTO, PLACES, "group.jpg", number=number, likeness=lambda crop: next(given))
+SMALL = [square(10, 10, 12), square(60, 10, 12), square(120, 10, 12)]
+
+
+def choose(
+    cosines: list[float], number: int | None = None, places: list[Place] = PLACES, anyone: bool | None = None
+) -> Choice:
+    given = iter(cosines)
+    likeness = lambda crop: Likeness(next(given), len(crop))  # noqa: E731
+    return choose_place(PHOTO, places, "group.jpg", number=number, likeness=likeness, anyone=anyone)
 
 
 def test_the_face_most_like_the_person_is_taken_and_said():
@@ -69,6 +76,31 @@ def test_where_none_stands_out_nothing_is_taken():
         (255, 176, 0),
         (64, 196, 255),
     ]
+
+
+def test_of_strangers_nobody_is_taken_but_by_anyone():
+    with pytest.raises(LeftAlone, match=r"group\.jpg: left alone.*number 3, is unlike the person; give") as caught:
+        choose([-0.3, -0.2, 0.1])
+    assert caught.value.reason == "unlike the person" and caught.value.choice.chosen == 2
+    assert choose([-0.3, -0.2, 0.1], anyone=True).chosen == 2
+    assert choose([-0.3, -0.2, 0.1], number=1, anyone=False).chosen == 0
+    with pytest.raises(LeftAlone):
+        choose([0.1, 0.1, 0.1])  # And nobody is asked which of them is meant.
+
+
+def test_several_faces_too_small_to_tell_are_left_alone_but_by_anyone():
+    assert choose([0.2, 0.2, 0.8], places=SMALL).chosen == 2
+    with pytest.raises(LeftAlone, match="is too small to tell; give --face N"):
+        choose([0.55, 0.55, 0.7], places=SMALL)
+    assert choose([0.55, 0.55, 0.7], places=SMALL, anyone=True).chosen == 2
+
+
+def test_the_only_face_is_asked_about_where_any_picture_may_show_somebody_else():
+    assert choose([0.9], places=PLACES[:1], anyone=False).sentence() == ""
+    assert choose([0.7], places=SMALL[:1], anyone=False).chosen == 0  # Nobody else is there.
+    with pytest.raises(LeftAlone, match=r"group\.jpg: left alone, as its face is unlike the person; --anyone"):
+        choose([0.1], places=PLACES[:1], anyone=False)
+    assert choose_place(PHOTO, PLACES[:1], "one.jpg", number=None, likeness=None, anyone=False).chosen == 0
 
 
 def test_one_face_needs_no_identity():

@@ -10,6 +10,7 @@ from idfsr_jax.face import apply_transform, crop_side, read_image, read_metadata
 from idfsr_jax.io.errors import InputError
 from idfsr_jax.restore.conditions import condition_of
 from idfsr_jax.restore.found import sampling_of
+from idfsr_jax.restore.likeness import Likeness
 from idfsr_jax.restore.restorer import Restorer
 
 SIZE = 32
@@ -121,10 +122,12 @@ def test_the_mean_is_that_of_the_samples(three):
 
 
 def test_a_contradicting_input_is_doubted(restorer, small, identity, crops, result):
-    same = replace(result, likeness=lambda crop: 0.9)
+    same = replace(result, likeness=lambda crop: Likeness(0.9, 8))
     assert [part for part in same.doubts() if "unlike" in part] == []
-    other = replace(result, likeness=lambda crop: -0.2)
-    assert "unlike the photographs" in other.doubts()[0]
+    other = replace(result, likeness=lambda crop: Likeness(-0.2, 8))
+    assert "unlike the photographs" in other.doubts()[0] and "somebody else" in other.doubts()[0]
+    turned = replace(result, likeness=lambda crop: Likeness(-0.2, 8, turn=0.6))
+    assert "perhaps turned away" in turned.doubts()[0] and "somebody else" not in turned.doubts()[0]
     n = small.shape[0]
     reduced = np.array(Image.fromarray(result.images[0]).resize((n, n), Image.Resampling.BOX))
     near = replace(same, face=replace(result.face, y=reduced))
@@ -139,8 +142,8 @@ def test_a_contradicting_input_is_doubted(restorer, small, identity, crops, resu
 def test_a_face_is_most_like_its_own_photographs(restorer, reduced, crops):
     """With the real encoder: the same face at 24 px, and one that is upside down."""
     small = reduced(24)
-    assert restorer.likeness(small, crops) > 0.8
-    assert restorer.likeness(small[::-1].copy(), crops) < restorer.likeness(small, crops) - 0.05
+    own, other = restorer.likeness(small, crops), restorer.likeness(small[::-1].copy(), crops)
+    assert own.side == other.side == 24 and own.cosine > 0.8 and other.cosine < own.cosine - 0.05
 
 
 def test_a_gathering_says_where_the_identity_came_from(restorer, place):
