@@ -20,7 +20,7 @@ from scipy.optimize import minimize_scalar
 from idfsr_jax.data.index import FaceImages, Index, load_index
 from idfsr_jax.face import FaceCrop, resize_crop
 from idfsr_jax.io.images import to_float, to_uint8
-from idfsr_jax.method.degrade import camera_like, degrade, resampling_tables
+from idfsr_jax.method.degrade import Degradation, camera_like, degrade, fixed_degradation, resampling_tables
 from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.landmarks import MEAN_SHAPE, turn
 from idfsr_jax.restore.identity import Identity
@@ -110,15 +110,16 @@ def print_small(restorer: Restorer, crops: list[list[FaceCrop]]) -> None:
     is_own = owner[:, None] == np.arange(len(crops))
     every = [crop for row in crops for crop in row]
     for side in _SIDES:
-        clean = [reduce_crop(crop.image, side) for crop in every]
-        units, turns = _seen(restorer, clean)
-        cosines = _cosines_to_people(units, units, owner, restorer.sizes)
-        own, others = cosines[is_own], cosines[~is_own]
-        print(f"{side} px: own {own.mean():.3f}, others {others.mean():.3f}, own", _percentiles(own, 5), end="; ")
-        print("others", _percentiles(others, 95))
+        references, turns = _seen(restorer, [reduce_crop(crop.image, side) for crop in every])
+        cosines = _cosines_to_people(references, references, owner, restorer.sizes)
+        print(f"{side} px")
         print_left_alone("clean", cosines, is_own, turns, side)
-        spoilt, turns = _seen(restorer, _as_cameras_leave(every, side))
-        print_left_alone("spoilt", _cosines_to_people(spoilt, units, owner, restorer.sizes), is_own, turns, side)
+        ordinary = fixed_degradation(1, side, blur=0.5, noise=3.0, quality=75)
+        for kind, degradation in (("ordinary", ordinary), ("spoilt", camera_like(1, side))):
+            small, turns = _seen(restorer, _degraded(every, side, degradation))
+            table = _cosines_to_people(small, references, owner, restorer.sizes)
+            print_left_alone(kind, table, is_own, turns, side)
+        own, others = cosines[is_own], cosines[~is_own]
         groups = _groups_of_four(cosines, owner)
         slope = minimize_scalar(partial(_surprise, groups), bounds=(0.1, 100.0), method="bounded").x
         print(f"  halfway {(own.mean() + others.mean()) / 2:.3f}, steepness {slope:.1f}", end="; ")
@@ -129,14 +130,14 @@ def print_small(restorer: Restorer, crops: list[list[FaceCrop]]) -> None:
 
 def print_left_alone(kind: str, cosines: np.ndarray, is_own: np.ndarray, turns: np.ndarray, side: int) -> None:
     """Of strangers the share that is restored, of the person's own faces the share that is left alone."""
+    own, others, turned = cosines[is_own], cosines[~is_own], turns >= TURNED
+    print(f"  {kind}: own {own.mean():.3f},", _percentiles(own, 5), end="; ")
+    print(f"others {others.mean():.3f},", _percentiles(others, 95), end=f"; {turned.sum()} turned")
+    print(f", of these below the 5% {np.sum(own[turned] < np.percentile(own, 5))}")
     for only, where in ((True, "the only face"), (False, "one of several")):
         left = np.array([[bool(Likeness(float(c), side).against(only=only)) for c in row] for row in cosines])
-        own, turned = left[is_own], turns >= TURNED
-        print(
-            f"  {kind}, {where}: strangers restored {1 - left[~is_own].mean():.3f}, own left alone {own.mean():.3f}",
-            end="",
-        )
-        print(f", of the {turned.sum()} turned ones {own[turned].mean():.3f}")
+        restored, alone = 1 - left[~is_own].mean(), left[is_own].mean()
+        print(f"    {where}: strangers restored {restored:.3f}, own left alone {alone:.3f}")
 
 
 def _seen(restorer: Restorer, small: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -146,10 +147,10 @@ def _seen(restorer: Restorer, small: Sequence[np.ndarray]) -> tuple[np.ndarray, 
     return np.array([unit for unit, _ in found]), np.array([turn(points) for _, points in found])
 
 
-def _as_cameras_leave(crops: Sequence[FaceCrop], side: int) -> list[np.ndarray]:
-    """Crops made small, blurred, noisy and compressed, as `camera_like` has it."""
+def _degraded(crops: Sequence[FaceCrop], side: int, degradation: Degradation) -> list[np.ndarray]:
+    """Crops made small, blurred, noisy and compressed."""
     tables = resampling_tables(_FINE)
-    spoil = jax.jit(lambda image, key: degrade(image, camera_like(1, side), tables, key)[1])
+    spoil = jax.jit(lambda image, key: degrade(image, degradation, tables, key)[1])
     fine = [to_float(resize_crop(crop.image, _FINE)[None]) for crop in crops]
     pictures = [spoil(image, jax.random.key(number))[0, :side, :side] for number, image in enumerate(fine)]
     return [np.asarray(to_uint8(picture)) for picture in pictures]

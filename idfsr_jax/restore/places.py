@@ -16,7 +16,7 @@ from idfsr_jax.face.search import find_every_face
 from idfsr_jax.io.errors import InputError, NoFace, SeveralFaces
 from idfsr_jax.io.images import to_float
 from idfsr_jax.networks.resample import bicubic_upsample
-from idfsr_jax.restore.likeness import Likeness, face_probabilities, is_told
+from idfsr_jax.restore.likeness import Likeness, evidence, face_probabilities, is_told, shared_out
 from idfsr_jax.restore.recognition import locate, seen_side
 
 Eyes = tuple[float, float, float, float]
@@ -126,17 +126,6 @@ def places_of(
     return places
 
 
-def the_only_one(image: UInt8[np.ndarray, "h w 3"], places: Sequence[Place], name: str | Path) -> Choice:
-    """The choice where there is none.
-
-    Raises:
-      SeveralFaces: there is one.
-    """
-    if len(places) > 1:
-        raise SeveralFaces(f"{name}: shows {len(places)} faces; give the box of the one that is meant.")
-    return Choice(tuple(places), 0)
-
-
 def choose_place(
     image: UInt8[np.ndarray, "h w 3"],
     places: Sequence[Place],
@@ -194,6 +183,43 @@ def choose_place(
             choice,
         )
     return choice
+
+
+def choose_places(
+    image: UInt8[np.ndarray, "h w 3"],
+    places: Sequence[Place],
+    name: str | Path,
+    *,
+    likenesses: Sequence[Callable[[UInt8[np.ndarray, "n n 3"]], Likeness]],
+) -> list[Choice | None]:
+    """The face of each of several people, nobody's twice; None where theirs is not told.
+
+    Args:
+      image: the photograph.
+      places: of its faces.
+      name: of the photograph, for complaints.
+      likenesses: to each person, of a canonical crop, at the resolution of that crop.
+
+    Raises:
+      LeftAlone: no face is told to be anybody's of these.
+    """
+    sides = [seen_side(crop_side(place.transform)) for place in places]
+    crops = [cut_crop(image, place.transform, side) for place, side in zip(places, sides, strict=True)]
+    found = [[likeness(crop) for crop in crops] for likeness in likenesses]
+    evidences = np.array([[evidence(each) for each in row] for row in found])
+    choices = [
+        None if face is None or row[face].against(only=len(places) == 1) else Choice(tuple(places), face)
+        for row, face in zip(found, shared_out(evidences), strict=True)
+    ]
+    if not any(choices):
+        raise LeftAlone(
+            f"{name}: left alone, as it is not told which of its faces is whose; give one --identity and --face N, "
+            "counted from the left.",
+            "not told whose face it is",
+            image,
+            Choice(tuple(places), int(np.argmax(evidences.max(axis=0)))),
+        )
+    return choices
 
 
 def straighten(

@@ -14,18 +14,16 @@ from idfsr_jax.config import Config
 from idfsr_jax.face import FaceCrop, resize_crop
 from idfsr_jax.io.images import to_float
 from idfsr_jax.method.id_embedding import unit_parts
-from idfsr_jax.method.landmarks import MEAN_SHAPE, estimate_landmarks, turn
+from idfsr_jax.method.landmarks import MEAN_SHAPE, estimate_landmarks
 from idfsr_jax.networks.chips import face_chips
 from idfsr_jax.networks.id_encoder import IdEncoder
 from idfsr_jax.networks.recognisers import Recognisers, dimensions
 from idfsr_jax.networks.recognisers import photograph_descriptors as descriptors_of_chips
 from idfsr_jax.networks.resample import bicubic_upsample
-from idfsr_jax.restore.likeness import Likeness
 
 _ENCODER_SIDE = 256
 _FINE_SIDE = 192
 _SEEN_SIDES = (4, 6, 8, 12, 16, 24, 32, 48, 64)
-_MOST_REFERENCES = 3
 
 
 @partial(jax.jit, static_argnames="config")
@@ -84,34 +82,6 @@ def small_unit(
     large = Image.fromarray(image).resize((_ENCODER_SIDE, _ENCODER_SIDE), Image.Resampling.BICUBIC)
     found = [_describe_photograph(each, to_float(np.asarray(large)[None]), landmarks)[0] for each in recognisers]
     return unit_parts(np.concatenate(found) - center, dimensions(recognisers)), np.asarray(landmarks)[0]
-
-
-def likeness_at(
-    image: UInt8[np.ndarray, "n n 3"],
-    references: Sequence[FaceCrop],
-    recognisers: Recognisers,
-    landmark_net: Any,
-    center: Float[np.ndarray, " d"],
-    config: Config,
-) -> Likeness:
-    """How like a person's photographs a small face is, all seen at the small face's resolution.
-
-    Small faces are more like each other than any is like a photograph; so the photographs are made as small.
-
-    Args:
-      image: canonical crop at one of the sides of `seen_side`.
-      references: photographs of the person; the first three are used.
-      recognisers: of the ID embedding; the cosine is the mean of theirs.
-      landmark_net: parameters of LandmarkNet.
-      center: of the identities, by each recogniser.
-      config: of the model.
-    """
-    side = image.shape[0]
-    see = lambda small: small_unit(small, recognisers, landmark_net, center, config)  # noqa: E731
-    person = np.mean([see(reduce_crop(crop.image, side))[0] for crop in references[:_MOST_REFERENCES]], axis=0)
-    unit, landmarks = see(image)
-    cosine = float(unit @ unit_parts(person, dimensions(recognisers))) / len(recognisers)
-    return Likeness(cosine, side, turn(landmarks))
 
 
 def reduce_crop(image: UInt8[np.ndarray, "n n 3"], side: int) -> UInt8[np.ndarray, "m m 3"]:

@@ -17,14 +17,14 @@ from idfsr_jax.method.landmarks import person_shape
 from idfsr_jax.method.model import load_model
 from idfsr_jax.method.sample import agreement_with
 from idfsr_jax.restore.conditions import condition_of, tables_of
-from idfsr_jax.restore.find_face import find_low_resolution_face
+from idfsr_jax.restore.find_face import LowResolutionFace, find_low_resolution_faces
 from idfsr_jax.restore.fitting import fit_person
 from idfsr_jax.restore.found import Found, at_once, sample_found, sampling_of
 from idfsr_jax.restore.identity import Identity
 from idfsr_jax.restore.likeness import agreement
 from idfsr_jax.restore.loaded import LoadedModel
 from idfsr_jax.restore.photographs import MAX_PHOTOGRAPHS, Gathering, choose_references, gather_photographs
-from idfsr_jax.restore.places import choose_place
+from idfsr_jax.restore.places import Choice, Place, choose_place, choose_places
 from idfsr_jax.restore.provenance import provenance
 from idfsr_jax.restore.result import Restoration
 from idfsr_jax.restore.sampling import compile_ahead
@@ -186,24 +186,89 @@ class Restorer(LoadedModel):
           InputError: a picture cannot be used, or the identity belongs to another model.
         """
         self.check_identity(identity)
-        shown = self.config.sample.reveal if reveal is None else reveal
-        if not 0.0 <= shown <= 1.0:
-            raise InputError(f"reveal={reveal}: give a number from 0 to 1.")
+        shown = self._shown(reveal)
         crops = read_crops(photos)
         # Without photographs nobody can say how like the person a face is.
         likeness = partial(self.likeness, crops=crops) if crops else None
         pointed_at = box is not None or eyes is not None
-        found = find_low_resolution_face(
+        choose = partial(choose_place, number=face, likeness=likeness, anyone=pointed_at or anyone)
+        (found,) = find_low_resolution_faces(
             picture,
             self.config,
             self.model.landmark_net,
             box=box,
             eyes=eyes,
             scale=scale,
-            choose=partial(choose_place, number=face, likeness=likeness, anyone=pointed_at or anyone),
+            choose=lambda *photograph: [choose(*photograph)],
         )
-        condition, reference = condition_of(self.model, found.y, identity, crops, self.units(crops), shown)
-        return Found(found, identity, condition, None if reference is None else reference.image, likeness, shown, truth)
+        return self._found(found, identity, crops, shown, truth)
+
+    def find_each(
+        self,
+        picture: str | Path | np.ndarray,
+        people: Sequence[tuple[Identity, Sequence[str | Path | FaceCrop]]],
+        *,
+        scale: int | None = None,
+        reveal: float | None = None,
+    ) -> list[Found | None]:
+        """Looks for the faces of several people in one photograph; what `sample` makes of them `together` joins.
+
+        Args:
+          picture: a photograph, as in `restore`.
+          people: the identity of each, and photographs, one or more.
+          scale: see `restore`.
+          reveal: see `restore`.
+
+        Returns:
+          The face of each; None where theirs is not told, or somebody else's.
+
+        Raises:
+          LeftAlone: nobody's is.
+          InputError: a picture cannot be used, or an identity belongs to another model.
+        """
+        for identity, _ in people:
+            self.check_identity(identity)
+        shown = self._shown(reveal)
+        crops = [read_crops(photos) for _, photos in people]
+        choices: list[Choice | None] = []
+
+        def choose(image: np.ndarray, places: Sequence[Place], name: str | Path) -> list[Choice]:
+            choices.extend(
+                choose_places(image, places, name, likenesses=[partial(self.likeness, crops=own) for own in crops])
+            )
+            return [each for each in choices if each is not None]
+
+        faces = iter(
+            find_low_resolution_faces(picture, self.config, self.model.landmark_net, scale=scale, choose=choose)
+        )
+        if not choices:
+            name = picture if isinstance(picture, (str, Path)) else "the picture"
+            raise InputError(
+                f"{name}: is an aligned crop, which shows one face; give the one --identity that is meant."
+            )
+        return [
+            None if choice is None else self._found(next(faces), identity, own, shown)
+            for choice, (identity, _), own in zip(choices, people, crops, strict=True)
+        ]
+
+    def _shown(self, reveal: float | None) -> float:
+        shown = self.config.sample.reveal if reveal is None else reveal
+        if not 0.0 <= shown <= 1.0:
+            raise InputError(f"reveal={reveal}: give a number from 0 to 1.")
+        return shown
+
+    def _found(
+        self,
+        face: LowResolutionFace,
+        identity: Identity,
+        crops: Sequence[FaceCrop],
+        shown: float,
+        truth: UInt8[np.ndarray, "s s 3"] | None = None,
+    ) -> Found:
+        """A face with its condition."""
+        condition, reference = condition_of(self.model, face.y, identity, crops, self.units(crops), shown)
+        likeness = partial(self.likeness, crops=crops) if crops else None
+        return Found(face, identity, condition, None if reference is None else reference.image, likeness, shown, truth)
 
     def sample(
         self,
@@ -246,6 +311,19 @@ class Restorer(LoadedModel):
             )
             for each, images in zip(found, draw(found), strict=True)
         ]
+
+    @staticmethod
+    def together(restorations: Sequence[Restoration]) -> Restoration:
+        """Faces of several people in one photograph as one restoration: each is put into what holds those before it.
+
+        Args:
+          restorations: of the same photograph, at least one, with as many samples each.
+        """
+        joined, *others = restorations
+        for each in others:
+            people = "+".join(one.metadata["idfsr:identity"] for one in (joined, each))
+            joined = replace(each, before=joined, metadata={**each.metadata, "idfsr:identity": people})
+        return joined
 
     def compile_ahead(
         self,

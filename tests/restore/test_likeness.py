@@ -16,6 +16,7 @@ from idfsr_jax.restore.likeness import (
     likeness_to_others,
     mean_direction,
     reliability,
+    shared_out,
 )
 
 
@@ -119,3 +120,21 @@ def test_what_speaks_against_a_face(only):
         assert Likeness(-0.5, side).against(only=only) == "unlike the person"
         assert Likeness(-0.5, side, turn=0.6).against(only=only) == "perhaps turned away"
     assert Likeness(0.9, 64, turn=0.6).against(only=only) == ""
+
+
+@pytest.mark.parametrize(
+    ("evidences", "faces"),
+    [
+        ([[5.0, 1.0], [4.0, 3.0]], [0, 1]),  # Either alone would take the first.
+        ([[1.0, 9.0], [2.0, 5.0]], [1, 0]),
+        ([[5.0, -3.0], [-4.0, -1.0]], [0, None]),  # The other one is nobody's.
+        ([[-5.0], [-1.0]], [None, None]),
+        ([[6.0], [5.0]], [None, None]),  # It is one of two people, and nobody can tell of whom.
+        ([[6.0], [2.0]], [0, None]),
+        ([[1.0, -9.0, -9.0]], [None]),  # More like the person than a stranger, but not by enough.
+        ([[5.0, 4.5, -9.0], [-9.0, -9.0, 8.0]], [None, 2]),
+        ([[5.0, 4.5], [-9.0, 9.0]], [0, 1]),  # The second face is the other person's, so the first is told.
+    ],
+)
+def test_faces_are_shared_out_so_that_all_together_are_likest(evidences, faces):
+    assert shared_out(np.array(evidences)) == faces

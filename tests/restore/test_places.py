@@ -1,5 +1,7 @@
 """Where a face lies by two eyes, and which of several faces is taken."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from idfsr_jax.face import apply_transform, crop_side, ffhq_transform
 from idfsr_jax.io.errors import InputError
 from idfsr_jax.restore.likeness import Likeness
 from idfsr_jax.restore.overview import overview
-from idfsr_jax.restore.places import Choice, LeftAlone, Place, UndecidedFaces, choose_place, places_of, the_only_one
+from idfsr_jax.restore.places import Choice, LeftAlone, Place, UndecidedFaces, choose_place, choose_places, places_of
 
 PHOTO = np.full((100, 200, 3), 128, np.uint8)
 
@@ -103,9 +105,23 @@ def test_the_only_face_is_asked_about_where_any_picture_may_show_somebody_else()
     assert choose_place(PHOTO, PLACES[:1], "one.jpg", number=None, likeness=None, anyone=False).chosen == 0
 
 
+def share(*people: list[float], places: list[Place] = PLACES) -> list[int | None]:
+    told = lambda given, crop: Likeness(next(given), len(crop))  # noqa: E731
+    likenesses = [partial(told, iter(cosines)) for cosines in people]
+    choices = choose_places(PHOTO, places, "group.jpg", likenesses=likenesses)
+    return [None if choice is None else choice.chosen for choice in choices]
+
+
+def test_each_of_several_people_has_a_face_of_their_own_or_none():
+    assert share([0.8, 0.1, 0.7], [0.7, 0.0, 0.1]) == [2, 0]
+    assert share([0.8, 0.1, 0.2], [0.1, 0.2, 0.1]) == [0, None]
+    assert share([0.1, 0.0, 0.9], [0.8, 0.1, 0.9]) == [2, 0]
+    with pytest.raises(LeftAlone, match=r"group\.jpg: left alone, as it is not told which of its faces is whose"):
+        share([0.1, 0.1, 0.2], [0.2, 0.1, 0.1])
+    # Of several faces those that are too small to tell are nobody's.
+    assert share([0.715, 0.2, 0.1], [0.2, 0.8, 0.1], places=SMALL) == [None, 1]
+
+
 def test_one_face_needs_no_identity():
     choice = choose_place(PHOTO, PLACES[:1], "one.jpg", number=None, likeness=lambda crop: 1 / 0)
     assert choice.chosen == 0 and choice.sentence() == ""
-    assert the_only_one(PHOTO, PLACES[:1], "one.jpg").chosen == 0
-    with pytest.raises(InputError, match="3 faces"):
-        the_only_one(PHOTO, PLACES, "group.jpg")

@@ -11,6 +11,7 @@ from idfsr_jax.io.errors import InputError
 from idfsr_jax.restore.conditions import condition_of
 from idfsr_jax.restore.found import sampling_of
 from idfsr_jax.restore.likeness import Likeness
+from idfsr_jax.restore.places import LeftAlone, Place
 from idfsr_jax.restore.restorer import Restorer
 
 SIZE = 32
@@ -83,6 +84,40 @@ def test_the_photograph_is_enlarged_as_asked_and_by_whom_one_likes(photographed,
         photographed.picture(enlarge=2.0, background=lambda image, size: image)
     with pytest.raises(InputError, match="16384"):
         photographed.picture(enlarge=1000.0)
+
+
+def test_two_people_are_restored_into_one_photograph(restorer, identity, crops, photo, monkeypatch):
+    """Each face is what it would be alone, and nothing else of the photograph changes."""
+    both = np.concatenate([photo, (photo * 0.6).astype(np.uint8)], axis=1)
+    left, right = (
+        Place((23 + 80 * n, 6, 10, 10), np.array([[19.0, 0, 18 + 80 * n], [0, 19, 1], [0, 0, 1]])) for n in (0, 1)
+    )
+    monkeypatch.setattr("idfsr_jax.restore.find_face.places_of", lambda *_, **__: [left, right])
+
+    def by_light(self, small, crops):
+        return Likeness(0.9 if (small.mean() > 110) == (crops[0].image.mean() > 110) else 0.0, len(small))
+
+    monkeypatch.setattr(type(restorer), "likeness", by_light)
+    darker = replace(crops[1], image=(crops[1].image * 0.6).astype(np.uint8))
+    other = replace(identity, embedding=-identity.embedding)
+    found = restorer.find_each(both, [(other, [darker]), (identity, crops)])
+    assert [each.face.choice.chosen for each in found] == [1, 0]
+    one, two = restorer.sample(found, variants=2)
+    joined = restorer.together([one, two])
+    assert joined.metadata["idfsr:identity"] == f"{other.digest}+{identity.digest}"
+    plain = np.array(Image.fromarray(both).resize((320, 160), Image.Resampling.LANCZOS))
+    for index in (0, 1):
+        alone = [each.picture(index, enlarge=2.0) for each in (one, two)]
+        expected = np.where(alone[0] != plain, alone[0], alone[1])
+        np.testing.assert_array_equal(joined.picture(index, enlarge=2.0), expected)
+        assert all(np.any(each != plain) for each in alone)
+    assert joined.sheet().shape[0] == one.sheet().shape[0] + two.sheet().shape[0]
+    # Of two who look alike nobody can say whose face it is.
+    monkeypatch.setattr("idfsr_jax.restore.find_face.places_of", lambda *_, **__: [left])
+    with pytest.raises(LeftAlone):
+        restorer.find_each(photo, [(identity, crops), (other, crops)])
+    with pytest.raises(InputError, match="is an aligned crop, which shows one face"):
+        restorer.find_each(photo[:8, :8], [(other, [darker]), (identity, crops)])
 
 
 def test_two_eyes_say_which_face(restorer, identity, crops, face_crop, photo):
