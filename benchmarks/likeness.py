@@ -114,18 +114,16 @@ def print_small(restorer: Restorer, crops: list[list[FaceCrop]]) -> None:
         cosines = _cosines_to_people(references, references, owner, restorer.sizes)
         print(f"{side} px")
         print_left_alone("clean", cosines, is_own, turns, side)
+        groups = _groups_of_four(cosines, owner)
+        slope = minimize_scalar(partial(_surprise, groups), bounds=(0.1, 100.0), method="bounded").x
+        halfway = (cosines[is_own].mean() + cosines[~is_own].mean()) / 2
+        print(f"    halfway {halfway:.3f}, steepness {slope:.1f}; {_told_of_four(groups, side)}")
         ordinary = fixed_degradation(1, side, blur=0.5, noise=3.0, quality=75)
         for kind, degradation in (("ordinary", ordinary), ("spoilt", camera_like(1, side))):
             small, turns = _seen(restorer, _degraded(every, side, degradation))
             table = _cosines_to_people(small, references, owner, restorer.sizes)
             print_left_alone(kind, table, is_own, turns, side)
-        own, others = cosines[is_own], cosines[~is_own]
-        groups = _groups_of_four(cosines, owner)
-        slope = minimize_scalar(partial(_surprise, groups), bounds=(0.1, 100.0), method="bounded").x
-        print(f"  halfway {(own.mean() + others.mean()) / 2:.3f}, steepness {slope:.1f}", end="; ")
-        chances = np.array([face_probabilities([Likeness(float(each), side) for each in row]) for row in groups])
-        told, right = np.array([is_told(row) for row in chances]), chances.argmax(1) == 0
-        print(f"of four, told {told.mean():.3f}, of these right {right[told].mean():.3f}")
+            print(f"    {_told_of_four(_groups_of_four(table, owner), side)}")
 
 
 def print_left_alone(kind: str, cosines: np.ndarray, is_own: np.ndarray, turns: np.ndarray, side: int) -> None:
@@ -174,6 +172,13 @@ def _groups_of_four(cosines: np.ndarray, owner: np.ndarray) -> np.ndarray:
     rng = np.random.default_rng(0)
     draw = lambda person: rng.choice(np.flatnonzero(owner != person), 3, replace=False)  # noqa: E731
     return np.array([cosines[[k, *draw(person)], person] for k, person in enumerate(owner) for _ in range(10)])
+
+
+def _told_of_four(groups: np.ndarray, side: int) -> str:
+    """How often the person is told among four, and how often rightly."""
+    chances = np.array([face_probabilities([Likeness(float(each), side) for each in row]) for row in groups])
+    told, right = np.array([is_told(row) for row in chances]), chances.argmax(1) == 0
+    return f"of four, told {told.mean():.3f}, of these right {right[told].mean():.3f}"
 
 
 def _surprise(cosines: np.ndarray, slope: float) -> float:

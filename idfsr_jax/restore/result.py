@@ -137,8 +137,8 @@ class Restoration:
         if found is not None and found.is_unlike:
             why = "it is perhaps turned away" if found.is_turned else "it may be somebody else, or hidden"
             said.append(
-                f"the small face is unlike the photographs (cosine {found.cosine:.2f} at {side} px, where 19 of 20 "
-                f"faces of a person have {found.least:.2f} or more); {why}."
+                f"the small face is unlike the photographs (cosine {found.cosine:.2f} at {side} px, where faces of "
+                f"a person mostly have {found.least:.2f} or more); {why}."
             )
         distance = self.distance()
         if not self.consistent and is_far(distance, self.face.y.shape[0]):
