@@ -50,8 +50,8 @@ _LIKE = {6: 0.90, 8: 0.83, 12: 0.72, 16: 0.59, 24: 0.39, 32: 0.33, 48: 0.29, 64:
 small to tell."""
 
 TURNED = 0.4
-"""`method.landmarks.turn` from which on a head is turned far: at a crop of 24 px 11 of 208 photographs, two of which are
-among the 11 that are least like their person."""
+"""`method.landmarks.turn` from which on a head is turned far: at a crop of 24 px 11 of 208 photographs, two of which
+are among the 11 that are least like their person."""
 
 
 @dataclass(frozen=True)

@@ -164,9 +164,7 @@ def choose_place(
             f"{name}: shows {len(places)} faces, and without photographs of the person none can be told from the "
             "others; give --face N, counted from the left, or --photos."
         )
-    sides = [seen_side(crop_side(place.transform)) for place in places]
-    crops = [cut_crop(image, place.transform, side) for place, side in zip(places, sides, strict=True)]
-    likenesses = [likeness(crop) for crop in crops]
+    likenesses = _compared(image, places, likeness)
     probabilities = face_probabilities(likenesses)
     chosen = int(np.argmax(probabilities))
     choice = Choice(tuple(places), chosen, () if only else tuple(float(value) for value in probabilities))
@@ -203,9 +201,7 @@ def choose_places(
     Raises:
       LeftAlone: no face is told to be anybody's of these.
     """
-    sides = [seen_side(crop_side(place.transform)) for place in places]
-    crops = [cut_crop(image, place.transform, side) for place, side in zip(places, sides, strict=True)]
-    found = [[likeness(crop) for crop in crops] for likeness in likenesses]
+    found = [_compared(image, places, likeness) for likeness in likenesses]
     evidences = np.array([[evidence(each) for each in row] for row in found])
     choices = [
         None if face is None or row[face].against(only=len(places) == 1) else Choice(tuple(places), face)
@@ -220,6 +216,16 @@ def choose_places(
             Choice(tuple(places), int(np.argmax(evidences.max(axis=0)))),
         )
     return choices
+
+
+def _compared(
+    image: UInt8[np.ndarray, "h w 3"],
+    places: Sequence[Place],
+    likeness: Callable[[UInt8[np.ndarray, "n n 3"]], Likeness],
+) -> list[Likeness]:
+    """How like a person each face is, seen at its own resolution."""
+    sides = [seen_side(crop_side(place.transform)) for place in places]
+    return [likeness(cut_crop(image, place.transform, side)) for place, side in zip(places, sides, strict=True)]
 
 
 def straighten(

@@ -230,6 +230,8 @@ class Restorer(LoadedModel):
             self.check_identity(identity)
         shown = self._shown(reveal)
         crops = [read_crops(photos) for _, photos in people]
+        if not all(crops):
+            raise InputError("one of the people comes without photographs; give some of each to find_each.")
         choices: list[Choice | None] = []
 
         def choose(image: np.ndarray, places: Sequence[Place], name: str | Path) -> list[Choice]:

@@ -116,6 +116,8 @@ def test_two_people_are_restored_into_one_photograph(restorer, identity, crops, 
     monkeypatch.setattr("idfsr_jax.restore.find_face.places_of", lambda *_, **__: [left])
     with pytest.raises(LeftAlone):
         restorer.find_each(photo, [(identity, crops), (other, crops)])
+    with pytest.raises(InputError, match="one of the people comes without photographs"):
+        restorer.find_each(photo, [(identity, crops), (other, [])])
     with pytest.raises(InputError, match="is an aligned crop, which shows one face"):
         restorer.find_each(photo[:8, :8], [(other, [darker]), (identity, crops)])
 
