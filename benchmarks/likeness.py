@@ -2,22 +2,31 @@
 
 python -m benchmarks.likeness --data data/lfw [--split val] [--people 40]
 
-Pairs of photographs, albums with strangers in them, faces seen at 6 to 64 px, and restorations with the right and with
-another person's identity. About five minutes on two cores.
+Pairs of photographs, albums with strangers in them, faces seen at 6 to 64 px, clean and as cameras leave them, and
+restorations with the right and with another person's identity.
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+import jax
 import numpy as np
 from PIL import Image
+from scipy.optimize import minimize_scalar
 
 from idfsr_jax.data.index import FaceImages, Index, load_index
-from idfsr_jax.face import FaceCrop
-from idfsr_jax.networks.id_encoder import DLIB_NAME
+from idfsr_jax.face import FaceCrop, resize_crop
+from idfsr_jax.io.images import to_float, to_uint8
+from idfsr_jax.method.degrade import Degradation, camera_like, degrade, fixed_degradation, resampling_tables
+from idfsr_jax.method.id_embedding import unit_parts
+from idfsr_jax.method.landmarks import MEAN_SHAPE, turn
 from idfsr_jax.restore.identity import Identity
 from idfsr_jax.restore.likeness import (
+    TURNED,
+    Likeness,
     agreement,
     face_probabilities,
     group_by_person,
@@ -25,11 +34,12 @@ from idfsr_jax.restore.likeness import (
     mean_direction,
     reliability,
 )
-from idfsr_jax.restore.recognition import reduce_crop, small_identity
+from idfsr_jax.restore.recognition import reduce_crop, small_unit
 from idfsr_jax.restore.restorer import Restorer
 from idfsr_jax.runtime.compile_cache import use_compile_cache
 
-_SIDES = (6, 8, 12, 16, 24, 32, 64)
+_SIDES = (6, 8, 12, 16, 24, 32, 48, 64)
+_FINE = 128
 _SCALES = (4, 8, 16, 32)
 
 
@@ -43,17 +53,17 @@ def main() -> int:
     use_compile_cache()
     restorer = Restorer.load()
     index, pictures = load_index(arguments.data, arguments.split), FaceImages(arguments.data, arguments.split)
-    units = index.embeddings - restorer.model.center
-    units /= np.linalg.norm(units, axis=1, keepdims=True)
-    print_pairs(index, units)
-    print_albums(index, units)
+    units = unit_parts(index.embeddings - restorer.model.center, restorer.sizes)
+    first = units[:, : restorer.sizes[0]]
+    print_pairs(index, first)
+    print_albums(index, first)
     rng = np.random.default_rng(0)
     people = [records for records in index.members if len(records) >= 4]
     rng.shuffle(people)
-    chosen = np.array([rng.permutation(records)[:4] for records in people[: arguments.people]])
+    chosen = [rng.permutation(records) for records in people[: arguments.people]]
     crops = [[FaceCrop(pictures.read(int(k)), index.landmarks[k], np.eye(3)) for k in row] for row in chosen]
-    print_small(restorer, crops, units[chosen])
-    print_restorations(restorer, crops, units[chosen])
+    print_small(restorer, crops)
+    print_restorations(restorer, [row[:4] for row in crops], np.array([units[row[:4]] for row in chosen]))
     return 0
 
 
@@ -94,43 +104,86 @@ def print_albums(index: Index, units: np.ndarray) -> None:
         print(f"grouped at {threshold}: {np.mean(lost):.3f} of the own set aside, {np.mean(kept):.3f} of others kept")
 
 
-def print_small(restorer: Restorer, crops: list[list[FaceCrop]], native: np.ndarray) -> None:
-    """Faces seen small: how like their person, how like others, and how often the right one of four is told."""
-    model = restorer.model
+def print_small(restorer: Restorer, crops: list[list[FaceCrop]]) -> None:
+    """Faces seen small: which of their own person and of strangers are like three photographs of a person."""
+    owner = np.repeat(np.arange(len(crops)), [len(row) for row in crops])
+    is_own = owner[:, None] == np.arange(len(crops))
+    every = [crop for row in crops for crop in row]
     for side in _SIDES:
-        seen = np.array(
-            [
-                [
-                    small_identity(
-                        reduce_crop(crop.image, side), restorer.encoder, model.landmark_net, model.center, model.config
-                    )
-                    for crop in row
-                ]
-                for row in crops
-            ]
-        )
-        own, others, cosines = [], [], []
-        for face in range(4):
-            rest = [k for k in range(4) if k != face]
-            table = seen[:, face] @ np.array([mean_direction(row[rest]) for row in seen]).T
-            own += list(np.diag(table))
-            others += list(table[~np.eye(len(table), dtype=bool)])
-            cosines.append(table)
-        to_native = np.mean([seen[i, 0] @ mean_direction(native[i, 1:]) for i in range(len(crops))])
-        print(f"{side} px: own {np.mean(own):.2f}, others {np.mean(others):.2f}, own", _percentiles(np.array(own), 5))
-        print(f"  others below that: {np.mean(np.array(others) < np.percentile(own, 5)):.2f}", end="; ")
-        print(f"to full-size photographs {to_native:.2f}", end="; ")
-        rng = np.random.default_rng(0)
-        told, right = [], []
-        for person in range(len(crops)):
-            for _ in range(60):
-                strangers = rng.choice([k for k in range(len(crops)) if k != person], 3, replace=False)
-                column = cosines[0][[person, *strangers], person]
-                probabilities = face_probabilities([float(value) for value in column], [side] * 4)
-                told.append(is_told(probabilities))
-                right.append(np.argmax(probabilities) == 0)
-        correct = sum(was_right and was_told for was_right, was_told in zip(right, told, strict=True))
-        print(f"of four, told {np.mean(told):.2f}, of these right {correct / max(sum(told), 1):.3f}")
+        references, turns = _seen(restorer, [reduce_crop(crop.image, side) for crop in every])
+        cosines = _cosines_to_people(references, references, owner, restorer.sizes)
+        print(f"{side} px")
+        print_left_alone("clean", cosines, is_own, turns, side)
+        groups = _groups_of_four(cosines, owner)
+        slope = minimize_scalar(partial(_surprise, groups), bounds=(0.1, 100.0), method="bounded").x
+        halfway = (cosines[is_own].mean() + cosines[~is_own].mean()) / 2
+        print(f"    halfway {halfway:.3f}, steepness {slope:.1f}; {_told_of_four(groups, side)}")
+        ordinary = fixed_degradation(1, side, blur=0.5, noise=3.0, quality=75)
+        for kind, degradation in (("ordinary", ordinary), ("spoilt", camera_like(1, side))):
+            small, turns = _seen(restorer, _degraded(every, side, degradation))
+            table = _cosines_to_people(small, references, owner, restorer.sizes)
+            print_left_alone(kind, table, is_own, turns, side)
+            print(f"    {_told_of_four(_groups_of_four(table, owner), side)}")
+
+
+def print_left_alone(kind: str, cosines: np.ndarray, is_own: np.ndarray, turns: np.ndarray, side: int) -> None:
+    """Of strangers the share that is restored, of the person's own faces the share that is left alone."""
+    own, others, turned = cosines[is_own], cosines[~is_own], turns >= TURNED
+    print(f"  {kind}: own {own.mean():.3f},", _percentiles(own, 5), end="; ")
+    print(f"others {others.mean():.3f},", _percentiles(others, 95), end=f"; {turned.sum()} turned")
+    print(f", of these below the 5% {np.sum(own[turned] < np.percentile(own, 5))}")
+    for only, where in ((True, "the only face"), (False, "one of several")):
+        left = np.array([[bool(Likeness(float(c), side).against(only=only)) for c in row] for row in cosines])
+        restored, alone = 1 - left[~is_own].mean(), left[is_own].mean()
+        print(f"    {where}: strangers restored {restored:.3f}, own left alone {alone:.3f}")
+
+
+def _seen(restorer: Restorer, small: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The unit vectors of small faces, and how far each is turned."""
+    model = restorer.model
+    found = [small_unit(y, restorer.recognisers, model.landmark_net, model.center, model.config) for y in small]
+    return np.array([unit for unit, _ in found]), np.array([turn(points) for _, points in found])
+
+
+def _degraded(crops: Sequence[FaceCrop], side: int, degradation: Degradation) -> list[np.ndarray]:
+    """Crops made small, blurred, noisy and compressed."""
+    tables = resampling_tables(_FINE)
+    spoil = jax.jit(lambda image, key: degrade(image, degradation, tables, key)[1])
+    fine = [to_float(resize_crop(crop.image, _FINE)[None]) for crop in crops]
+    pictures = [spoil(image, jax.random.key(number))[0, :side, :side] for number, image in enumerate(fine)]
+    return [np.asarray(to_uint8(picture)) for picture in pictures]
+
+
+def _cosines_to_people(
+    units: np.ndarray, references: np.ndarray, owner: np.ndarray, sizes: tuple[int, ...]
+) -> np.ndarray:
+    """Of each face to three references of each person, of its own person to three others; [faces, people]."""
+    people = np.unique(owner)
+    means = np.array([unit_parts(references[owner == person][:3].mean(0), sizes) for person in people])
+    cosines = units @ means.T / len(sizes)
+    for face, person in enumerate(owner):
+        others = np.flatnonzero((owner == person) & (np.arange(len(owner)) != face))[:3]
+        cosines[face, person] = units[face] @ unit_parts(references[others].mean(0), sizes) / len(sizes)
+    return cosines
+
+
+def _groups_of_four(cosines: np.ndarray, owner: np.ndarray) -> np.ndarray:
+    """Cosines to a person of one of the person's faces and of three strangers', ten times for each face; [n, 4]."""
+    rng = np.random.default_rng(0)
+    draw = lambda person: rng.choice(np.flatnonzero(owner != person), 3, replace=False)  # noqa: E731
+    return np.array([cosines[[k, *draw(person)], person] for k, person in enumerate(owner) for _ in range(10)])
+
+
+def _told_of_four(groups: np.ndarray, side: int) -> str:
+    """How often the person is told among four, and how often rightly."""
+    chances = np.array([face_probabilities([Likeness(float(each), side) for each in row]) for row in groups])
+    told, right = np.array([is_told(row) for row in chances]), chances.argmax(1) == 0
+    return f"of four, told {told.mean():.3f}, of these right {right[told].mean():.3f}"
+
+
+def _surprise(cosines: np.ndarray, slope: float) -> float:
+    """Mean negative logarithm of the first one's share in a softmax."""
+    return float(np.mean(np.log(np.exp(slope * (cosines - cosines[:, :1])).sum(1))))
 
 
 def print_restorations(restorer: Restorer, crops: list[list[FaceCrop]], units: np.ndarray) -> None:
@@ -143,8 +196,8 @@ def print_restorations(restorer: Restorer, crops: list[list[FaceCrop]], units: n
             y = np.array(Image.fromarray(row[0].image).resize((side, side), Image.Resampling.BOX, reducing_gap=None))
             for step, found in ((0, own), (1, others), (7, others)):
                 k = (i + step) % len(crops)
-                mean = mean_direction(units[k, 1:]).astype(np.float32)
-                person = Identity(mean, mean, np.zeros(1, np.float32), 3, DLIB_NAME, model.digest)
+                mean, shape = unit_parts(units[k, 1:].mean(0), restorer.sizes), MEAN_SHAPE
+                person = Identity(mean, mean, np.zeros(1, np.float32), 3, model.encoder, model.digest, shape=shape)
                 found.append(restorer.restore(y, person, crops[k][1:], seed=1).distance())
         caught = np.mean(np.array(others) > np.percentile(own, 95))
         print(f"{side} px: own", _percentiles(np.array(own), 50, 95), f"others beyond the 95th: {caught:.2f}")

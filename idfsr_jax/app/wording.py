@@ -8,6 +8,7 @@ from pathlib import Path
 _ON_THE_PAGE = (
     ("; --face N takes another.", "; click another one to take that."),
     ("; give --face N.", "; click the one that is meant."),
+    ("; give --face N, counted from the left, or --anyone.", "; click the one that is meant."),
     ("; --consistency 1 holds it to the input.", '; "Stay true to the picture" holds it to the input.'),
     (
         "; give its place by --box x,y,width,height or --eyes x1,y1,x2,y2.",

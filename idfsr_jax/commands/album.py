@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import quote_from_bytes
 
 from idfsr_jax.io.arguments import distinct_names, pictures_of
@@ -18,7 +18,7 @@ from idfsr_jax.io.names import printable
 REQUEST = "idfsr:request"
 """Key of the metadata under which a picture holds the `request_digest` that it was made for."""
 
-State = Literal["restored", "skipped", "failed"]
+State = Literal["restored", "skipped", "left alone", "failed"]
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,10 @@ class Outcome:
 
     Attributes:
       source: the input.
-      state: whether it was restored now, passed over (it is there already, or is no picture), or could not be restored.
+      state: whether it was restored now, passed over (it is there already, or is no picture), left alone (its face is
+        not the person's by all that can be told), or could not be restored.
       result: the picture written; None where there is none.
-      why: a sentence, for what was skipped or failed.
+      why: a sentence, for what was skipped, left alone or failed.
       notes: what is doubtful about a result, a sentence each.
     """
 
@@ -111,12 +112,12 @@ def is_done(written: Sequence[Path], request: str) -> bool:
 
 
 def write_summary(path: Path, outcomes: Sequence[Outcome]) -> None:
-    r"""Writes what came of an album as JSON: lists `restored`, `skipped` and `failed`, whole or not at all.
+    r"""Writes what came of an album as JSON, a list for each `State`, whole or not at all.
 
     A name that is no text has its bytes escaped (`caf\xe9.png`), and its bytes stand in `input_bytes`, as a URL has
     them (`caf%E9.png`).
     """
-    content: dict[str, list[dict[str, Any]]] = {"restored": [], "skipped": [], "failed": []}
+    content: dict[str, list[dict[str, Any]]] = {state: [] for state in get_args(State)}
     for each in outcomes:
         entry: dict[str, Any] = _named("input", each.source)
         if each.result is not None:

@@ -14,6 +14,17 @@ from idfsr_jax.io.names import printable
 Required = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(required)")]
 RequiredSeveral = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="PATH ...", help_behavior_hint="(required)")]
 OptionalSeveral = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="PATH ...", help_behavior_hint="")]
+# These are given once for each of several people.
+RequiredForEach = Annotated[
+    tuple[Path, ...],
+    tyro.conf.UseAppendAction,
+    tyro.conf.arg(metavar="PATH", help_behavior_hint="(required)"),
+]
+SeveralForEach = Annotated[
+    tuple[tuple[Path, ...], ...],
+    tyro.conf.UseAppendAction,
+    tyro.conf.arg(metavar="PATH ...", help_behavior_hint=""),
+]
 OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
 Encoder = Annotated[str | None, tyro.conf.arg(metavar="arcface:PATH", help_behavior_hint="")]
 OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]

@@ -13,8 +13,9 @@ from idfsr_jax.commands.options import (
     OptionalFloat,
     OptionalInt,
     OptionalPath,
-    OptionalSeveral,
     Required,
+    RequiredForEach,
+    SeveralForEach,
     complain,
     note,
     note_skipped,
@@ -48,12 +49,13 @@ def restore(
     inputs: Annotated[
         tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="INPUT ...", help_behavior_hint="(required)")
     ] = (),
-    identity: Required = None,
-    photos: OptionalSeveral = (),
+    identity: RequiredForEach = (),
+    photos: SeveralForEach = (),
     out: Required = None,
     box: Annotated[str | None, tyro.conf.arg(metavar="X,Y,WIDTH,HEIGHT", help_behavior_hint="")] = None,
     eyes: Annotated[str | None, tyro.conf.arg(metavar="X1,Y1,X2,Y2", help_behavior_hint="")] = None,
     face: OptionalInt = None,
+    anyone: bool = False,
     scale: OptionalInt = None,
     enlarge: OptionalFloat = None,
     steps: OptionalInt = None,
@@ -76,13 +78,15 @@ def restore(
     Args:
       inputs: Aligned low-resolution crops (square, 4 to 64 pixels), or photographs with a small face in them, or
         folders of either.
-      identity: The file that `idfsr fit` wrote.
+      identity: The file that `idfsr fit` wrote; of several people in one photograph, once for each.
       photos: Photographs of the person, or a folder of them, as style references; without any the identity alone
-        says who it is.
+        says who it is. Of several people, once for each, in the same order.
       out: The picture to write; for several inputs a folder.
       box: The face's x,y,width,height in the photograph, in pixels; found by itself if not given.
       eyes: The two eyes' centres in the photograph, in pixels, instead of a box.
       face: Which of several faces of the photograph, counted from the left; the one most like the person if not given.
+      anyone: Also restore a face that is unlike the person, in folders, among several inputs and among several faces,
+        and one of several faces that are too small to tell; such faces are left alone if not given.
       scale: Enlargement of the face, from 2 to 32; from the size of the input if not given.
       enlarge: Enlargement of the whole photograph; so large that the face keeps all of its pixels if not given.
       steps: Sampling steps; as the model was trained for if not given.
@@ -103,13 +107,14 @@ def restore(
     if not inputs:
         raise InputError("the picture to restore is missing; give a low-resolution face or a photograph with one.")
     pictures = [path for given in inputs for path in ([] if given.is_dir() else pictures_of(given))]
-    if identity is None:
+    if not identity:
         raise InputError("--identity is missing; `idfsr fit --photos DIR --out me.safetensors` makes one.")
-    if not identity.is_file():
-        raise InputError(f"{identity}: no such identity file; `idfsr fit --photos DIR --out {identity}` makes one.")
+    for file in identity:
+        if not file.is_file():
+            raise InputError(f"{file}: no such identity file; `idfsr fit --photos DIR --out {file}` makes one.")
     skipped: list[str] = []
-    what = "photographs of the person, for the style references"
-    references = photographs_of(photos, what, skipped.append) if photos else []
+    references = _references_of(identity, photos, skipped)
+    used = [path for file, own in zip(identity, references, strict=True) for path in (file, *own)]
     out = required(out, "--out", "the picture to write, or for several inputs a folder")
     require_between(1, MAX_STEPS, steps=steps)
     require_between(1, MAX_VARIANTS, variants=variants)
@@ -132,37 +137,44 @@ def restore(
         pictures, outputs = [source for source, _ in pairs], [result for _, result in pairs]
     else:
         outputs = output_paths(pictures, out)
+    if len(identity) > 1 and (where or anyone):
+        raise InputError(f"--{next(iter([*where, 'anyone']))} belongs to one person; give one --identity with it.")
     if where and len(pictures) > 1:
         raise InputError(f"--{next(iter(where))} belongs to one photograph; restore one input at a time with it.")
     sheets = _sheet_paths(sheet, pictures, outputs, out if is_album else None)
     summary = [out / "summary.json"] if is_album else []
     require_distinct(
-        [*pictures, *references, identity],
+        [*pictures, *used],
         [*outputs, *variant_paths(outputs, variants), *(path for path in sheets if path), *summary],
     )
     for folder in {path.parent for path in [*outputs, *sheets] if path}:
         require_writable(folder)
 
-    from idfsr_jax.commands.restoring import Job, Request, restore_all
+    from idfsr_jax.commands.restoring import Job, Person, Request, restore_all
     from idfsr_jax.restore.identity import Identity
     from idfsr_jax.restore.restorer import Restorer
 
     use_compile_cache()
-    restorer, person = Restorer.load(weights, encoder), Identity.load(identity)
-    restorer.check_identity(person, identity)
-    crops, notes = restorer.references(references, person) if references else ([], [])
+    restorer, people = Restorer.load(weights, encoder), []
     note_skipped(skipped)
-    for sentence in notes:
-        note(sentence)
+    for file, own in zip(identity, references, strict=True):
+        person = Identity.load(file)
+        restorer.check_identity(person, file)
+        crops, notes = restorer.references(own, person) if own else ([], [])
+        for sentence in notes:
+            note(sentence)
+        people.append(Person(file, person, crops))
     options = {"scale": scale, "steps": steps, "seed": seed, "variants": variants, "consistency": consistency}
+    # The only face of a picture that was given by itself is meant; of many pictures, any may show somebody else.
+    options["anyone"] = anyone or (False if is_album or len(pictures) > 1 else None)
     if reveal is not None:  # What was restored before there was this option was made for the same request.
         options["reveal"] = reveal
-    sums = sums_of([identity, *references, _model_file(weights)]) if is_album else None
+    sums = sums_of([*used, _model_file(weights)]) if is_album else None
     request = Request({**where, **options}, enlarge, label, sums, keep_place)
     jobs = [Job(*each) for each in zip(pictures, outputs, sheets, strict=True)]
     # Where the disk fills, there still is room for the summary.
     with reserved(out, summary_size(len(jobs) + len(passed))) if is_album else contextlib.nullcontext():
-        outcomes = restore_all(restorer, person, crops, jobs, request)
+        outcomes = restore_all(restorer, people, jobs, request)
     failed = sum(outcome.state == "failed" for outcome in outcomes)
     if is_album:
         outcomes += passed
@@ -172,6 +184,20 @@ def restore(
     elif failed and len(pictures) > 1:
         complain(f"{failed} of {len(pictures)} inputs could not be restored.")
     return 2 if failed else 0
+
+
+def _references_of(identity: Sequence[Path], photos: Sequence[Sequence[Path]], skipped: list[str]) -> list[list[Path]]:
+    """The photographs of each person; of one person all that were given, none if there are none."""
+    what = "photographs of the person, for the style references"
+    if len(identity) == 1:
+        given = [path for several in photos for path in several]
+        return [photographs_of(given, what, skipped.append) if given else []]
+    if len(photos) != len(identity):
+        raise InputError(
+            f"--identity is given {len(identity)} times and --photos {len(photos)} times; give each person's "
+            "--identity and --photos, or the person is not told from the others."
+        )
+    return [photographs_of(several, what, skipped.append) for several in photos]
 
 
 def _where(box: str | None, eyes: str | None, face: int | None) -> dict[str, Any]:

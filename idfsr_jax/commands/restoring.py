@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,7 @@ from idfsr_jax.io.arguments import variant_paths
 from idfsr_jax.io.errors import InputError
 from idfsr_jax.io.names import beside
 from idfsr_jax.restore.overview import overview
-from idfsr_jax.restore.places import UndecidedFaces
+from idfsr_jax.restore.places import LeftAlone, UndecidedFaces
 
 OVERVIEW = {
     "Software": "idfsr-jax",
@@ -31,6 +32,15 @@ _MOST_PIXELS = 100_000_000
 """Of the photographs that wait, three bytes each; or of one that has more."""
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Person:
+    """Whose face is restored: the identity's file, the `Identity`, and crops of the person's photographs."""
+
+    name: Path
+    identity: Any
+    crops: Sequence[Any]
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,11 @@ class Request:
     def finding(self) -> dict[str, Any]:
         """The options of `Restorer.find`."""
         return {name: value for name, value in self.options.items() if name not in _SAMPLING}
+
+    @property
+    def finding_each(self) -> dict[str, Any]:
+        """The options of `Restorer.find_each`."""
+        return {name: value for name, value in self.finding.items() if name in ("scale", "reveal")}
 
     @property
     def sampling(self) -> dict[str, Any]:
@@ -83,30 +98,28 @@ class Job:
 
 @dataclass(frozen=True)
 class Waiting:
-    """A face to be sampled, a `Found`; and what the pictures that come of it say besides."""
+    """Faces of one picture to be sampled, each a `Found`; and what the pictures that come of them say besides."""
 
     job: Job
-    found: Any
+    found: Sequence[Any]
     metadata: dict[str, str]
+    notes: tuple[str, ...] = ()
 
 
-def restore_all(
-    restorer: Any, person: Any, references: Sequence[Any], jobs: Sequence[Job], request: Request
-) -> list[Outcome]:
+def restore_all(restorer: Any, people: Sequence[Person], jobs: Sequence[Job], request: Request) -> list[Outcome]:
     """Restores pictures; says of each what came of it.
 
     Faces are sampled in batches, over all devices; the photographs of one batch are in memory at a time.
 
     Args:
       restorer: a `Restorer`.
-      person: the `Identity`.
-      references: crops of the person's photographs.
+      people: whose faces are restored.
       jobs: distinct.
       request: what is asked for.
     """
     outcomes: dict[Job, Outcome] = {}
     try:
-        _restore_each(restorer, person, references, jobs, request, outcomes)
+        _restore_each(restorer, people, jobs, request, outcomes)
     except OSError as error:
         if not request.is_album or error.errno not in _NO_ROOM:
             raise
@@ -120,8 +133,7 @@ def restore_all(
 
 def _restore_each(
     restorer: Any,
-    person: Any,
-    references: Sequence[Any],
+    people: Sequence[Person],
     jobs: Sequence[Job],
     request: Request,
     outcomes: dict[Job, Outcome],
@@ -130,7 +142,7 @@ def _restore_each(
     waiting: list[Waiting] = []
     for job in jobs:
         try:
-            came = _attempted(partial(_find, restorer, person, references, job, request), job, request)
+            came = _attempted(partial(_find, restorer, people, job, request), job, request)
         except Exception:
             _finish(restorer, waiting, request, outcomes)  # Whoever waits is not to blame.
             raise
@@ -138,7 +150,7 @@ def _restore_each(
             outcomes[job] = came
             continue
         waiting.append(came)
-        pixels = sum(each.found.pixels for each in waiting)
+        pixels = sum(each.found[0].pixels for each in waiting)
         if len(waiting) == _MOST_WAITING or pixels > _MOST_PIXELS:
             _finish(restorer, waiting, request, outcomes)
             waiting = []
@@ -164,8 +176,8 @@ def _attempted(work: Callable[[], T], job: Job, request: Request) -> T | Outcome
         return Outcome(job.source, "failed", why=why)
 
 
-def _find(restorer: Any, person: Any, references: Sequence[Any], job: Job, request: Request) -> Waiting | Outcome:
-    """Looks for the face; or says that all is done already."""
+def _find(restorer: Any, people: Sequence[Person], job: Job, request: Request) -> Waiting | Outcome:
+    """Looks for the faces; or says that all is done already."""
     metadata = {}
     if request.is_album:
         metadata[album.REQUEST] = request.digest(job.source)
@@ -173,11 +185,34 @@ def _find(restorer: Any, person: Any, references: Sequence[Any], job: Job, reque
         if album.is_done([*written, *([job.sheet] if job.sheet else [])], metadata[album.REQUEST]):
             return Outcome(job.source, "skipped", job.result, "there already, from the same input and options")
     try:
-        return Waiting(job, restorer.find(job.source, person, references, **request.finding), metadata)
+        if len(people) == 1:
+            found = [restorer.find(job.source, people[0].identity, people[0].crops, **request.finding)]
+        else:
+            given = [(person.identity, person.crops) for person in people]
+            found = restorer.find_each(job.source, given, **request.finding_each)
+        notes = (_whose(people, found),) if len(people) > 1 else ()
+        return Waiting(job, [face for face in found if face is not None], metadata, notes)
     except UndecidedFaces as error:
-        place = beside(job.result.with_suffix(".png"), "-faces")
-        write_image(place, overview(error.image, error.choice), OVERVIEW)
-        raise InputError(f"{str(error).removesuffix('.')} (they are numbered in {place}).") from error
+        sentence = str(error)
+        # Nobody is asked about an album's strangers, nor about a photograph's only face.
+        if not (isinstance(error, LeftAlone) and (request.is_album or len(error.choice.places) == 1)):
+            place = beside(job.result.with_suffix(".png"), "-faces")
+            write_image(place, overview(error.image, error.choice), OVERVIEW)
+            sentence = f"{sentence.removesuffix('.')} (they are numbered in {place})."
+        if not isinstance(error, LeftAlone):
+            raise InputError(sentence) from error
+        note(sentence)
+        earlier = (f"{job.result} is of an earlier request.",) if job.result.exists() else ()
+        return Outcome(job.source, "left alone", why=error.reason, notes=earlier)
+
+
+def _whose(people: Sequence[Person], found: Sequence[Any]) -> str:
+    """Says which face of a photograph is whose."""
+    said = []
+    for person, each in zip(people, found, strict=True):
+        which = "none" if each is None else f"{each.face.choice.chosen + 1} of {len(each.face.choice.places)}"
+        said.append(f"{person.name} is {which}")
+    return f"of the faces, counted from the left, {', '.join(said)}."
 
 
 def _finish(restorer: Any, waiting: Sequence[Waiting], request: Request, outcomes: dict[Job, Outcome]) -> None:
@@ -186,23 +221,29 @@ def _finish(restorer: Any, waiting: Sequence[Waiting], request: Request, outcome
     if len(waiting) > 1:
         # What fails here fails again below, where each is sampled alone and costs nobody else's picture.
         with contextlib.suppress(Exception):
-            ready = restorer.sample([each.found for each in waiting], **request.sampling)
+            sampled = iter(restorer.sample([face for each in waiting for face in each.found], **request.sampling))
+            ready = [list(itertools.islice(sampled, len(each.found))) for each in waiting]
     for each, own in zip(waiting, ready, strict=True):
         outcomes[each.job] = _attempted(partial(_write, restorer, each, own, request), each.job, request)
 
 
-def _write(restorer: Any, each: Waiting, ready: Any, request: Request) -> Outcome:
-    """Writes a restoration, `ready` or else sampled now."""
-    (restoration,) = [ready] if ready is not None else restorer.sample([each.found], **request.sampling)
+def _write(restorer: Any, each: Waiting, ready: Sequence[Any] | None, request: Request) -> Outcome:
+    """Writes restorations of one picture, `ready` or else sampled now."""
+    restoration = restorer.together(ready or restorer.sample(each.found, **request.sampling))
     job = each.job
-    options = {"enlarge": request.enlarge, "label": request.label, "metadata": each.metadata, "place": request.place}
+    options: dict[str, Any] = {
+        "enlarge": request.enlarge,
+        "label": request.label,
+        "metadata": each.metadata,
+        "place": request.place,
+    }
     if request.options["variants"] > 1:
         restoration.save_spread(job.result, **options)
     if job.sheet is not None:
         restoration.save_sheet(job.sheet, label=request.label, metadata=each.metadata)
     restoration.save(job.result, **options)
     say(f"{job.source} -> {job.result}")
-    notes = (*restoration.notes(), *restoration.losses(job.result))
+    notes = (*restoration.notes(), *each.notes, *restoration.losses(job.result))
     for sentence in notes:
         note(f"{job.source}: {sentence}")
     return Outcome(job.source, "restored", job.result, notes=notes)

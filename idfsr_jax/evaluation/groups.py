@@ -20,6 +20,7 @@ from idfsr_jax.data.index import FaceImages, load_index
 from idfsr_jax.evaluation.statistics import from_the_rest, summary
 from idfsr_jax.face import resize_crop
 from idfsr_jax.io.errors import InputError
+from idfsr_jax.method.landmarks import turn
 
 _SIDE = 64
 _THIRDS = {"skin": ("darkest third", "middle third", "lightest third"), "pose": ("frontal", "between", "turned")}
@@ -45,18 +46,6 @@ def skin_angle(image: UInt8[np.ndarray, "n n 3"], landmarks: Float32[np.ndarray,
         patches.append(image[low[1] : high[1], low[0] : high[0]].reshape(-1, 3))
     lightness, _, yellow = np.median(rgb2lab(np.concatenate(patches)), axis=0)
     return float(np.degrees(np.arctan2(lightness - 50.0, yellow)))
-
-
-def turn(landmarks: Float32[np.ndarray, "68 2"]) -> float:
-    """How far a head is turned: 0 from the front, 1 where the nose's tip is over the outer corner of an eye.
-
-    Args:
-      landmarks: in any unit.
-    """
-    left, right, tip = landmarks[36], landmarks[45], landmarks[33]
-    along = (right - left) / np.linalg.norm(right - left)
-    place = float((tip - left) @ along / np.linalg.norm(right - left))
-    return abs(2.0 * place - 1.0)
 
 
 def thirds(values: Mapping[str, float], names: Sequence[str]) -> dict[str, str]:

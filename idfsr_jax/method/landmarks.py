@@ -41,6 +41,18 @@ MEAN_SHAPE: Float32[np.ndarray, "68 2"] = np.array([
 eyes, in their distance."""
 
 
+def turn(landmarks: Float[np.ndarray, "68 2"]) -> float:
+    """How far a head is turned: 0 from the front, 1 where the nose's tip is over the outer corner of an eye.
+
+    Args:
+      landmarks: in any unit.
+    """
+    left, right, tip = landmarks[36], landmarks[45], landmarks[33]
+    along = (right - left) / np.linalg.norm(right - left)
+    place = float((tip - left) @ along / np.linalg.norm(right - left))
+    return abs(2.0 * place - 1.0)
+
+
 def aligned_shapes(landmarks: Float[np.ndarray, "k 68 2"]) -> Float32[np.ndarray, "k 68 2"]:
     """Each face's shape without its place, size and roll: moved so that its rigid points fall on those of `MEAN_SHAPE`.
 

@@ -12,7 +12,7 @@ from PIL import Image
 from idfsr_jax.config import Config
 from idfsr_jax.face import Box, Picture, crop_side, cut_crop, read_picture
 from idfsr_jax.io.errors import InputError
-from idfsr_jax.restore.places import Choice, Eyes, Place, places_of, the_only_one
+from idfsr_jax.restore.places import Choice, Eyes, Place, places_of
 
 CROP_SIDES = (4, 64)
 """Square pictures of these sides (least, largest) are taken for aligned LR crops."""
@@ -41,7 +41,7 @@ class LowResolutionFace:
     origin: Picture | None = None
 
 
-def find_low_resolution_face(
+def find_low_resolution_faces(
     picture: str | Path | np.ndarray,
     config: Config,
     landmark_net: Any,
@@ -49,9 +49,9 @@ def find_low_resolution_face(
     box: Box | None = None,
     eyes: Eyes | None = None,
     scale: int | None = None,
-    choose: Callable[[UInt8[np.ndarray, "h w 3"], Sequence[Place], str | Path], Choice] = the_only_one,
-) -> LowResolutionFace:
-    """Finds and straightens the small face that is to be restored.
+    choose: Callable[[UInt8[np.ndarray, "h w 3"], Sequence[Place], str | Path], Sequence[Choice]],
+) -> list[LowResolutionFace]:
+    """Finds and straightens the small faces that are to be restored: of a crop its own, of a photograph those chosen.
 
     A square picture of 4 to 64 px, without box or eyes, is an aligned crop already. In a photograph faces are looked
     for, or one lies in the box or has the eyes given.
@@ -63,10 +63,10 @@ def find_low_resolution_face(
       box: x, y, width, height of the face, brows to chin, in photo pixels.
       eyes: x, y of one eye's centre, then of the other's, in photo pixels.
       scale: down-sampling factor s; by default all pixels that the face has are used.
-      choose: picks one of the faces that were found; by default there must be one only.
+      choose: picks those that are meant of the faces that were found.
 
     Raises:
-      InputError: unreadable, no face, undecided between several, a box or eyes outside the picture, or a scale that
+      InputError: unreadable, no face, `choose` picks none, a box or eyes outside the picture, or a scale that
         leaves too few or too many pixels.
     """
     name = picture if isinstance(picture, (str, Path)) else "the picture"
@@ -79,20 +79,24 @@ def find_low_resolution_face(
     if box is None and eyes is None and max(height, width) <= CROP_SIDES[1]:
         _require_square(height, width, name)
         side = low_resolution_side(height, config.data.size, scale, name)
-        return LowResolutionFace(_resize(image, side), native=image, origin=origin)
+        return [LowResolutionFace(_resize(image, side), native=image, origin=origin)]
     places = places_of(image, name, config, landmark_net, box=box, eyes=eyes)
-    choice = choose(image, places, name)
-    place = places[choice.chosen]
-    native = crop_side(place.transform)
-    side = low_resolution_side(round(native), config.data.size, scale, name)
-    return LowResolutionFace(
-        cut_crop(image, place.transform, side),
-        native=cut_crop(image, place.transform, max(CROP_SIDES[0], min(round(native), _MOST_NATIVE))),
-        photo=image,
-        transform=place.transform,
-        choice=choice,
-        origin=origin,
-    )
+    faces = []
+    for choice in choose(image, places, name):
+        transform = places[choice.chosen].transform
+        native = crop_side(transform)
+        side = low_resolution_side(round(native), config.data.size, scale, name)
+        faces.append(
+            LowResolutionFace(
+                cut_crop(image, transform, side),
+                native=cut_crop(image, transform, max(CROP_SIDES[0], min(round(native), _MOST_NATIVE))),
+                photo=image,
+                transform=transform,
+                choice=choice,
+                origin=origin,
+            )
+        )
+    return faces
 
 
 def _require_square(height: int, width: int, name: str | Path) -> None:

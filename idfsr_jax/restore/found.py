@@ -18,6 +18,7 @@ from idfsr_jax.method.sample import agreement_with
 from idfsr_jax.restore.conditions import tables_of
 from idfsr_jax.restore.find_face import LowResolutionFace
 from idfsr_jax.restore.identity import Identity
+from idfsr_jax.restore.likeness import Likeness
 from idfsr_jax.restore.sampling import sample_many
 
 _AT_ONCE = 16
@@ -33,7 +34,7 @@ class Found:
       identity: of whom it is to become.
       condition: what the denoiser will see, batch of one.
       reference: the photograph chosen as the (nearest) reference, canonical crop; None without photographs.
-      likeness: the cosine between a small crop and the photographs made as small.
+      likeness: of a small crop to the photographs made as small; None without photographs.
       reveal: how much of the LR face the denoiser will see.
       truth: the true crop, where it is known.
     """
@@ -42,7 +43,7 @@ class Found:
     identity: Identity
     condition: Condition
     reference: UInt8[np.ndarray, "n n 3"] | None
-    likeness: Callable[[UInt8[np.ndarray, "m m 3"]], float]
+    likeness: Callable[[UInt8[np.ndarray, "m m 3"]], Likeness] | None
     reveal: float
     truth: UInt8[np.ndarray, "t t 3"] | None = None
 

@@ -1,15 +1,18 @@
 """Who is like whom: whether photographs show one person, how well they pin that person down, and which face is theirs.
 
-All of it works on unit identities (`networks.id_encoder.unit_identity`), and all numbers below were measured with
-`python -m benchmarks.likeness`: the val split of LFW, 40 people who were in no training, 211 photographs; 498 pairs of
-one person, 21,657 of two. Cosine: 0.709 on average within a person (5th percentile 0.419), -0.008 between people (99th
-0.480); 4.6% of the former fall below 0.4, 2.2% of the latter reach it.
+Photographs are compared by unit identities of one recogniser (`networks.id_encoder.unit_identity`), small faces by the
+mean of all recognisers' cosines. All numbers below were measured with `python -m benchmarks.likeness`: the val split
+of LFW, 40 people who were in no training, 211 photographs; 498 pairs of one person, 21,657 of two. Cosine: 0.709 on
+average within a person (5th percentile 0.419), -0.008 between people (99th 0.480); 4.6% of the former fall below 0.4,
+2.2% of the latter reach it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.optimize import linear_sum_assignment
 
 SAME_PERSON = 0.4
 """Least mean cosine at which two groups of photographs are joined. In 300 albums of four to six photographs and one or
@@ -27,12 +30,68 @@ three have 0.93, five 0.96."""
 
 TELLING = 0.8
 """Least probability at which one of several faces is taken. Of groups of four people whose faces were cut to 12, 16, 24
-and 32 px crops, 34, 58, 91 and 98% reached it, and 91, 96, 98 and 99.6% of these were the right person."""
+and 32 px crops, 55, 78, 97 and 99% reached it, and 96, 97, 99 and 99.7% of these were the right person."""
 
-_TELLS = {6: (5.0, 0.73), 8: (6.8, 0.59), 12: (8.8, 0.48), 16: (9.5, 0.36), 24: (14.0, 0.34), 32: (20.0, 0.36)}
+_TELLS = {
+    **{6: (13.1, 0.82), 8: (15.1, 0.73), 12: (15.8, 0.63), 16: (17.0, 0.49)},
+    **{24: (19.8, 0.38), 32: (22.9, 0.37), 48: (13.9, 0.39), 64: (13.0, 0.40)},
+}
 """How a cosine of face and references, both seen at that side in pixels, tells people apart: how steeply (maximum
 likelihood of the softmax below over groups of four) and halfway between the means of one person and of two, since small
 faces are all alike."""
+
+_UNLIKE = {6: 0.69, 8: 0.53, 12: 0.40, 16: 0.37, 24: 0.39, 32: 0.33, 48: 0.29, 64: 0.28}
+"""Cosine of a face and three photographs of a person, by the side at which both are seen, below which the face is
+unlike the person: to 16 px the 5th percentile of the person's own faces, taken by an ordinary camera (blur of 0.5 px,
+noise of 3 levels, JPEG 75); from 24 px on the 95th of strangers', which is lower."""
+
+_LIKE = {6: 0.90, 8: 0.83, 12: 0.72, 16: 0.59, 24: 0.39, 32: 0.33, 48: 0.29, 64: 0.28}
+"""The 95th percentile of strangers' cosines, from which on a face is the person's. What lies between the two is too
+small to tell."""
+
+TURNED = 0.4
+"""`method.landmarks.turn` from which on a head is turned far: at a crop of 24 px 11 of 208 photographs, two of which
+are among the 11 that are least like their person."""
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How like a person's photographs a small face is.
+
+    Attributes:
+      cosine: mean over the recognisers, face and photographs seen at the same resolution.
+      side: that resolution, of the face's crop, in pixels.
+      turn: how far the head is turned to a side, `method.landmarks.turn`.
+    """
+
+    cosine: float
+    side: int
+    turn: float = 0.0
+
+    @property
+    def least(self) -> float:
+        """The cosine that a person's own faces mostly reach at that side."""
+        return _at(_UNLIKE, self.side)
+
+    @property
+    def is_unlike(self) -> bool:
+        """Whether the face does not."""
+        return self.cosine < self.least
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether the head is turned so far that its likeness says little."""
+        return self.turn >= TURNED
+
+    def against(self, *, only: bool) -> str:
+        """Why the face is not to be taken for the person's, in short; empty if nothing speaks against it.
+
+        Args:
+          only: whether nobody else is in the photograph, so that a face too small to tell is probably the person's.
+        """
+        if self.is_unlike:
+            return "perhaps turned away" if self.is_turned else "unlike the person"
+        return "" if only or self.cosine >= _at(_LIKE, self.side) else "too small to tell"
 
 
 def group_by_person(
@@ -100,22 +159,56 @@ def mean_direction(
     return (mean / np.maximum(np.linalg.norm(mean), 1e-12)).astype(identities.dtype)
 
 
-def face_probabilities(likenesses: Sequence[float], sides: Sequence[int]) -> Float[np.ndarray, " n"]:
+def face_probabilities(likenesses: Sequence[Likeness]) -> Float[np.ndarray, " n"]:
     """How probable it is of each of several faces that it is the person's, if the person is among them.
 
     softmax(b_i (c_i - h_i)): c the cosine of face and references, b and h the steepness and the halfway cosine at the
     resolution of each.
 
     Args:
-      likenesses: c, face and references seen at the same resolution.
-      sides: that resolution, pixels.
+      likenesses: of each.
     """
-    known = list(_TELLS)
-    steepness = np.interp(sides, known, [_TELLS[side][0] for side in known])
-    halfway = np.interp(sides, known, [_TELLS[side][1] for side in known])
-    exponent = steepness * (np.asarray(likenesses, np.float64) - halfway)
+    exponent = np.array([evidence(each) for each in likenesses])
     odds = np.exp(exponent - exponent.max())
     return odds / odds.sum()
+
+
+def evidence(likeness: Likeness) -> float:
+    """b (c - h) of `face_probabilities`: above 0 where a face is more like the person than halfway to a stranger."""
+    known, side = list(_TELLS), likeness.side
+    steepness = np.interp(side, known, [_TELLS[each][0] for each in known])
+    halfway = np.interp(side, known, [_TELLS[each][1] for each in known])
+    return float(steepness * (likeness.cosine - halfway))
+
+
+def shared_out(evidences: Float[np.ndarray, "people faces"]) -> list[int | None]:
+    """The face of each of several people, nobody's twice, where it is told.
+
+    Faces are shared out so that the evidence of all together is greatest, nobody's face counting 0 (the assignment
+    problem). A face is told to be a person's if the best way of sharing them out in which it is not has `TELLING`
+    against it, be it for the sake of another face, of another person, or of nobody.
+
+    Args:
+      evidences: `evidence` for each person and face.
+
+    Returns:
+      Its position for each person; None where no face is theirs, or none is told.
+    """
+    # A place for each person besides the faces: nobody's.
+    table = np.concatenate([evidences, np.zeros((len(evidences), len(evidences)))], axis=1)
+
+    def best(values: Float[np.ndarray, "people places"]) -> tuple[Int[np.ndarray, " people"], float]:
+        rows, columns = linear_sum_assignment(values, maximize=True)
+        return columns, float(values[rows, columns].sum())
+
+    columns, total = best(table)
+    faces: list[int | None] = []
+    for person, face in enumerate(columns):
+        without = table.copy()
+        without[person, face] = -1e6
+        told = face < evidences.shape[1] and total - best(without)[1] >= np.log(TELLING / (1.0 - TELLING))
+        faces.append(int(face) if told else None)
+    return faces
 
 
 def is_told(probabilities: Float[np.ndarray, " n"]) -> bool:
@@ -123,24 +216,10 @@ def is_told(probabilities: Float[np.ndarray, " n"]) -> bool:
     return bool(np.max(probabilities) >= TELLING)
 
 
-_LEAST_LIKENESS = {6: 0.56, 8: 0.40, 12: 0.34, 16: 0.27, 24: 0.39, 32: 0.40, 64: 0.58}
-"""The 5th percentile, by the side of the crop, of the cosine between a small face of a person and three photographs of
-the person seen at that side; of other people's faces 11, 20, 43, 67, 94, 97 and 100% fall below it."""
-
 _MOST_DISTANCE = {4: 11.0, 8: 16.0, 16: 23.0, 32: 29.0}
 """The 95th percentile, by the side of the LR crop, of the root mean square distance between the input's face and the
 result reduced to the input's size, in grey levels. It says little: of restorations with another person's identity and
 photographs 6, 15, 15 and 14% lie beyond it."""
-
-
-def is_unlike(likeness: float, side: int) -> bool:
-    """Whether a face is less like the references than 19 of 20 faces of the same person are.
-
-    Args:
-      likeness: cosine of face and references, seen at the same resolution.
-      side: of the face's crop, in pixels.
-    """
-    return likeness < float(np.interp(side, list(_LEAST_LIKENESS), list(_LEAST_LIKENESS.values())))
 
 
 def is_far(distance: float, side: int) -> bool:
@@ -150,4 +229,9 @@ def is_far(distance: float, side: int) -> bool:
       distance: root mean square over the face, in grey levels.
       side: of the LR crop, in pixels.
     """
-    return distance > float(np.interp(side, list(_MOST_DISTANCE), list(_MOST_DISTANCE.values())))
+    return distance > _at(_MOST_DISTANCE, side)
+
+
+def _at(table: Mapping[int, float], side: int) -> float:
+    """What a table of sides says of one between them."""
+    return float(np.interp(side, list(table), list(table.values())))

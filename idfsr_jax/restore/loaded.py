@@ -9,21 +9,25 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float32, UInt8
 
 from idfsr_jax.config import Config
 from idfsr_jax.face import FaceCrop
 from idfsr_jax.io.errors import InputError
 from idfsr_jax.method.id_embedding import unit_parts
+from idfsr_jax.method.landmarks import turn
 from idfsr_jax.method.model import Model
 from idfsr_jax.networks.id_encoder import IdEncoder, require_encoder, unit_identity
 from idfsr_jax.networks.recognisers import Recognisers, dimensions, load_recognisers, recognisers_name
 from idfsr_jax.restore.identity import Identity
-from idfsr_jax.restore.recognition import likeness_at, photograph_descriptors
+from idfsr_jax.restore.likeness import Likeness
+from idfsr_jax.restore.recognition import photograph_descriptors, reduce_crop, small_unit
 from idfsr_jax.runtime.devices import data_mesh, everywhere
 
 _REMEMBERED = 40
 """Photographs whose unit vectors are kept; a person has 20 at the most."""
+_MOST_REFERENCES = 3
+"""Photographs that a small face is compared with."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +82,6 @@ class LoadedModel:
         return dimensions(self.recognisers)
 
     @property
-    def likeness_center(self) -> Float[np.ndarray, " d"]:
-        """Mean raw descriptor of the training people by `encoder`."""
-        return self.model.center[: self.encoder.dimension]
-
-    @property
     def config(self) -> Config:
         """How the model was trained."""
         return self.model.config
@@ -90,7 +89,7 @@ class LoadedModel:
     def identities(self, crops: Sequence[FaceCrop]) -> Float[np.ndarray, "k d"]:
         """Unit identities of photographs by `encoder`, which tell people apart."""
         descriptors = photograph_descriptors(self.encoder, crops)
-        return np.asarray(unit_identity(jnp.asarray(descriptors), jnp.asarray(self.likeness_center)))
+        return np.asarray(unit_identity(jnp.asarray(descriptors), jnp.asarray(self.model.center[: self.sizes[0]])))
 
     def units(self, crops: Sequence[FaceCrop]) -> Float[np.ndarray, "k d"]:
         """Unit vectors of photographs by all recognisers, one after the other: what ID embeddings are means of."""
@@ -106,9 +105,28 @@ class LoadedModel:
 
         return functools.lru_cache(maxsize=_REMEMBERED)(unit_of)
 
-    def likeness(self, small: UInt8[np.ndarray, "n n 3"], crops: Sequence[FaceCrop]) -> float:
-        """The cosine between a small face (a crop of `restore.recognition.seen_side`) and photographs made as small."""
-        return likeness_at(small, crops, self.encoder, self.model.landmark_net, self.likeness_center, self.config)
+    def likeness(self, small: UInt8[np.ndarray, "n n 3"], crops: Sequence[FaceCrop]) -> Likeness:
+        """How like a person's photographs a small face is, all seen at the small face's resolution.
+
+        Small faces are more like each other than any is like a photograph; so the photographs are made as small.
+
+        Args:
+          small: canonical crop at one of the sides of `restore.recognition.seen_side`.
+          crops: photographs of the person; the first three are used.
+        """
+        side = len(small)
+        person = np.mean([self._reduced_unit_of(crop, side) for crop in crops[:_MOST_REFERENCES]], axis=0)
+        unit, landmarks = self._see(small)
+        return Likeness(float(unit @ unit_parts(person, self.sizes)) / len(self.sizes), side, turn(landmarks))
+
+    def _see(self, small: UInt8[np.ndarray, "n n 3"]) -> tuple[Float32[np.ndarray, " d"], Float[np.ndarray, "68 2"]]:
+        return small_unit(small, self.recognisers, self.model.landmark_net, self.model.center, self.config)
+
+    @functools.cached_property
+    def _reduced_unit_of(self) -> Callable[[FaceCrop, int], Float32[np.ndarray, " d"]]:
+        """What is seen in a photograph made as small as a face is; remembered likewise, for each face asks for it."""
+        see = lambda crop, side: self._see(reduce_crop(crop.image, side))[0]  # noqa: E731
+        return functools.lru_cache(maxsize=_REMEMBERED)(see)
 
     def check_identity(self, identity: Identity, name: str | Path = "The identity") -> None:
         """Checks that an identity belongs to this model; a complaint calls it by the name given.

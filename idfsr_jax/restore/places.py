@@ -16,7 +16,7 @@ from idfsr_jax.face.search import find_every_face
 from idfsr_jax.io.errors import InputError, NoFace, SeveralFaces
 from idfsr_jax.io.images import to_float
 from idfsr_jax.networks.resample import bicubic_upsample
-from idfsr_jax.restore.likeness import face_probabilities, is_told
+from idfsr_jax.restore.likeness import Likeness, evidence, face_probabilities, is_told, shared_out
 from idfsr_jax.restore.recognition import locate, seen_side
 from idfsr_jax.runtime.programs import kept_jit
 
@@ -74,13 +74,22 @@ class Choice:
 
 
 class UndecidedFaces(SeveralFaces):
-    """Several faces, of which none stands out; holds what an overview of them needs."""
+    """Faces of which none is taken, mostly as none stands out; holds what an overview of them needs."""
 
     def __init__(self, message: str, image: UInt8[np.ndarray, "h w 3"], choice: Choice) -> None:
         """The most probable face is the choice's."""
         super().__init__(message)
         self.image = image
         self.choice = choice
+
+
+class LeftAlone(UndecidedFaces):
+    """A face that is not restored, since it is not the person's by all that can be told; `reason` says why in short."""
+
+    def __init__(self, message: str, reason: str, image: UInt8[np.ndarray, "h w 3"], choice: Choice) -> None:
+        """The most probable face is the choice's."""
+        super().__init__(message, image, choice)
+        self.reason = reason
 
 
 def places_of(
@@ -118,24 +127,14 @@ def places_of(
     return places
 
 
-def the_only_one(image: UInt8[np.ndarray, "h w 3"], places: Sequence[Place], name: str | Path) -> Choice:
-    """The choice where there is none.
-
-    Raises:
-      SeveralFaces: there is one.
-    """
-    if len(places) > 1:
-        raise SeveralFaces(f"{name}: shows {len(places)} faces; give the box of the one that is meant.")
-    return Choice(tuple(places), 0)
-
-
 def choose_place(
     image: UInt8[np.ndarray, "h w 3"],
     places: Sequence[Place],
     name: str | Path,
     *,
     number: int | None,
-    likeness: Callable[[UInt8[np.ndarray, "n n 3"]], float] | None,
+    likeness: Callable[[UInt8[np.ndarray, "n n 3"]], Likeness] | None,
+    anyone: bool | None = None,
 ) -> Choice:
     """The face with a number, or the one most like a person.
 
@@ -145,27 +144,36 @@ def choose_place(
       name: of the photograph, for complaints.
       number: from 1, from left to right; None lets the likeness choose.
       likeness: of a canonical crop, at the resolution of that crop; None where there is nothing to compare with.
+      anyone: whether a face is taken that is unlike the person, or one of several that are too small to tell; None for
+        the only face of a photograph alone.
 
     Raises:
       InputError: there is no face of that number.
       SeveralFaces: several faces, and nothing to compare with.
+      LeftAlone: the likeliest face is unlike the person, or too small to tell.
       UndecidedFaces: no face stands out.
     """
     if number is not None:
         if not 1 <= number <= len(places):
             raise InputError(f"{name}: has no face {number}; {len(places)} were found, numbered from the left.")
         return Choice(tuple(places), number - 1)
-    if len(places) == 1:
+    only = len(places) == 1
+    if only and (likeness is None or anyone is not False):
         return Choice(tuple(places), 0)
     if likeness is None:
         raise SeveralFaces(
             f"{name}: shows {len(places)} faces, and without photographs of the person none can be told from the "
             "others; give --face N, counted from the left, or --photos."
         )
-    sides = [seen_side(crop_side(place.transform)) for place in places]
-    crops = [cut_crop(image, place.transform, side) for place, side in zip(places, sides, strict=True)]
-    probabilities = face_probabilities([likeness(crop) for crop in crops], sides)
-    choice = Choice(tuple(places), int(np.argmax(probabilities)), tuple(float(value) for value in probabilities))
+    likenesses = _compared(image, places, likeness)
+    probabilities = face_probabilities(likenesses)
+    chosen = int(np.argmax(probabilities))
+    choice = Choice(tuple(places), chosen, () if only else tuple(float(value) for value in probabilities))
+    reason = "" if anyone else likenesses[chosen].against(only=only)
+    if reason:
+        which = "its face is" if only else f"the likeliest of its {len(places)} faces, number {chosen + 1}, is"
+        remedy = "--anyone restores it all the same" if only else "give --face N, counted from the left, or --anyone"
+        raise LeftAlone(f"{name}: left alone, as {which} {reason}; {remedy}.", reason, image, choice)
     if not is_told(probabilities):
         raise UndecidedFaces(
             f"{name}: shows {len(places)} faces, and the identity does not tell which is meant (the likeliest is "
@@ -174,6 +182,51 @@ def choose_place(
             choice,
         )
     return choice
+
+
+def choose_places(
+    image: UInt8[np.ndarray, "h w 3"],
+    places: Sequence[Place],
+    name: str | Path,
+    *,
+    likenesses: Sequence[Callable[[UInt8[np.ndarray, "n n 3"]], Likeness]],
+) -> list[Choice | None]:
+    """The face of each of several people, nobody's twice; None where theirs is not told.
+
+    Args:
+      image: the photograph.
+      places: of its faces.
+      name: of the photograph, for complaints.
+      likenesses: to each person, of a canonical crop, at the resolution of that crop.
+
+    Raises:
+      LeftAlone: no face is told to be anybody's of these.
+    """
+    found = [_compared(image, places, likeness) for likeness in likenesses]
+    evidences = np.array([[evidence(each) for each in row] for row in found])
+    choices = [
+        None if face is None or row[face].against(only=len(places) == 1) else Choice(tuple(places), face)
+        for row, face in zip(found, shared_out(evidences), strict=True)
+    ]
+    if not any(choices):
+        raise LeftAlone(
+            f"{name}: left alone, as it is not told which of its faces is whose; give one --identity and --face N, "
+            "counted from the left.",
+            "not told whose face it is",
+            image,
+            Choice(tuple(places), int(np.argmax(evidences.max(axis=0)))),
+        )
+    return choices
+
+
+def _compared(
+    image: UInt8[np.ndarray, "h w 3"],
+    places: Sequence[Place],
+    likeness: Callable[[UInt8[np.ndarray, "n n 3"]], Likeness],
+) -> list[Likeness]:
+    """How like a person each face is, seen at its own resolution."""
+    sides = [seen_side(crop_side(place.transform)) for place in places]
+    return [likeness(cut_crop(image, place.transform, side)) for place, side in zip(places, sides, strict=True)]
 
 
 def straighten(

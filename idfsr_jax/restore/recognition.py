@@ -6,26 +6,24 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Float32, UInt8
 from PIL import Image
 
 from idfsr_jax.config import Config
 from idfsr_jax.face import FaceCrop, resize_crop
 from idfsr_jax.io.images import to_float
+from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.landmarks import MEAN_SHAPE, estimate_landmarks
 from idfsr_jax.networks.chips import face_chips
-from idfsr_jax.networks.id_encoder import IdEncoder, descriptors_of, unit_identity
+from idfsr_jax.networks.id_encoder import IdEncoder
+from idfsr_jax.networks.recognisers import Recognisers, dimensions
 from idfsr_jax.networks.recognisers import photograph_descriptors as descriptors_of_chips
 from idfsr_jax.networks.resample import bicubic_upsample
-from idfsr_jax.restore.likeness import mean_direction
 from idfsr_jax.runtime.programs import kept_jit
 
 _ENCODER_SIDE = 256
 _FINE_SIDE = 192
 _SEEN_SIDES = (4, 6, 8, 12, 16, 24, 32, 48, 64)
-_MOST_REFERENCES = 3
-
-describe = kept_jit(descriptors_of)
 
 
 @partial(kept_jit, static_argnames="config")
@@ -61,50 +59,29 @@ def seen_side(side: float | int) -> int:
     return max(each for each in _SEEN_SIDES if each <= max(side, _SEEN_SIDES[0]))
 
 
-def small_identity(
+def small_unit(
     image: UInt8[np.ndarray, "n n 3"],
-    encoder: Any,
+    recognisers: Recognisers,
     landmark_net: Any,
     center: Float[np.ndarray, " d"],
     config: Config,
-) -> Float[np.ndarray, " d"]:
-    """The unit identity that the encoder sees in a small crop, enlarged, with landmarks by LandmarkNet."""
+) -> tuple[Float32[np.ndarray, " d"], Float[np.ndarray, "68 2"]]:
+    """What the recognisers see in a small crop, enlarged: their unit vectors, one after the other; and its landmarks.
+
+    Args:
+      image: canonical crop.
+      recognisers: of the ID embedding.
+      landmark_net: parameters of LandmarkNet, which finds the landmarks.
+      center: mean raw descriptor of the training people, by each recogniser.
+      config: of the model.
+    """
     size = config.landmarks.size
     shown = image if image.shape[0] <= size else reduce_crop(image, size)
     y_up = bicubic_upsample(to_float(shown[None]), size)
     landmarks = locate(landmark_net, y_up, np.float32(shown.shape[0]), config)
     large = Image.fromarray(image).resize((_ENCODER_SIDE, _ENCODER_SIDE), Image.Resampling.BICUBIC)
-    descriptor = describe(encoder, to_float(np.asarray(large)[None]), landmarks)
-    return np.asarray(unit_identity(descriptor, jnp.asarray(center)))[0]
-
-
-def likeness_at(
-    image: UInt8[np.ndarray, "n n 3"],
-    references: Sequence[FaceCrop],
-    encoder: Any,
-    landmark_net: Any,
-    center: Float[np.ndarray, " d"],
-    config: Config,
-) -> float:
-    """The cosine between a small face and a person's photographs, all seen at the small face's resolution.
-
-    Small faces are more like each other than any is like a photograph; so the photographs are made as small. To 12 px,
-    that tells people apart better than to compare with the photographs as they are (on LFW's val split, area under the
-    curve 0.84 against 0.79 at 12 px, 0.74 against 0.60 at 8 px; from 16 px on there is no difference).
-
-    Args:
-      image: canonical crop at one of the sides of `seen_side`.
-      references: photographs of the person; the first three are used.
-      encoder: of the identities.
-      landmark_net: parameters of LandmarkNet.
-      center: of the identities.
-      config: of the model.
-    """
-    side = image.shape[0]
-    see = lambda small: small_identity(small, encoder, landmark_net, center, config)  # noqa: E731
-    reduced = [reduce_crop(crop.image, side) for crop in references[:_MOST_REFERENCES]]
-    person = mean_direction(np.stack([see(small) for small in reduced]))
-    return float(see(image) @ person)
+    found = [_describe_photograph(each, to_float(np.asarray(large)[None]), landmarks)[0] for each in recognisers]
+    return unit_parts(np.concatenate(found) - center, dimensions(recognisers)), np.asarray(landmarks)[0]
 
 
 def reduce_crop(image: UInt8[np.ndarray, "n n 3"], side: int) -> UInt8[np.ndarray, "m m 3"]:

@@ -17,14 +17,14 @@ from idfsr_jax.method.landmarks import person_shape
 from idfsr_jax.method.model import load_model
 from idfsr_jax.method.sample import agreement_with
 from idfsr_jax.restore.conditions import condition_of, tables_of
-from idfsr_jax.restore.find_face import find_low_resolution_face
+from idfsr_jax.restore.find_face import LowResolutionFace, find_low_resolution_faces
 from idfsr_jax.restore.fitting import fit_person
 from idfsr_jax.restore.found import Found, at_once, sample_found, sampling_of
 from idfsr_jax.restore.identity import Identity
 from idfsr_jax.restore.likeness import agreement
 from idfsr_jax.restore.loaded import LoadedModel
 from idfsr_jax.restore.photographs import MAX_PHOTOGRAPHS, Gathering, choose_references, gather_photographs
-from idfsr_jax.restore.places import choose_place
+from idfsr_jax.restore.places import Choice, Place, choose_place, choose_places
 from idfsr_jax.restore.provenance import provenance
 from idfsr_jax.restore.result import Restoration
 from idfsr_jax.restore.sampling import compile_ahead
@@ -118,6 +118,7 @@ class Restorer(LoadedModel):
         box: tuple[int, int, int, int] | None = None,
         eyes: tuple[float, float, float, float] | None = None,
         face: int | None = None,
+        anyone: bool | None = None,
         scale: int | None = None,
         steps: int | None = None,
         seed: int = 0,
@@ -137,6 +138,9 @@ class Restorer(LoadedModel):
           box: x, y, width, height of the face in a photograph, if it is not to be looked for.
           eyes: x, y of one eye's centre, then of the other's, likewise.
           face: which of several faces, counted from the left from 1; by default the one most like the photographs.
+          anyone: whether a face that was not pointed at is restored although it is unlike the photographs, or is one
+            of several that are too small to tell; by default only where it is the only face of a photograph. An
+            aligned crop is restored in any case, and so is an only face where there are no photographs.
           scale: down-sampling factor s; by default the one that fits the face's size best.
           steps: sampling steps.
           seed: of the noise; the same seed gives the same picture.
@@ -149,10 +153,11 @@ class Restorer(LoadedModel):
           truth: the true crop where it is known, for the sheet.
 
         Raises:
+          LeftAlone: the face is unlike the person or too small to tell; see `anyone`.
           UndecidedFaces: several faces, and none stands out.
           InputError: a picture cannot be used, or the identity belongs to another model.
         """
-        where: dict[str, Any] = {"box": box, "eyes": eyes, "face": face, "scale": scale}
+        where: dict[str, Any] = {"box": box, "eyes": eyes, "face": face, "anyone": anyone, "scale": scale}
         found = self.find(picture, identity, photos, **where, reveal=reveal, truth=truth)
         (restored,) = self.sample(
             [found], steps=steps, seed=seed, variants=variants, consistency=consistency, guidance=guidance
@@ -168,6 +173,7 @@ class Restorer(LoadedModel):
         box: tuple[int, int, int, int] | None = None,
         eyes: tuple[float, float, float, float] | None = None,
         face: int | None = None,
+        anyone: bool | None = None,
         scale: int | None = None,
         reveal: float | None = None,
         truth: UInt8[np.ndarray, "s s 3"] | None = None,
@@ -175,27 +181,96 @@ class Restorer(LoadedModel):
         """The first half of `restore`, up to the sampling, which `sample` does for many pictures at once.
 
         Raises:
+          LeftAlone: the face is unlike the person or too small to tell; see `anyone`.
           UndecidedFaces: several faces, and none stands out.
           InputError: a picture cannot be used, or the identity belongs to another model.
         """
         self.check_identity(identity)
-        shown = self.config.sample.reveal if reveal is None else reveal
-        if not 0.0 <= shown <= 1.0:
-            raise InputError(f"reveal={reveal}: give a number from 0 to 1.")
+        shown = self._shown(reveal)
         crops = read_crops(photos)
         # Without photographs nobody can say how like the person a face is.
-        likeness = partial(self.likeness, crops=crops) if crops else lambda small: math.nan
-        found = find_low_resolution_face(
+        likeness = partial(self.likeness, crops=crops) if crops else None
+        pointed_at = box is not None or eyes is not None
+        choose = partial(choose_place, number=face, likeness=likeness, anyone=pointed_at or anyone)
+        (found,) = find_low_resolution_faces(
             picture,
             self.config,
             self.model.landmark_net,
             box=box,
             eyes=eyes,
             scale=scale,
-            choose=partial(choose_place, number=face, likeness=likeness if crops else None),
+            choose=lambda *photograph: [choose(*photograph)],
         )
-        condition, reference = condition_of(self.model, found.y, identity, crops, self.units(crops), shown)
-        return Found(found, identity, condition, None if reference is None else reference.image, likeness, shown, truth)
+        return self._found(found, identity, crops, shown, truth)
+
+    def find_each(
+        self,
+        picture: str | Path | np.ndarray,
+        people: Sequence[tuple[Identity, Sequence[str | Path | FaceCrop]]],
+        *,
+        scale: int | None = None,
+        reveal: float | None = None,
+    ) -> list[Found | None]:
+        """Looks for the faces of several people in one photograph; what `sample` makes of them `together` joins.
+
+        Args:
+          picture: a photograph, as in `restore`.
+          people: the identity of each, and photographs, one or more.
+          scale: see `restore`.
+          reveal: see `restore`.
+
+        Returns:
+          The face of each; None where theirs is not told, or somebody else's.
+
+        Raises:
+          LeftAlone: nobody's is.
+          InputError: a picture cannot be used, or an identity belongs to another model.
+        """
+        for identity, _ in people:
+            self.check_identity(identity)
+        shown = self._shown(reveal)
+        crops = [read_crops(photos) for _, photos in people]
+        if not all(crops):
+            raise InputError("one of the people comes without photographs; give some of each to find_each.")
+        choices: list[Choice | None] = []
+
+        def choose(image: np.ndarray, places: Sequence[Place], name: str | Path) -> list[Choice]:
+            choices.extend(
+                choose_places(image, places, name, likenesses=[partial(self.likeness, crops=own) for own in crops])
+            )
+            return [each for each in choices if each is not None]
+
+        faces = iter(
+            find_low_resolution_faces(picture, self.config, self.model.landmark_net, scale=scale, choose=choose)
+        )
+        if not choices:
+            name = picture if isinstance(picture, (str, Path)) else "the picture"
+            raise InputError(
+                f"{name}: is an aligned crop, which shows one face; give the one --identity that is meant."
+            )
+        return [
+            None if choice is None else self._found(next(faces), identity, own, shown)
+            for choice, (identity, _), own in zip(choices, people, crops, strict=True)
+        ]
+
+    def _shown(self, reveal: float | None) -> float:
+        shown = self.config.sample.reveal if reveal is None else reveal
+        if not 0.0 <= shown <= 1.0:
+            raise InputError(f"reveal={reveal}: give a number from 0 to 1.")
+        return shown
+
+    def _found(
+        self,
+        face: LowResolutionFace,
+        identity: Identity,
+        crops: Sequence[FaceCrop],
+        shown: float,
+        truth: UInt8[np.ndarray, "s s 3"] | None = None,
+    ) -> Found:
+        """A face with its condition."""
+        condition, reference = condition_of(self.model, face.y, identity, crops, self.units(crops), shown)
+        likeness = partial(self.likeness, crops=crops) if crops else None
+        return Found(face, identity, condition, None if reference is None else reference.image, likeness, shown, truth)
 
     def sample(
         self,
@@ -238,6 +313,19 @@ class Restorer(LoadedModel):
             )
             for each, images in zip(found, draw(found), strict=True)
         ]
+
+    @staticmethod
+    def together(restorations: Sequence[Restoration]) -> Restoration:
+        """Faces of several people in one photograph as one restoration: each is put into what holds those before it.
+
+        Args:
+          restorations: of the same photograph, at least one, with as many samples each.
+        """
+        joined, *others = restorations
+        for each in others:
+            people = "+".join(one.metadata["idfsr:identity"] for one in (joined, each))
+            joined = replace(each, before=joined, metadata={**each.metadata, "idfsr:identity": people})
+        return joined
 
     def compile_ahead(
         self,

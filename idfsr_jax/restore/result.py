@@ -15,7 +15,7 @@ from idfsr_jax.io.images import label_panels, to_uint8
 from idfsr_jax.io.names import beside
 from idfsr_jax.method.condition import Condition
 from idfsr_jax.restore.find_face import LowResolutionFace
-from idfsr_jax.restore.likeness import is_far, is_unlike
+from idfsr_jax.restore.likeness import Likeness, is_far
 from idfsr_jax.restore.provenance import mark
 from idfsr_jax.restore.recognition import seen_side
 from idfsr_jax.restore.spread import spread_picture
@@ -45,9 +45,10 @@ class Restoration:
       reference: the photograph chosen as the (nearest) reference, canonical crop; None without photographs.
       unfitted: computes the same sample with the identity before fitting; called for the sheet only.
       metadata: what every written picture says about its origin.
-      likeness: the cosine between a small crop and the photographs made as small.
+      likeness: of a small crop to the photographs made as small; None without photographs.
       consistent: whether the samples were made to agree with the input.
       truth: the true crop, where it is known.
+      before: another face of the same photograph, which is put into it before this one; see `Restorer.together`.
     """
 
     face: LowResolutionFace
@@ -56,9 +57,10 @@ class Restoration:
     reference: UInt8[np.ndarray, "n n 3"] | None
     unfitted: Callable[[], UInt8[np.ndarray, "s s 3"]]
     metadata: Mapping[str, str]
-    likeness: Callable[[UInt8[np.ndarray, "m m 3"]], float]
+    likeness: Callable[[UInt8[np.ndarray, "m m 3"]], Likeness] | None
     consistent: bool
     truth: UInt8[np.ndarray, "t t 3"] | None = None
+    before: "Restoration | None" = None
 
     def picture(
         self, index: int = 0, *, enlarge: float | None = None, background: Enlarger = lanczos
@@ -74,33 +76,39 @@ class Restoration:
         Raises:
           InputError: the result would have a side of more than 16,384 px, or `background` made another size.
         """
-        return self._placed(self.images[index], enlarge, background)
+        return self._placed(index, enlarge, background)
 
     def mean(self, *, enlarge: float | None = None, background: Enlarger = lanczos) -> UInt8[np.ndarray, "h w 3"]:
         """As `picture`, of the mean of all samples."""
-        crop = np.rint(np.mean(np.stack(self.images).astype(np.float64), axis=0)).astype(np.uint8)
-        return self._placed(crop, enlarge, background)
+        return self._placed(None, enlarge, background)
 
     def spread(self) -> UInt8[np.ndarray, "h w 3"]:
         """A picture of how much the samples differ, pixel by pixel, beside their mean, with a legend."""
-        return spread_picture(self.images)
+        own = spread_picture(self.images)
+        return own if self.before is None else np.concatenate([self.before.spread(), own])
 
-    def _placed(
-        self, crop: UInt8[np.ndarray, "s s 3"], enlarge: float | None, background: Enlarger
-    ) -> UInt8[np.ndarray, "h w 3"]:
+    def _placed(self, sample: int | None, enlarge: float | None, background: Enlarger) -> UInt8[np.ndarray, "h w 3"]:
+        """The picture of a sample, or of the mean of all."""
+        mean = np.mean(np.stack(self.images).astype(np.float64), axis=0)
+        crop = np.rint(mean).astype(np.uint8) if sample is None else self.images[sample]
         if self.face.photo is None or self.face.transform is None:
             return crop
         height, width = self.face.photo.shape[:2]
         if enlarge is None:
-            # So large that the face keeps every pixel of the crop, within what a viewer can open.
-            enlarge = max(1.0, crop.shape[0] / crop_side(self.face.transform))
+            # So large that every face keeps all pixels of its crop, within what a viewer can open.
+            transforms = [each.face.transform for each in self._faces() if each.face.transform is not None]
+            enlarge = max(1.0, *(len(crop) / crop_side(transform) for transform in transforms))
             enlarge = min(enlarge, max(1.0, _MAX_ENLARGED_SIDE / max(height, width)))
         size = (max(1, round(width * enlarge)), max(1, round(height * enlarge)))
         if max(size) > _MAX_SIDE:
             raise InputError(
                 f"enlarging {width} x {height} px {enlarge:g} times gives more than {_MAX_SIDE} px; enlarge less."
             )
-        photo = background(self.face.photo, size)
+        photo = (
+            background(self.face.photo, size)
+            if self.before is None
+            else self.before._placed(sample, enlarge, background)
+        )
         if photo.shape != (size[1], size[0], 3) or photo.dtype != np.uint8:
             raise InputError(f"the background came back as {photo.shape} {photo.dtype}; return uint8 RGB of {size}.")
         placed = np.diag([size[0] / width, size[1] / height, 1.0]) @ self.face.transform
@@ -112,7 +120,7 @@ class Restoration:
         """Whether the input contradicts the identity, or is better than the result: a sentence for each sign of it.
 
         The face is compared with the photographs made as small, and the first sample, reduced to the input's size, with
-        the input. Either says so wrongly once in twenty, and a stranger often passes: see `likeness.is_unlike` and
+        the input. Either says so wrongly once in twenty, and a stranger often passes: see `likeness.Likeness` and
         `likeness.is_far`. A sample that was made to agree with the input says nothing.
         """
         said = []
@@ -125,11 +133,12 @@ class Restoration:
             )
         side = seen_side(self.face.native.shape[0])
         small = np.array(Image.fromarray(self.face.native).resize((side, side), Image.Resampling.BOX))
-        likeness = self.likeness(small)
-        if is_unlike(likeness, side):
+        found = None if self.likeness is None else self.likeness(small)
+        if found is not None and found.is_unlike:
+            why = "it is perhaps turned away" if found.is_turned else "it may be somebody else, or hidden"
             said.append(
-                f"the small face is unlike the photographs (cosine {likeness:.2f} at {side} px, where 19 of 20 faces "
-                "of a person have more); it may be somebody else, or hidden, or turned away."
+                f"the small face is unlike the photographs (cosine {found.cosine:.2f} at {side} px, where faces of "
+                f"a person mostly have {found.least:.2f} or more); {why}."
             )
         distance = self.distance()
         if not self.consistent and is_far(distance, self.face.y.shape[0]):
@@ -153,8 +162,15 @@ class Restoration:
 
     def notes(self) -> list[str]:
         """What whoever sees the result should know: the file's damage, which face was taken, and `doubts`."""
-        choice = "" if self.face.choice is None else self.face.choice.sentence()
-        return [*self.file_notes(), *([choice] if choice else []), *self.doubts()]
+        said = self.file_notes()
+        for each in self._faces():
+            choice = "" if each.face.choice is None else each.face.choice.sentence()
+            said += [*([choice] if choice else []), *each.doubts()]
+        return said
+
+    def _faces(self) -> "list[Restoration]":
+        """All faces that are in the picture, in the order in which they are put into it."""
+        return [*([] if self.before is None else self.before._faces()), self]
 
     def file_notes(self) -> list[str]:
         """What of the input's file is damaged, was assumed or left out, a sentence each."""
@@ -244,7 +260,11 @@ class Restoration:
         write_image(path, mark(image) if label else image, said, origin=origin, place=bool(place))
 
     def sheet(self) -> UInt8[np.ndarray, "h w 3"]:
-        """A labelled comparison of all that went into the picture and came out of it."""
+        """A labelled comparison of all that went into the picture and came out of it; a row for each face."""
+        own = self._row()
+        return own if self.before is None else np.concatenate([self.before.sheet(), own])
+
+    def _row(self) -> UInt8[np.ndarray, "h w 3"]:
         c = self.condition
         side = self.images[0].shape[0]
         bicubic = Image.fromarray(self.face.y).resize((side, side), Image.Resampling.BICUBIC)

@@ -19,6 +19,7 @@ from idfsr_jax.app.session import (
 from idfsr_jax.app.wording import on_the_page
 from idfsr_jax.face import read_image, read_metadata
 from idfsr_jax.io.errors import InputError
+from idfsr_jax.restore.likeness import Likeness
 from idfsr_jax.restore.places import Choice, Place
 from idfsr_jax.restore.result import Restoration
 
@@ -190,6 +191,15 @@ def test_no_face_is_asked_for_by_its_eyes(restorer, person, pictures):
     with pytest.raises(InputError) as caught:
         restore_picture(restorer, person, pictures / "nobody.png", Wishes(), eyes=(1.0, 1.0, 500.0, 1.0))
     assert "click the middle" in on_the_page(str(caught.value))
+
+
+def test_strangers_are_asked_about_and_not_restored(restorer, person, pictures, monkeypatch):
+    """Who is unlike the person is not restored unless the visitor says so."""
+    monkeypatch.setattr(type(restorer), "likeness", lambda self, small, crops: Likeness(-0.2, len(small)))
+    question = restore_picture(restorer, person, pictures / "two.png", Wishes())
+    assert isinstance(question, Question) and question.kind == "face" and len(question.boxes) == 2
+    assert question.sentence.endswith("is unlike the person; click the one that is meant.")
+    assert_fit_for_the_page(question.sentence, pictures)
 
 
 def test_a_click_beside_every_face_is_refused():

@@ -15,7 +15,7 @@ from idfsr_jax.config import Config
 from idfsr_jax.face import write_image
 from idfsr_jax.io.errors import InputError, NoFace
 from idfsr_jax.io.names import beside
-from idfsr_jax.restore.places import Choice, Place, UndecidedFaces
+from idfsr_jax.restore.places import Choice, LeftAlone, Place, UndecidedFaces
 
 GREY = np.full((8, 8, 3), 99, np.uint8)
 
@@ -25,7 +25,9 @@ class FakeRestoration:
     """Stands for the restorer's answer."""
 
     images: list[np.ndarray]
-    metadata: ClassVar[dict[str, str]] = {"made-by": "test"}
+    metadata: dict[str, str] = dataclasses.field(
+        default_factory=lambda: {"made-by": "test", "idfsr:identity": "somebody"}
+    )
     said: ClassVar[tuple[str, ...]] = ()
 
     def save(self, path: Path, *, enlarge: float | None, label: bool, metadata: dict[str, str], place: bool) -> None:
@@ -82,6 +84,7 @@ class FakeFound:
 
     options: dict[str, Any]
     pixels: int = 64
+    face: Any = None
 
 
 class FakeRestorer:
@@ -119,9 +122,29 @@ class FakeRestorer:
             raise UndecidedFaces(
                 f"{picture}: shows 2 faces; give --face N.", GREY, Choice((place, place), 1, (0.4, 0.6))
             )
+        if picture.stem == "stranger" and options["anyone"] is False:
+            place = Place((1, 1, 4, 4), np.eye(3))
+            raise LeftAlone(f"{picture}: left alone.", "unlike the person", GREY, Choice((place,), 0))
+        if picture.stem == "strangers" and not options["anyone"]:
+            place = Place((1, 1, 4, 4), np.eye(3))
+            raise LeftAlone(f"{picture}: left alone.", "too small to tell", GREY, Choice((place, place), 1, (0.4, 0.6)))
         if picture.stem == "bad":
             raise NoFace(f"{picture}: no face was found; give its place with --box.")
         return FakeFound(options)
+
+    def find_each(
+        self, picture: Path, people: list[tuple[FakeIdentity, list[Path]]], **options: Any
+    ) -> list[FakeFound | None]:
+        self.calls.append(("restore", picture, [photos for _, photos in people], options))
+        place = Place((1, 1, 4, 4), np.eye(3))
+        faces = [types.SimpleNamespace(choice=Choice((place,) * 3, number)) for number, _ in enumerate(people)]
+        return [
+            None if picture.stem == "half" and face.choice.chosen else FakeFound(options, face=face) for face in faces
+        ]
+
+    def together(self, restorations: list[FakeRestoration]) -> FakeRestoration:
+        people = "+".join(each.metadata["idfsr:identity"] for each in restorations)
+        return dataclasses.replace(restorations[0], metadata={**restorations[0].metadata, "idfsr:identity": people})
 
     def sample(self, found: list[FakeFound], **options: Any) -> list[FakeRestoration]:
         for each in found:

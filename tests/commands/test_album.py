@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from idfsr_jax.commands.album import (
     REQUEST,
     Outcome,
+    State,
     album_of,
     is_done,
     request_digest,
@@ -74,19 +76,21 @@ def test_done_is_what_was_made_for_the_same_request(tmp_path, name):
 
 
 def test_the_summary_counts_by_reason(tmp_path):
-    a, b, c, d = (tmp_path / f"{letter}.png" for letter in "abcd")
+    a, b, c, d, e = (tmp_path / f"{letter}.png" for letter in "abcde")
     outcomes = [
         Outcome(a, "restored", a, notes=("doubtful.",)),
         Outcome(b, "failed", why=f"{b}: no face."),
         Outcome(c, "failed", why=f"{c}: no face."),
         Outcome(d, "skipped", d, "there already"),
+        Outcome(e, "left alone", why="unlike the person"),
     ]
     assert summary_rows(outcomes) == [
         ("2", "failed", "no face."),
+        ("1", "left alone", "unlike the person"),
         ("1", "restored", "with doubts"),
         ("1", "skipped", "there already"),
     ]
     write_summary(tmp_path / "summary.json", outcomes)
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert {state: len(entries) for state, entries in summary.items()} == {"restored": 1, "skipped": 1, "failed": 2}
+    assert {state: len(entries) for state, entries in summary.items()} == dict(zip(get_args(State), (1, 1, 1, 2)))
     assert summary["restored"][0] == {"input": str(a), "output": str(a), "notes": ["doubtful."]}

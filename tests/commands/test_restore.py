@@ -18,6 +18,7 @@ from idfsr_jax.face import read_image, read_metadata
 from idfsr_jax.io.names import printable
 
 GIVEN = ["--identity", "me.safetensors", "--photos", "me", "--out"]
+SECOND = ["--identity", "me.safetensors", "--photos", "tiny.png", "bad.png"]
 
 
 @pytest.mark.parametrize(
@@ -50,6 +51,12 @@ GIVEN = ["--identity", "me.safetensors", "--photos", "me", "--out"]
         (["tiny.png", *GIVEN, "o.png", "--eyes", "1,2,nan,4"], "--eyes 1,2,nan,4"),
         (["tiny.png", *GIVEN, "o.png", "--eyes", "1,2,3,4", "--face", "1"], "both say which face"),
         (["tiny.png", *GIVEN, "o.png", "--face", "0"], "--face 0"),
+        (["tiny.png", *GIVEN, "o.png", "--identity", "you.safetensors", "--photos", "me"], "you.safetensors: no such"),
+        (["tiny.png", *GIVEN, "o.png", *SECOND[:2]], "--identity is given 2 times and --photos 1 times"),
+        (["tiny.png", *GIVEN, "o.png", *SECOND, "--photos", "me"], "--identity is given 2 times and --photos 3 times"),
+        (["tiny.png", *GIVEN, "o.png", *SECOND, "--face", "1"], "--face belongs to one person"),
+        (["tiny.png", *GIVEN, "o.png", *SECOND, "--anyone"], "--anyone belongs to one person"),
+        (["tiny.png", *GIVEN, "me.safetensors.png", *SECOND[:3], "empty"], "empty: holds no photographs"),
         (["tiny.png", *GIVEN, "o.png", "--enlarge", "0"], "--enlarge 0"),
         (["tiny.png", *GIVEN, "o.png", "--enlarge", "inf"], "--enlarge inf"),
         (
@@ -73,12 +80,12 @@ def test_restore_hands_over_its_options(folder: Path, fakes: Any, calls: list[An
     options += ["--consistency", "0.5", "--reveal", "0.25"]
     assert cli.main(["restore", "tiny.png", *GIVEN, "o/x.jpg", *options, "--sheet", "o/sheet.png"]) == 0
     expected = {"box": (1, 2, 3, 4), "scale": 8, "steps": 5, "seed": 7, "variants": 2, "consistency": 0.5}
-    expected |= {"reveal": 0.25}
+    expected |= {"reveal": 0.25, "anyone": None}
     assert calls[1] == ("restore", Path("tiny.png"), [Path("me/a.png"), Path("me/b.jpg")], expected)
     with Image.open("o/x.jpg") as result:
         assert result.size == (8, 8)
     with Image.open("o/sheet.png") as sheet:
-        assert sheet.size == (16, 8) and sheet.text == fakes.Restoration.metadata  # type: ignore[attr-defined]
+        assert sheet.size == (16, 8) and sheet.text == fakes.Restoration([]).metadata  # type: ignore[attr-defined]
 
 
 def test_photographs_may_be_left_out(folder: Path, calls: list[Any]):
@@ -164,6 +171,87 @@ def test_an_album_goes_on_where_it_was(album: Path, calls: list[Any], capsys: py
     assert restored("--seed", "1", "--variants", "2") == []
     Image.new("RGB", (8, 8), "white").save("me/a.png")
     assert restored("--seed", "1", "--variants", "2") == ["a.png", "deep/a.png"]
+
+
+def test_strangers_are_left_alone_and_are_no_failure(
+    folder: Path, calls: list[Any], capsys: pytest.CaptureFixture[str]
+):
+    (folder / "album").mkdir()
+    for name in ("me", "stranger", "strangers"):
+        shutil.copy("tiny.png", folder / "album" / f"{name}.png")
+
+    def restored(*options: str) -> dict[str, Any]:
+        assert cli.main(["restore", "album", *GIVEN, "out", *options]) == 0
+        return json.loads((folder / "out/summary.json").read_text())
+
+    summary = restored()
+    assert [entry["input"] for entry in summary["restored"]] == ["album/me.png"]
+    assert summary["left alone"] == [
+        {"input": "album/stranger.png", "why": "unlike the person"},
+        {"input": "album/strangers.png", "why": "too small to tell"},
+    ]
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["me.png", "summary.json"]
+    captured = capsys.readouterr()
+    assert "note: album/stranger.png: left alone" in captured.err
+    assert [line.split("│")[1:-1] for line in captured.out.splitlines() if "left alone" in line] == [
+        [" 1        ", " left alone ", " too small to tell "],
+        [" 1        ", " left alone ", " unlike the person "],
+    ]
+    # With --anyone it is another request.
+    assert len(restored("--anyone")["restored"]) == 3
+    summary = restored()
+    assert len(summary["restored"]) == 1 and len(summary["left alone"]) == 2
+    assert summary["left alone"][0]["notes"] == ["out/stranger.png is of an earlier request."]
+
+
+def test_of_one_photograph_by_itself_the_only_face_is_meant(
+    folder: Path, calls: list[Any], capsys: pytest.CaptureFixture[str]
+):
+    for name in ("stranger.png", "strangers.png"):
+        shutil.copy("tiny.png", name)
+    assert cli.main(["restore", "stranger.png", *GIVEN, "o.png"]) == 0
+    assert (folder / "o.png").exists() and not capsys.readouterr().err
+    # Among several a stranger is, and an overview says whom to choose; nothing is written in the result's place.
+    assert cli.main(["restore", "strangers.png", *GIVEN, "o2.png"]) == 0
+    assert not (folder / "o2.png").exists() and max(read_image(folder / "o2-faces.png").shape) == 1600
+    assert "note: strangers.png: left alone (they are numbered in o2-faces.png)." in capsys.readouterr().err
+    # Of several inputs any may show somebody else.
+    assert cli.main(["restore", "stranger.png", "tiny.png", *GIVEN, "o"]) == 0
+    assert sorted(path.name for path in (folder / "o").iterdir()) == ["tiny.png"]
+
+
+def test_each_of_several_people_has_their_own_photographs(
+    folder: Path, calls: list[Any], capsys: pytest.CaptureFixture[str]
+):
+    shutil.copy("tiny.png", "half.png")
+    arguments = ["restore", "tiny.png", *GIVEN, "o.png", *SECOND, "--scale", "8", "--seed", "3", "--reveal", "1"]
+    assert cli.main(arguments) == 0
+    own = [[Path("me/a.png"), Path("me/b.jpg")], [Path("tiny.png"), Path("bad.png")]]
+    found = {"scale": 8, "reveal": 1.0}
+    sampled = {"steps": None, "seed": 3, "variants": 1, "consistency": None}
+    assert calls[1:] == [("restore", Path("tiny.png"), own, found | sampled)]
+    assert read_metadata(folder / "o.png")["idfsr:identity"] == "somebody+somebody"
+    whose = "of the faces, counted from the left, me.safetensors is 1 of 3, me.safetensors is"
+    assert capsys.readouterr().err == f"idfsr: note: tiny.png: {whose} 2 of 3.\n"
+    # Nobody's face is restored for want of a better one.
+    assert cli.main(["restore", "half.png", *GIVEN, "o2.png", *SECOND]) == 0
+    assert read_metadata(folder / "o2.png")["idfsr:identity"] == "somebody"
+    assert capsys.readouterr().err == f"idfsr: note: half.png: {whose} none.\n"
+
+
+def test_an_album_of_several_people_goes_on_where_it_was(folder: Path, calls: list[Any]):
+    (folder / "album").mkdir()
+    for name in ("a.png", "half.png"):
+        shutil.copy("tiny.png", folder / "album" / name)
+
+    def summary(*second: str) -> dict[str, Any]:
+        assert cli.main(["restore", "album", *GIVEN, "out", *second]) == 0
+        return json.loads((folder / "out/summary.json").read_text())
+
+    assert [entry["notes"][0].endswith("none.") for entry in summary(*SECOND)["restored"]] == [False, True]
+    assert len(summary(*SECOND)["skipped"]) == 2
+    assert len(summary()["restored"]) == 2
+    assert len(summary(*SECOND)["restored"]) == 2
 
 
 def test_notes_and_warnings_go_to_standard_error(

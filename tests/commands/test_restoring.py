@@ -9,7 +9,7 @@ import pytest
 
 from idfsr_jax.commands import restoring
 from idfsr_jax.commands.album import Outcome
-from idfsr_jax.commands.restoring import Job, Request, restore_all
+from idfsr_jax.commands.restoring import Job, Person, Request, restore_all
 from idfsr_jax.face import write_image
 from idfsr_jax.io.errors import NoFace
 
@@ -52,6 +52,10 @@ class Restorer:
             raise ZeroDivisionError("a fault of ours")
         return Found(picture.stem, self.pixels)
 
+    def together(self, restorations: list[Restored]) -> Restored:
+        (only,) = restorations
+        return only
+
     def sample(self, found: list[Found], *, steps: None, seed: int, variants: int, consistency: None) -> list[Restored]:
         self.batches.append([each.name for each in found])
         if any(each.name == "fault" for each in found):
@@ -67,7 +71,9 @@ def restore(tmp_path: Path):
         jobs = [Job(tmp_path / f"{name}.png", tmp_path / f"{name}.out", None) for name in names]
         for job in jobs:
             write_image(job.source, np.zeros((2, 2, 3), np.uint8))
-        return restore_all(restorer, None, [], jobs, Request(OPTIONS, None, False, [] if album else None))
+        return restore_all(
+            restorer, [Person(Path("me"), None, [])], jobs, Request(OPTIONS, None, False, [] if album else None)
+        )
 
     return run
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage.color import lab2rgb
 
-from idfsr_jax.evaluation.groups import differences, main, skin_angle, table, thirds, turn
+from idfsr_jax.evaluation.groups import differences, main, skin_angle, table, thirds
 from idfsr_jax.io.errors import InputError
 
 
@@ -14,16 +14,6 @@ def test_the_skin_angle_is_that_of_the_cheeks(face_crop, lightness, yellow, degr
     image = np.broadcast_to(skin, (64, 64, 3)).copy()
     image[:20] = 0  # hair
     assert abs(skin_angle(image, face_crop.landmarks) - degrees) < 1.5
-
-
-def test_a_face_from_the_front_is_not_turned(face_crop):
-    points = face_crop.landmarks.copy()
-    points[33] = (points[36] + points[45]) / 2 + [0.0, 0.1]
-    along = points[45] - points[36]
-    points[33] = (points[36] + points[45]) / 2 + 0.1 * np.array([-along[1], along[0]])
-    assert turn(points) < 1e-5
-    points[33] = points[45]
-    assert abs(turn(points) - 1.0) < 1e-5
 
 
 def test_thirds_are_of_equal_size_and_in_order():

@@ -21,6 +21,7 @@ from idfsr_jax.method.landmarks import (
     move_shape,
     person_shape,
     point_errors,
+    turn,
 )
 from idfsr_jax.training.landmarks import ShapeFaces, draw_batches, landmark_loss, train_landmark_net
 
@@ -201,3 +202,13 @@ def test_training_lowers_the_loss_and_repeats_itself(faces, hasty_compiler):
     jax.tree.map(np.testing.assert_array_equal, start, kept)  # the start is not donated
     assert jax.tree.structure(trained) == jax.tree.structure(start)
     jax.tree.map(np.testing.assert_array_equal, (trained, losses), again)
+
+
+def test_a_face_from_the_front_is_not_turned(face_crop):
+    points = face_crop.landmarks.copy()
+    points[33] = (points[36] + points[45]) / 2 + [0.0, 0.1]
+    along = points[45] - points[36]
+    points[33] = (points[36] + points[45]) / 2 + 0.1 * np.array([-along[1], along[0]])
+    assert turn(points) < 1e-5
+    points[33] = points[45]
+    assert abs(turn(points) - 1.0) < 1e-5

@@ -7,15 +7,16 @@ from scipy.spatial.distance import pdist
 
 from idfsr_jax.restore.likeness import (
     SAME_PERSON,
+    Likeness,
     agreement,
     face_probabilities,
     group_by_person,
     is_far,
     is_told,
-    is_unlike,
     likeness_to_others,
     mean_direction,
     reliability,
+    shared_out,
 )
 
 
@@ -83,25 +84,57 @@ def test_a_mean_direction_has_unit_length_and_follows_its_weights():
     )
 
 
+def probabilities_of(cosines: list[float], sides: list[int]) -> np.ndarray:
+    return face_probabilities([Likeness(*each) for each in zip(cosines, sides, strict=True)])
+
+
 def test_the_most_alike_face_is_the_most_probable():
-    probabilities = face_probabilities([0.2, 0.7, 0.3], [32, 32, 32])
+    probabilities = probabilities_of([0.2, 0.7, 0.3], [32, 32, 32])
     assert probabilities.sum() == pytest.approx(1.0)
     assert np.argmax(probabilities) == 1 and is_told(probabilities)
 
 
 def test_small_faces_tell_less():
-    likenesses = [0.7, 0.5, 0.4, 0.3]
-    largest = [face_probabilities(likenesses, [side] * 4).max() for side in (6, 12, 32)]
+    cosines = [0.7, 0.64, 0.62, 0.6]
+    largest = [probabilities_of(cosines, [side] * 4).max() for side in (6, 12, 32)]
     assert largest == sorted(largest)
-    assert not is_told(face_probabilities(likenesses, [6] * 4))
+    assert not is_told(probabilities_of(cosines, [6] * 4))
 
 
 def test_a_small_face_is_not_taken_because_all_small_faces_are_alike():
     """0.6 is usual for a stranger at 8 px and for the person at 32 px."""
-    assert np.argmax(face_probabilities([0.62, 0.6], [8, 32])) == 1
+    assert np.argmax(probabilities_of([0.62, 0.6], [8, 32])) == 1
 
 
 def test_what_is_doubtful_depends_on_the_resolution():
-    assert is_unlike(0.2, 32) and not is_unlike(0.5, 32)
-    assert is_unlike(0.5, 64) and not is_unlike(0.6, 64)
+    assert Likeness(0.2, 32).is_unlike and not Likeness(0.5, 32).is_unlike
     assert is_far(17.0, 8) and not is_far(15.0, 8) and not is_far(17.0, 16)
+
+
+@pytest.mark.parametrize("only", [True, False])
+def test_what_speaks_against_a_face(only):
+    assert Likeness(0.6, 16).against(only=only) == Likeness(0.4, 24).against(only=only) == ""
+    for cosine, side in ((0.8, 8), (0.7, 12), (0.5, 16)):
+        assert Likeness(cosine, side).against(only=only) == ("" if only else "too small to tell")
+    for side in (8, 24, 64):
+        assert Likeness(-0.5, side).against(only=only) == "unlike the person"
+        assert Likeness(-0.5, side, turn=0.6).against(only=only) == "perhaps turned away"
+    assert Likeness(0.9, 64, turn=0.6).against(only=only) == ""
+
+
+@pytest.mark.parametrize(
+    ("evidences", "faces"),
+    [
+        ([[5.0, 1.0], [4.0, 3.0]], [0, 1]),  # Either alone would take the first.
+        ([[1.0, 9.0], [2.0, 5.0]], [1, 0]),
+        ([[5.0, -3.0], [-4.0, -1.0]], [0, None]),  # The other one is nobody's.
+        ([[-5.0], [-1.0]], [None, None]),
+        ([[6.0], [5.0]], [None, None]),  # It is one of two people, and nobody can tell of whom.
+        ([[6.0], [2.0]], [0, None]),
+        ([[1.0, -9.0, -9.0]], [None]),  # More like the person than a stranger, but not by enough.
+        ([[5.0, 4.5, -9.0], [-9.0, -9.0, 8.0]], [None, 2]),
+        ([[5.0, 4.5], [-9.0, 9.0]], [0, 1]),  # The second face is the other person's, so the first is told.
+    ],
+)
+def test_faces_are_shared_out_so_that_all_together_are_likest(evidences, faces):
+    assert shared_out(np.array(evidences)) == faces

@@ -1,12 +1,15 @@
 """Where a face lies by two eyes, and which of several faces is taken."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from idfsr_jax.face import apply_transform, crop_side, ffhq_transform
 from idfsr_jax.io.errors import InputError
+from idfsr_jax.restore.likeness import Likeness
 from idfsr_jax.restore.overview import overview
-from idfsr_jax.restore.places import Choice, Place, UndecidedFaces, choose_place, places_of, the_only_one
+from idfsr_jax.restore.places import Choice, LeftAlone, Place, UndecidedFaces, choose_place, choose_places, places_of
 
 PHOTO = np.full((100, 200, 3), 128, np.uint8)
 
@@ -40,9 +43,15 @@ def test_eyes_that_are_none_are_refused(eyes, tiny_config, tiny_weights):
 PLACES = [square(10, 10, 40), square(60, 10, 40), square(120, 10, 40)]
 
 
-def choose(likenesses: list[float], number: int | None = None) -> Choice:
-    given = iter(likenesses)
-    return choose_place(PHOTO, PLACES, "group.jpg", number=number, likeness=lambda crop: next(given))
+SMALL = [square(10, 10, 12), square(60, 10, 12), square(120, 10, 12)]
+
+
+def choose(
+    cosines: list[float], number: int | None = None, places: list[Place] = PLACES, anyone: bool | None = None
+) -> Choice:
+    given = iter(cosines)
+    likeness = lambda crop: Likeness(next(given), len(crop))  # noqa: E731
+    return choose_place(PHOTO, places, "group.jpg", number=number, likeness=likeness, anyone=anyone)
 
 
 def test_the_face_most_like_the_person_is_taken_and_said():
@@ -71,9 +80,48 @@ def test_where_none_stands_out_nothing_is_taken():
     ]
 
 
+def test_of_strangers_nobody_is_taken_but_by_anyone():
+    with pytest.raises(LeftAlone, match=r"group\.jpg: left alone.*number 3, is unlike the person; give") as caught:
+        choose([-0.3, -0.2, 0.1])
+    assert caught.value.reason == "unlike the person" and caught.value.choice.chosen == 2
+    assert choose([-0.3, -0.2, 0.1], anyone=True).chosen == 2
+    assert choose([-0.3, -0.2, 0.1], number=1, anyone=False).chosen == 0
+    with pytest.raises(LeftAlone):
+        choose([0.1, 0.1, 0.1])  # And nobody is asked which of them is meant.
+
+
+def test_several_faces_too_small_to_tell_are_left_alone_but_by_anyone():
+    assert choose([0.2, 0.2, 0.8], places=SMALL).chosen == 2
+    with pytest.raises(LeftAlone, match="is too small to tell; give --face N"):
+        choose([0.55, 0.55, 0.7], places=SMALL)
+    assert choose([0.55, 0.55, 0.7], places=SMALL, anyone=True).chosen == 2
+
+
+def test_the_only_face_is_asked_about_where_any_picture_may_show_somebody_else():
+    assert choose([0.9], places=PLACES[:1], anyone=False).sentence() == ""
+    assert choose([0.7], places=SMALL[:1], anyone=False).chosen == 0  # Nobody else is there.
+    with pytest.raises(LeftAlone, match=r"group\.jpg: left alone, as its face is unlike the person; --anyone"):
+        choose([0.1], places=PLACES[:1], anyone=False)
+    assert choose_place(PHOTO, PLACES[:1], "one.jpg", number=None, likeness=None, anyone=False).chosen == 0
+
+
+def share(*people: list[float], places: list[Place] = PLACES) -> list[int | None]:
+    told = lambda given, crop: Likeness(next(given), len(crop))  # noqa: E731
+    likenesses = [partial(told, iter(cosines)) for cosines in people]
+    choices = choose_places(PHOTO, places, "group.jpg", likenesses=likenesses)
+    return [None if choice is None else choice.chosen for choice in choices]
+
+
+def test_each_of_several_people_has_a_face_of_their_own_or_none():
+    assert share([0.8, 0.1, 0.7], [0.7, 0.0, 0.1]) == [2, 0]
+    assert share([0.8, 0.1, 0.2], [0.1, 0.2, 0.1]) == [0, None]
+    assert share([0.1, 0.0, 0.9], [0.8, 0.1, 0.9]) == [2, 0]
+    with pytest.raises(LeftAlone, match=r"group\.jpg: left alone, as it is not told which of its faces is whose"):
+        share([0.1, 0.1, 0.2], [0.2, 0.1, 0.1])
+    # Of several faces those that are too small to tell are nobody's.
+    assert share([0.715, 0.2, 0.1], [0.2, 0.8, 0.1], places=SMALL) == [None, 1]
+
+
 def test_one_face_needs_no_identity():
     choice = choose_place(PHOTO, PLACES[:1], "one.jpg", number=None, likeness=lambda crop: 1 / 0)
     assert choice.chosen == 0 and choice.sentence() == ""
-    assert the_only_one(PHOTO, PLACES[:1], "one.jpg").chosen == 0
-    with pytest.raises(InputError, match="3 faces"):
-        the_only_one(PHOTO, PLACES, "group.jpg")

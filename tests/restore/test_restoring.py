@@ -10,6 +10,8 @@ from idfsr_jax.face import apply_transform, crop_side, read_image, read_metadata
 from idfsr_jax.io.errors import InputError
 from idfsr_jax.restore.conditions import condition_of
 from idfsr_jax.restore.found import sampling_of
+from idfsr_jax.restore.likeness import Likeness
+from idfsr_jax.restore.places import LeftAlone, Place
 from idfsr_jax.restore.restorer import Restorer
 
 SIZE = 32
@@ -84,6 +86,42 @@ def test_the_photograph_is_enlarged_as_asked_and_by_whom_one_likes(photographed,
         photographed.picture(enlarge=1000.0)
 
 
+def test_two_people_are_restored_into_one_photograph(restorer, identity, crops, photo, monkeypatch):
+    """Each face is what it would be alone, and nothing else of the photograph changes."""
+    both = np.concatenate([photo, (photo * 0.6).astype(np.uint8)], axis=1)
+    left, right = (
+        Place((23 + 80 * n, 6, 10, 10), np.array([[19.0, 0, 18 + 80 * n], [0, 19, 1], [0, 0, 1]])) for n in (0, 1)
+    )
+    monkeypatch.setattr("idfsr_jax.restore.find_face.places_of", lambda *_, **__: [left, right])
+
+    def by_light(self, small, crops):
+        return Likeness(0.9 if (small.mean() > 110) == (crops[0].image.mean() > 110) else 0.0, len(small))
+
+    monkeypatch.setattr(type(restorer), "likeness", by_light)
+    darker = replace(crops[1], image=(crops[1].image * 0.6).astype(np.uint8))
+    other = replace(identity, embedding=-identity.embedding)
+    found = restorer.find_each(both, [(other, [darker]), (identity, crops)])
+    assert [each.face.choice.chosen for each in found] == [1, 0]
+    one, two = restorer.sample(found, variants=2)
+    joined = restorer.together([one, two])
+    assert joined.metadata["idfsr:identity"] == f"{other.digest}+{identity.digest}"
+    plain = np.array(Image.fromarray(both).resize((320, 160), Image.Resampling.LANCZOS))
+    for index in (0, 1):
+        alone = [each.picture(index, enlarge=2.0) for each in (one, two)]
+        expected = np.where(alone[0] != plain, alone[0], alone[1])
+        np.testing.assert_array_equal(joined.picture(index, enlarge=2.0), expected)
+        assert all(np.any(each != plain) for each in alone)
+    assert joined.sheet().shape[0] == one.sheet().shape[0] + two.sheet().shape[0]
+    # Of two who look alike nobody can say whose face it is.
+    monkeypatch.setattr("idfsr_jax.restore.find_face.places_of", lambda *_, **__: [left])
+    with pytest.raises(LeftAlone):
+        restorer.find_each(photo, [(identity, crops), (other, crops)])
+    with pytest.raises(InputError, match="one of the people comes without photographs"):
+        restorer.find_each(photo, [(identity, crops), (other, [])])
+    with pytest.raises(InputError, match="is an aligned crop, which shows one face"):
+        restorer.find_each(photo[:8, :8], [(other, [darker]), (identity, crops)])
+
+
 def test_two_eyes_say_which_face(restorer, identity, crops, face_crop, photo):
     points = apply_transform(face_crop.transform, face_crop.landmarks) / 8
     eyes = (*map(float, points[36:42].mean(0)), *map(float, points[42:48].mean(0)))
@@ -121,10 +159,12 @@ def test_the_mean_is_that_of_the_samples(three):
 
 
 def test_a_contradicting_input_is_doubted(restorer, small, identity, crops, result):
-    same = replace(result, likeness=lambda crop: 0.9)
+    same = replace(result, likeness=lambda crop: Likeness(0.9, 8))
     assert [part for part in same.doubts() if "unlike" in part] == []
-    other = replace(result, likeness=lambda crop: -0.2)
-    assert "unlike the photographs" in other.doubts()[0]
+    other = replace(result, likeness=lambda crop: Likeness(-0.2, 8))
+    assert "unlike the photographs" in other.doubts()[0] and "somebody else" in other.doubts()[0]
+    turned = replace(result, likeness=lambda crop: Likeness(-0.2, 8, turn=0.6))
+    assert "perhaps turned away" in turned.doubts()[0] and "somebody else" not in turned.doubts()[0]
     n = small.shape[0]
     reduced = np.array(Image.fromarray(result.images[0]).resize((n, n), Image.Resampling.BOX))
     near = replace(same, face=replace(result.face, y=reduced))
@@ -139,8 +179,8 @@ def test_a_contradicting_input_is_doubted(restorer, small, identity, crops, resu
 def test_a_face_is_most_like_its_own_photographs(restorer, reduced, crops):
     """With the real encoder: the same face at 24 px, and one that is upside down."""
     small = reduced(24)
-    assert restorer.likeness(small, crops) > 0.8
-    assert restorer.likeness(small[::-1].copy(), crops) < restorer.likeness(small, crops) - 0.05
+    own, other = restorer.likeness(small, crops), restorer.likeness(small[::-1].copy(), crops)
+    assert own.side == other.side == 24 and own.cosine > 0.8 and other.cosine < own.cosine - 0.05
 
 
 def test_a_gathering_says_where_the_identity_came_from(restorer, place):
