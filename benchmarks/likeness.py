@@ -9,6 +9,7 @@ restorations with the right and with another person's identity.
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,8 +23,7 @@ from idfsr_jax.face import FaceCrop, resize_crop
 from idfsr_jax.io.images import to_float, to_uint8
 from idfsr_jax.method.degrade import Degradation, camera_like, degrade, fixed_degradation, resampling_tables
 from idfsr_jax.method.id_embedding import unit_parts
-from idfsr_jax.method.landmarks import MEAN_SHAPE, turn
-from idfsr_jax.restore.identity import Identity
+from idfsr_jax.method.landmarks import turn
 from idfsr_jax.restore.likeness import (
     TURNED,
     Likeness,
@@ -53,17 +53,16 @@ def main() -> int:
     use_compile_cache()
     restorer = Restorer.load()
     index, pictures = load_index(arguments.data, arguments.split), FaceImages(arguments.data, arguments.split)
-    units = unit_parts(index.embeddings - restorer.model.center, restorer.sizes)
-    first = units[:, : restorer.sizes[0]]
-    print_pairs(index, first)
-    print_albums(index, first)
+    units = unit_parts(index.embeddings - restorer.model.center, restorer.sizes)[:, : restorer.sizes[0]]
+    print_pairs(index, units)
+    print_albums(index, units)
     rng = np.random.default_rng(0)
     people = [records for records in index.members if len(records) >= 4]
     rng.shuffle(people)
     chosen = [rng.permutation(records) for records in people[: arguments.people]]
     crops = [[FaceCrop(pictures.read(int(k)), index.landmarks[k], np.eye(3)) for k in row] for row in chosen]
     print_small(restorer, crops)
-    print_restorations(restorer, [row[:4] for row in crops], np.array([units[row[:4]] for row in chosen]))
+    print_restorations(restorer, [row[:4] for row in crops])
     return 0
 
 
@@ -186,9 +185,10 @@ def _surprise(cosines: np.ndarray, slope: float) -> float:
     return float(np.mean(np.log(np.exp(slope * (cosines - cosines[:, :1])).sum(1))))
 
 
-def print_restorations(restorer: Restorer, crops: list[list[FaceCrop]], units: np.ndarray) -> None:
+def print_restorations(restorer: Restorer, crops: list[list[FaceCrop]]) -> None:
     """How far results, reduced again, are from the input, with the right and with another identity."""
     model = restorer.model
+    people = [restorer.fit(row[1:], config=replace(model.config.fit, steps=0)) for row in crops]
     for scale in _SCALES:
         own, others = [], []
         for i, row in enumerate(crops):
@@ -196,9 +196,7 @@ def print_restorations(restorer: Restorer, crops: list[list[FaceCrop]], units: n
             y = np.array(Image.fromarray(row[0].image).resize((side, side), Image.Resampling.BOX, reducing_gap=None))
             for step, found in ((0, own), (1, others), (7, others)):
                 k = (i + step) % len(crops)
-                mean, shape = unit_parts(units[k, 1:].mean(0), restorer.sizes), MEAN_SHAPE
-                person = Identity(mean, mean, np.zeros(1, np.float32), 3, model.encoder, model.digest, shape=shape)
-                found.append(restorer.restore(y, person, crops[k][1:], seed=1).distance())
+                found.append(restorer.restore(y, people[k], crops[k][1:], seed=1).distance())
         caught = np.mean(np.array(others) > np.percentile(own, 95))
         print(f"{side} px: own", _percentiles(np.array(own), 50, 95), f"others beyond the 95th: {caught:.2f}")
 
