@@ -18,6 +18,8 @@ from idfsr_jax.face import FaceCrop
 from idfsr_jax.networks.id_encoder import DLIB_NAME
 from idfsr_jax.restore.identity import Identity
 from idfsr_jax.restore.likeness import (
+    SAME_PERSON,
+    STANDING_OUT,
     agreement,
     face_probabilities,
     group_by_person,
@@ -47,6 +49,7 @@ def main() -> int:
     units /= np.linalg.norm(units, axis=1, keepdims=True)
     print_pairs(index, units)
     print_albums(index, units)
+    print_groups(index, units)
     rng = np.random.default_rng(0)
     people = [records for records in index.members if len(records) >= 4]
     rng.shuffle(people)
@@ -92,6 +95,25 @@ def print_albums(index: Index, units: np.ndarray) -> None:
             lost += [position not in group for position in range(len(own))]
             kept += [position in group for position in range(len(own), len(album))]
         print(f"grouped at {threshold}: {np.mean(lost):.3f} of the own set aside, {np.mean(kept):.3f} of others kept")
+
+
+def print_groups(index: Index, units: np.ndarray, size: int = 4, draws: int = 6000) -> None:
+    """Group pictures beside photographs of one person alone: how often that person is told, and how often wrongly."""
+    rng = np.random.default_rng(0)
+    for count in (1, 2, 3, 5):
+        own = [each for each in index.members if len(each) > count]
+        cosines = np.zeros((draws, size))
+        for row in cosines:
+            person = own[rng.integers(len(own))]
+            order = rng.permutation(person)
+            others = [each for each in index.members if each is not person]
+            rest = [rng.choice(others[k]) for k in rng.permutation(len(others))[: size - 1]]
+            row[:] = units[[order[count], *rest]] @ mean_direction(units[order[:count]])
+        most, next_ = np.sort(cosines, axis=1)[:, :-3:-1].T
+        told = (most >= SAME_PERSON) & (most - next_ >= STANDING_OUT)
+        wrong = np.mean(np.argmax(cosines, axis=1)[told] != 0)
+        absent = np.mean(cosines[:, 1:].max(axis=1) >= SAME_PERSON)
+        print(f"of {size}, {count} others: told {told.mean():.3f}, wrong {wrong:.4f}; without: {absent:.3f} taken")
 
 
 def print_small(restorer: Restorer, crops: list[list[FaceCrop]], native: np.ndarray) -> None:

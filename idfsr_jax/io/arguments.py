@@ -63,15 +63,15 @@ def parse_box(text: str, shown: str | None = None) -> Box:
     Raises:
       InputError: the text is not four whole numbers, x or y is negative, or width or height is not positive.
     """
-    option = f"--box {shown or text}"
+    shown = shown or text
     try:
         x, y, width, height = (int(part) for part in text.split(","))
     except ValueError as error:
-        raise InputError(f"{option}: give four whole numbers x,y,width,height, in pixels.") from error
+        raise InputError(f"--box {shown}: give four whole numbers x,y,width,height, in pixels.") from error
     if x < 0 or y < 0:
-        raise InputError(f"{option}: x and y count pixels from the upper left corner and cannot be negative.")
+        raise InputError(f"--box {shown}: x and y count pixels from the upper left corner and cannot be negative.")
     if width < 1 or height < 1:
-        raise InputError(f"{option}: width and height must be positive.")
+        raise InputError(f"--box {shown}: width and height must be positive.")
     return x, y, width, height
 
 

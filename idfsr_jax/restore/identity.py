@@ -5,6 +5,7 @@ import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -79,7 +80,9 @@ class Identity:
         return _digest(json.dumps(facts), *(getattr(self, name) for name in _ARRAYS))
 
     def _origins_json(self) -> str:
-        rows = [[each.name, each.sha256, repr(each.weight), repr(each.likeness)] for each in self.origins]
+        rows: list[list[Any]] = [
+            [each.name, each.sha256, repr(each.weight), repr(each.likeness)] for each in self.origins
+        ]
         # Likewise.
         for row, each in zip(rows, self.origins, strict=True):
             row += [list(each.copies), each.face] if each.face else [list(each.copies)] if each.copies else []

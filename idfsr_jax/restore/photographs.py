@@ -67,8 +67,8 @@ class Group:
     def sentence(self) -> str:
         """What was taken although nothing tells that it is the person's, and how to take another."""
         return (
-            f"{self.path}: nothing tells which of its {len(self.faces)} faces is the person's, and "
-            f"{self.faces[self.taken].which} was taken, as large and central; --box FILE:x,y,width,height takes another."
+            f"{self.path}: nothing tells which of its {len(self.faces)} faces is the person's, so a large and central "
+            f"one was taken, {self.faces[self.taken].which}; --box FILE:x,y,width,height takes another."
         )
 
 
@@ -128,7 +128,8 @@ class Gathering:
             f"  {photograph.path.name:{width}}  detail {photograph.detail:3.0f} px, "
             + f"counts {photograph.origin.weight:.2f}"
             + ("" if np.isnan(photograph.origin.likeness) else f", like the others {photograph.origin.likeness:.2f}")
-            + "".join(f"; {sentence.rstrip('.')}" for sentence in (photograph.crop.which, *photograph.crop.notes) if sentence)
+            + (f"; {photograph.crop.which}" if photograph.crop.which else "")
+            + "".join(f"; {sentence.rstrip('.')}" for sentence in photograph.crop.notes)
             for photograph in self.used
         ]
         lines = [f"used, {len(self.used)}:", *lines]
@@ -223,7 +224,7 @@ def choose_references(gathered: Gathering, identity: Identity) -> tuple[list[Fac
 
 @dataclass(frozen=True)
 class _File:
-    """A photograph, its faces, the likeliest first, with their unit identities, and whether the first is the person's."""
+    """A photograph and its faces, the likeliest first, with their unit identities; `is_told` if it is the person's."""
 
     path: Path
     digest: str

@@ -34,8 +34,8 @@ split, reduced so that the crop was 16, 24, 32, 48 and 64 px, its corners lay 0.
 from their place by dlib alone and 0.032, 0.033, 0.026, 0.032 and 0.024 after LandmarkNet (0.042 from a box alone)."""
 
 _NOT_SEEN = (
-    "no face is seen in the box at any angle, so the one that is meant was taken to stand nearly upright; --eyes says how "
-    "it is turned."
+    "no face is seen in the box at any angle, so the one that is meant was taken to stand nearly upright; --eyes says "
+    "how it is turned."
 )
 
 
@@ -70,7 +70,7 @@ class Choice:
     probabilities: tuple[float, ...] = ()
 
     def sentence(self) -> str:
-        """What was chosen and how to choose otherwise, or what is doubtful; empty where there was no choice nor doubt."""
+        """What was chosen and how to choose otherwise, or what is doubtful; empty where there is nothing to say."""
         if not self.probabilities:
             return self.places[self.chosen].doubt
         x, y, width, height = self.places[self.chosen].box
@@ -101,8 +101,8 @@ def places_of(
 ) -> list[Place]:
     """The faces of a photograph, from left to right; or the one that box or eyes say.
 
-    What lies in a box is turned upright as dlib's detector sees it and then straightened by LandmarkNet; so is a face too
-    small for dlib's predictor, or for a hand that points at its eyes.
+    What lies in a box is turned upright as dlib's detector sees it and straightened by LandmarkNet; straightened, too,
+    is a face too small for dlib's predictor, or for a hand that points at its eyes.
 
     Raises:
       NoFace: none was found.

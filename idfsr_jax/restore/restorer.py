@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from idfsr_jax.config import FitConfig
-from idfsr_jax.face import Box, FaceCrop, read_crops
+from idfsr_jax.face import Box, FaceCrop, read_crops, read_image
 from idfsr_jax.io.errors import InputError
 from idfsr_jax.method.landmarks import person_shape
 from idfsr_jax.method.model import load_model
@@ -30,7 +30,7 @@ from idfsr_jax.restore.photographs import (
     direction_of,
     gather_photographs,
 )
-from idfsr_jax.restore.places import choose_place
+from idfsr_jax.restore.places import Place, choose_place, places_of
 from idfsr_jax.restore.provenance import provenance
 from idfsr_jax.restore.result import Restoration
 from idfsr_jax.restore.sampling import compile_ahead
@@ -63,7 +63,7 @@ class Restorer(LoadedModel):
         photos: Sequence[str | Path],
         *,
         keep_all: bool = False,
-        boxes: Mapping[str | Path, Box] | None = None,
+        boxes: Mapping[Path, Box] | None = None,
         identity: Identity | None = None,
     ) -> Gathering:
         """Looks through photographs that should show one person; see `restore.photographs.gather_photographs`.
@@ -81,7 +81,7 @@ class Restorer(LoadedModel):
             [Path(photo).expanduser() for photo in photos],
             self.identities,
             keep_all=keep_all,
-            boxes={Path(photo).expanduser(): box for photo, box in (boxes or {}).items()},
+            boxes={photo.expanduser(): box for photo, box in (boxes or {}).items()},
             person=None if identity is None else direction_of(identity, self.sizes[0]),
         )
 
@@ -133,6 +133,16 @@ class Restorer(LoadedModel):
             token_offsets=np.asarray(fitted.token_offsets),
             shape=person_shape(np.stack([crop.landmarks for crop in crops])),
         )
+
+    def faces(self, picture: str | Path) -> tuple[UInt8[np.ndarray, "h w 3"], list[Place]]:
+        """A photograph and the faces that are found in it, from left to right, as `face` of `restore` counts them.
+
+        Raises:
+          UnreadableImage: the file cannot be read.
+          NoFace: none was found.
+        """
+        image = read_image(picture)
+        return image, places_of(image, picture, self.config, self.model.landmark_net)
 
     def restore(
         self,

@@ -76,6 +76,16 @@ class Restoration:
         """
         return self._placed(self.images[index], enlarge, background)
 
+    def enlargement(self) -> float:
+        """How many times as large as the photograph the result is by default; 1 of a crop.
+
+        So large that the face keeps every pixel of the crop, within what a viewer can open.
+        """
+        if self.face.photo is None or self.face.transform is None:
+            return 1.0
+        enlarge = max(1.0, self.images[0].shape[0] / crop_side(self.face.transform))
+        return min(enlarge, max(1.0, _MAX_ENLARGED_SIDE / max(self.face.photo.shape[:2])))
+
     def mean(self, *, enlarge: float | None = None, background: Enlarger = lanczos) -> UInt8[np.ndarray, "h w 3"]:
         """As `picture`, of the mean of all samples."""
         crop = np.rint(np.mean(np.stack(self.images).astype(np.float64), axis=0)).astype(np.uint8)
@@ -91,10 +101,7 @@ class Restoration:
         if self.face.photo is None or self.face.transform is None:
             return crop
         height, width = self.face.photo.shape[:2]
-        if enlarge is None:
-            # So large that the face keeps every pixel of the crop, within what a viewer can open.
-            enlarge = max(1.0, crop.shape[0] / crop_side(self.face.transform))
-            enlarge = min(enlarge, max(1.0, _MAX_ENLARGED_SIDE / max(height, width)))
+        enlarge = self.enlargement() if enlarge is None else enlarge
         size = (max(1, round(width * enlarge)), max(1, round(height * enlarge)))
         if max(size) > _MAX_SIDE:
             raise InputError(

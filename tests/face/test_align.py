@@ -236,8 +236,8 @@ def test_crop_face_names_the_file(tmp_path, astronaut):
 @pytest.fixture
 def group(tmp_path, astronaut):
     """A photograph of the astronaut twice, the right one larger, with their boxes."""
-    small = np.array(Image.fromarray(astronaut).resize((400, 400), Image.LANCZOS))
-    image = np.concatenate([np.pad(small, ((0, 112), (0, 0), (0, 0)), mode="edge"), astronaut], axis=1)
+    small = np.array(Image.fromarray(astronaut).resize((360, 360), Image.LANCZOS))
+    image = np.concatenate([np.pad(small, ((0, 152), (0, 0), (0, 0)), mode="edge"), astronaut], axis=1)
     path = tmp_path / "group.png"
     Image.fromarray(image).save(path)
     right, left = (face.box for face in find_faces(image))
@@ -273,12 +273,12 @@ def test_a_photograph_of_one_face_has_no_choice(tmp_path, astronaut):
 def test_flawed_faces_are_left_out_beside_sound_ones(group):
     path, left, right = group
     image = np.array(Image.open(path))
-    image[:, 400:] = np.array(Image.fromarray(image[:, 400:]).convert("1").convert("RGB"))
+    image[:, 360:] = image[:, 360:] // 64 * 64 + 32
     Image.fromarray(image).save(path)
-    assert right in [face.box for face in find_faces(image)]
+    assert len(find_faces(image)) == 2
     (crop,) = crop_faces(path)
     assert crop.box == left and crop.which == ""
-    with pytest.raises(InputError, match=r"group\.png: its face is dithered"):
+    with pytest.raises(InputError, match=r"group\.png: its face is posterised"):
         crop_faces(path, right)
 
 

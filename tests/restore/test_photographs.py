@@ -141,7 +141,7 @@ def test_a_box_says_which_face_whatever_the_others_say(tmp_path):
     gathered = gather(tmp_path, *names, boxes=boxes)
     assert gathered.groups[0].taken == 0 and gathered.groups[0].is_told
     assert [path.name for path, _ in gathered.set_aside] == [names[0]]
-    assert [each.crop.which for each in gather(tmp_path, *names, boxes=boxes, keep_all=True).used][0] == "face 1 of 2"
+    assert gather(tmp_path, *names, boxes=boxes, keep_all=True).used[0].crop.which == "face 1 of 2"
 
 
 def test_a_box_tells_who_is_meant_where_there_are_group_pictures_alone(tmp_path):
