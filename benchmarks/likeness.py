@@ -25,6 +25,8 @@ from idfsr_jax.method.degrade import Degradation, camera_like, degrade, fixed_de
 from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.landmarks import turn
 from idfsr_jax.restore.likeness import (
+    SAME_PERSON,
+    STANDING_OUT,
     TURNED,
     Likeness,
     agreement,
@@ -56,6 +58,7 @@ def main() -> int:
     units = unit_parts(index.embeddings - restorer.model.center, restorer.sizes)[:, : restorer.sizes[0]]
     print_pairs(index, units)
     print_albums(index, units)
+    print_groups(index, units)
     rng = np.random.default_rng(0)
     people = [records for records in index.members if len(records) >= 4]
     rng.shuffle(people)
@@ -101,6 +104,25 @@ def print_albums(index: Index, units: np.ndarray) -> None:
             lost += [position not in group for position in range(len(own))]
             kept += [position in group for position in range(len(own), len(album))]
         print(f"grouped at {threshold}: {np.mean(lost):.3f} of the own set aside, {np.mean(kept):.3f} of others kept")
+
+
+def print_groups(index: Index, units: np.ndarray, size: int = 4, draws: int = 6000) -> None:
+    """Group pictures beside photographs of one person alone: how often that person is told, and how often wrongly."""
+    rng = np.random.default_rng(0)
+    for count in (1, 2, 3, 5):
+        own = [each for each in index.members if len(each) > count]
+        cosines = np.zeros((draws, size))
+        for row in cosines:
+            person = own[rng.integers(len(own))]
+            order = rng.permutation(person)
+            others = [each for each in index.members if each is not person]
+            rest = [rng.choice(others[k]) for k in rng.permutation(len(others))[: size - 1]]
+            row[:] = units[[order[count], *rest]] @ mean_direction(units[order[:count]])
+        most, next_ = np.sort(cosines, axis=1)[:, :-3:-1].T
+        told = (most >= SAME_PERSON) & (most - next_ >= STANDING_OUT)
+        wrong = np.mean(np.argmax(cosines, axis=1)[told] != 0)
+        absent = np.mean(cosines[:, 1:].max(axis=1) >= SAME_PERSON)
+        print(f"of {size}, {count} others: told {told.mean():.3f}, wrong {wrong:.4f}; without: {absent:.3f} taken")
 
 
 def print_small(restorer: Restorer, crops: list[list[FaceCrop]]) -> None:

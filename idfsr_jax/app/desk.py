@@ -16,9 +16,11 @@ from idfsr_jax.app.guard import COOKIE
 from idfsr_jax.app.messages import paths_in
 from idfsr_jax.app.people import Person, learn_person, recall_person
 from idfsr_jax.app.session import (
+    Base,
     Question,
     Result,
     Wishes,
+    ask_which,
     eyes_at,
     face_at,
     restore_picture,
@@ -27,18 +29,24 @@ from idfsr_jax.app.session import (
 from idfsr_jax.app.visit import Visit
 from idfsr_jax.app.visitors import VisitorGone, Visitors
 from idfsr_jax.app.wording import on_the_page, said
-from idfsr_jax.face import write_image
+from idfsr_jax.face import resize_crop, write_image
 from idfsr_jax.io.arguments import MAX_SEED
 from idfsr_jax.io.errors import InputError
+from idfsr_jax.restore.photographs import Group
 
 P = ParamSpec("P")
 
 _SEVERAL = "Click a variant to compare and to download it. Where the map is bright, the model guesses."
 _OUR_FAULT = "Something went wrong here, and it was not your doing; try again, or with another picture."
 _GONE = "This page was closed for too long, and its pictures are deleted; reload it and start anew."
+_NEXT = "What is restored stays; learn the next person in step 1 and restore again"
+_OR_CLICK = ", or click a face to restore it with the person who is known"
 _ALONE = "The saved identity alone says who it is; to have photographs beside it, drop them above and take it again."
+_WHOSE = "Which face is the person's? Those with a tick were taken; click another one below to take that."
+_FACE = 96
+"""Side of the faces of group pictures, in pixels."""
 _MARKS = {"used": "✓", "aside": "–", "unusable": "✕"}
-SHOWN = ("empty", "slider", "notes", "download", "variants", "spread", "again", "ask", "chooser")
+SHOWN = ("empty", "slider", "notes", "download", "variants", "spread", "again", "another", "ask", "chooser")
 """Components of the result, in the order in which values are given for them, after one for the step's status."""
 
 
@@ -89,7 +97,7 @@ class Desk:
         """The photographs have changed; the guard has taken note already."""
         return []
 
-    @answers(0, 2)
+    @answers(0, 3)
     def learn(
         self,
         photographs: Any,
@@ -97,7 +105,30 @@ class Desk:
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008, this is how Gradio hands over its bar
     ) -> list[Any]:
-        """Learns the person; returns the status and the identity's download."""
+        """Learns the person; returns the status, the identity's download, and the faces of group pictures."""
+        return self._learn(photographs, keep_all, request, progress)
+
+    @answers(0, 3)
+    def point(
+        self,
+        photographs: Any,
+        keep_all: Any,
+        event: gr.SelectData,
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> list[Any]:
+        """A click at one of the faces of group pictures: that is the person, who is learnt anew."""
+        visit, _ = self._visit(request)
+        faces = _faces_of(visit.person)
+        if not 0 <= int(event.index) < len(faces):
+            raise InputError("These faces are gone; learn the person again.")
+        group, face = faces[int(event.index)]
+        box = group.faces[face].box
+        assert box is not None
+        visit.boxes[group.path] = box
+        return self._learn(photographs, keep_all, request, progress)
+
+    def _learn(self, photographs: Any, keep_all: Any, request: gr.Request, progress: gr.Progress) -> list[Any]:
         visit, here = self._visit(request)
         paths = [Path(path) for path in dict.fromkeys(paths_in(photographs))]
 
@@ -106,14 +137,14 @@ class Desk:
             words = f"Learning, step {step} of {steps}" if step else "Looking through the photographs"
             progress((step, steps), desc=words, unit="steps")
 
-        person = learn_person(self.restorer, paths, keep_all=bool(keep_all), progress=report)
+        person = learn_person(self.restorer, paths, keep_all=bool(keep_all), boxes=visit.boxes, progress=report)
         here()
         visit.person = person
         file = visit.folder / "identity.safetensors"
         person.identity.save(file)
-        return [_learnt(person), gr.update(value=str(file), visible=True)]
+        return [_learnt(person), gr.update(value=str(file), visible=True), _shown_faces(visit, person)]
 
-    @answers(0, 2)
+    @answers(0, 3)
     def recall(self, file: Any, photographs: Any, request: gr.Request) -> list[Any]:
         """Takes a saved identity; returns the status, and no download of what the visitor has."""
         visit, here = self._visit(request)
@@ -125,14 +156,39 @@ class Desk:
         here()
         visit.person = person
         told = f"The saved identity, with {_plural(len(person.crops))} beside it." if person.crops else _ALONE
-        return [said("good", [told]) + said("warn", person.warnings), gr.update(value=None, visible=False)]
+        nothing = gr.update(value=None, visible=False)
+        return [said("good", [told]) + said("warn", person.warnings), nothing, nothing]
 
     @answers(None)
     def drop(self, picture: Any, request: gr.Request) -> list[Any]:
         """Another picture was dropped: what belonged to the last one goes."""
         visit, _ = self._visit(request)
-        visit.question, visit.result, visit.clicks = None, None, []
+        visit.question, visit.result, visit.clicks, visit.base = None, None, [], None
         return ["", *_nothing()]
+
+    @answers(0, 1 + len(SHOWN))
+    def which(self, picture: Any, request: gr.Request) -> list[Any]:
+        """Shows the faces of the picture, to click the one that is meant."""
+        visit, here = self._visit(request)
+        self._take(visit, picture)
+        visit.question = ask_which(self.restorer, visit.picture)
+        here()
+        return ["", *_nothing(*_asked(visit, visit.question))]
+
+    @answers(None)
+    def another(self, request: gr.Request) -> list[Any]:
+        """Further faces go into the picture that was made."""
+        visit, _ = self._visit(request)
+        result = visit.result
+        if result is None or result.enlarged is None:
+            raise InputError("This picture is gone; restore a face of it first.")
+        picture = visit.folder / f"base-{secrets.token_hex(4)}.png"
+        picture.write_bytes(result.pictures[visit.shown].read_bytes())
+        if visit.base is not None:
+            visit.base.picture.unlink(missing_ok=True)
+        visit.base = Base(picture, result.enlarged)
+        sentence, chooser = (_NEXT + _OR_CLICK, gr.skip()) if result.others else (_NEXT, gr.update(visible=False))
+        return ["", *_nothing(said("ask", [f"{sentence}."]), chooser)]
 
     @answers(0, 1 + len(SHOWN))
     def restore(
@@ -140,8 +196,7 @@ class Desk:
     ) -> list[Any]:
         """Restores the picture, or asks where the face is."""
         visit, here = self._visit(request)
-        given = list(paths_in(picture))
-        visit.picture, visit.question, visit.clicks = (Path(given[0]) if given else None), None, []
+        self._take(visit, picture)
         return self._restore(visit, here, _wishes(variants, faithful, seed, label, reveal))
 
     @answers(1 + SHOWN.index("ask"), 1 + len(SHOWN))
@@ -176,7 +231,7 @@ class Desk:
         visit, _ = self._visit(request)
         if visit.result is None:
             raise InputError("These variants are gone; restore the picture again.")
-        number = min(max(int(event.index), 0), len(visit.result.after) - 1)
+        number = visit.shown = min(max(int(event.index), 0), len(visit.result.after) - 1)
         views = str(visit.result.before), str(visit.result.after[number])
         return [gr.update(value=views), gr.update(value=str(visit.result.pictures[number]))]
 
@@ -189,6 +244,14 @@ class Desk:
                 raise VisitorGone
 
         return self.visitors.visit(visitor, session), here
+
+    def _take(self, visit: Visit, picture: Any) -> None:
+        """Makes the picture that the page shows the one that is worked on."""
+        given = list(paths_in(picture))
+        taken = Path(given[0]) if given else None
+        if taken != visit.picture:
+            visit.base = None
+        visit.picture, visit.question, visit.clicks = taken, None, []
 
     def _restore(self, visit: Visit, here: Callable[[], None], wishes: Wishes, **where: Any) -> list[Any]:
         here()
@@ -203,7 +266,7 @@ class Desk:
             return ["", *_nothing(*_asked(visit, found))]
         name = "".join(letter if letter.isalnum() else "-" for letter in Path(visit.picture or "face").stem)[:60]
         try:
-            visit.result = write_result(found, visit.room(), name or "face", wishes)
+            visit.result = write_result(found, visit.room(), name or "face", wishes, visit.base)
         except OSError:
             here()  # Whoever has left took the folder along.
             raise
@@ -233,7 +296,27 @@ def _learnt(person: Person) -> str:
     told = f"Learnt from {_plural(used)}."
     report = f"<details><summary>What became of each photograph</summary><ul>{rows}</ul></details>"
     refused = [f"{name}: {why}." for name, state, why in person.photographs if state != "used"]
-    return said("good", [told]) + said("warn", [*person.warnings, *refused]) + report
+    asked = said("ask", [_WHOSE] if person.groups else [])
+    return said("good", [told]) + said("warn", [*person.warnings, *refused]) + report + asked
+
+
+def _faces_of(person: Person | None) -> list[tuple[Group, int]]:
+    """The faces of all photographs with several, in the order in which the page shows them."""
+    groups = person.groups if person else ()
+    return [(group, face) for group in groups for face in range(len(group.faces))]
+
+
+def _shown_faces(visit: Visit, person: Person) -> Any:
+    """The faces of all photographs with several, to be clicked."""
+    for path in visit.folder.glob("one-*.png"):
+        path.unlink(missing_ok=True)
+    faces, token = [], secrets.token_hex(4)
+    for number, (group, face) in enumerate(_faces_of(person)):
+        path = visit.folder / f"one-{token}-{number}.png"
+        write_image(path, resize_crop(group.faces[face].image, _FACE), {"Description": "A face of a photograph."})
+        taken = "✓ " if face == group.taken else ""  # First, as a long name is cut.
+        faces.append((str(path), f"{taken}{face + 1}, {group.path.name}"))
+    return gr.update(value=faces or None, visible=bool(faces))
 
 
 def _plural(count: int) -> str:
@@ -253,7 +336,8 @@ def _nothing(ask: Any = "", chooser: Any = None) -> list[Any]:
     """`SHOWN` where there is no result, but perhaps a question."""
     hidden = gr.update(value=None, visible=False)
     chooser = gr.update(visible=False) if chooser is None else chooser
-    return [gr.update(visible=not ask), hidden, "", hidden, hidden, hidden, gr.update(visible=False), ask, chooser]
+    unseen = gr.update(visible=False)
+    return [gr.update(visible=not ask), hidden, "", hidden, hidden, hidden, unseen, unseen, ask, chooser]
 
 
 def _shown(result: Result) -> list[Any]:
@@ -268,4 +352,5 @@ def _shown(result: Result) -> list[Any]:
         gr.update(value=captions if several else None, visible=several),
         gr.update(value=str(result.spread) if result.spread else None, visible=several),
         gr.update(visible=True),
+        gr.update(visible=result.enlarged is not None),
     ]

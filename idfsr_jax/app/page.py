@@ -77,9 +77,8 @@ def _choices() -> Any:
 
 def _person() -> dict[str, Any]:
     with gr.Column(elem_classes="card", elem_id="person"):
-        _heading(
-            1, "The person", f"Three to {MAX_PHOTOGRAPHS} sharp photographs, one face in each; different light helps."
-        )
+        text = f"Three to {MAX_PHOTOGRAPHS} sharp photographs, best with one face in each; different light helps."
+        _heading(1, "The person", text)
         photographs = gr.Gallery(
             label="Photographs of the person",
             show_label=False,
@@ -98,6 +97,17 @@ def _person() -> dict[str, Any]:
             keep_all = gr.Checkbox(label="All of them", info="Even if some look like somebody else.")
         learn = gr.Button("Learn this person", variant="primary", elem_id="learn")
         status = gr.HTML("", elem_id="learnt", elem_classes="status", padding=False)
+        faces = gr.Gallery(
+            label="Faces of group pictures",
+            show_label=False,
+            visible=False,
+            interactive=False,
+            columns=4,
+            height="auto",
+            allow_preview=False,
+            buttons=[],
+            elem_id="faces",
+        )
         identity = gr.DownloadButton(
             "Download the identity (a few kilobytes, no photograph in it)",
             visible=False,
@@ -117,6 +127,7 @@ def _person() -> dict[str, Any]:
         "keep_all": keep_all,
         "learn": learn,
         "status": status,
+        "faces": faces,
         "identity": identity,
         "saved": saved,
     }
@@ -155,8 +166,9 @@ def _picture(reveal: float) -> dict[str, Any]:
             )
         restore = gr.Button("Restore the face", variant="primary", elem_id="restore")
         status = gr.HTML("", elem_id="said", elem_classes="status", padding=False)
+        which = gr.Button("Choose the face yourself", elem_id="which", variant="secondary", size="sm")
     wishes = [variants, faithful, seed, label, shown]
-    return {"picture": picture, "wishes": wishes, "restore": restore, "status": status}
+    return {"picture": picture, "wishes": wishes, "restore": restore, "which": which, "status": status}
 
 
 def _result() -> dict[str, Any]:
@@ -187,6 +199,7 @@ def _result() -> dict[str, Any]:
         )
         spread = _shown_image("Where the variants differ", "spread")
         again = gr.Button("Draw another one", visible=False, elem_id="again")
+        another = gr.Button("Restore another face in this picture", visible=False, elem_id="another")
         ask = gr.HTML("", elem_id="ask", elem_classes="status", padding=False)
         chooser = _shown_image("Click the face", "chooser")
     return {
@@ -197,6 +210,7 @@ def _result() -> dict[str, Any]:
         "variants": variants,
         "spread": spread,
         "again": again,
+        "another": another,
         "ask": ask,
         "chooser": chooser,
     }
@@ -215,27 +229,23 @@ def _wire(desk: Desk, person: dict[str, Any], picture: dict[str, Any], result: d
     done = [picture["status"], *(result[name] for name in SHOWN)]
     # Says which uploads the page makes use of, so that they go when it does.
     person["photographs"].change(desk.note, [person["photographs"]], None, **quick)
-    person["learn"].click(
-        desk.learn,
+    given, learnt = (
         [person["photographs"], person["keep_all"]],
-        [person["status"], person["identity"]],
-        show_progress_on=person["status"],
-        **model,
+        [person[name] for name in ("status", "identity", "faces")],
     )
-    person["saved"].upload(
-        desk.recall,
-        [person["saved"], person["photographs"]],
-        [person["status"], person["identity"]],
-        show_progress_on=person["status"],
-        **model,
-    )
+    shown = {"show_progress_on": person["status"]}
+    person["learn"].click(desk.learn, given, learnt, **shown, **model)
+    person["faces"].select(desk.point, given, learnt, **shown, **model)
+    person["saved"].upload(desk.recall, [person["saved"], person["photographs"]], learnt, **shown, **model)
     picture["picture"].change(desk.drop, [picture["picture"]], done, **quick)
     given = [picture["picture"], *picture["wishes"]]
     where = {"show_progress_on": picture["status"], "scroll_to_output": True}
+    picture["which"].click(desk.which, [picture["picture"]], done, **where, **model)
     picture["restore"].click(desk.restore, given, done, **where, **model)
     result["chooser"].select(desk.click, picture["wishes"], done, **where, **model)
     seed = picture["wishes"][2]
     result["again"].click(lambda number: int(number or 0) + 1, [seed], [seed], **quick).then(
         desk.restore, given, done, **where, **model
     )
+    result["another"].click(desk.another, None, done, **quick)
     result["variants"].select(desk.show, None, [result["slider"], result["download"]], **quick)

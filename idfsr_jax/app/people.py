@@ -1,16 +1,16 @@
 """The person that a visitor teaches the page: learnt from photographs, each of which gets its verdict."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from idfsr_jax.app.wording import on_the_page
-from idfsr_jax.face import FaceCrop
+from idfsr_jax.face import Box, FaceCrop
 from idfsr_jax.io.errors import InputError
 from idfsr_jax.restore.identity import Identity
-from idfsr_jax.restore.photographs import MAX_PHOTOGRAPHS, Gathering, choose_references
+from idfsr_jax.restore.photographs import MAX_PHOTOGRAPHS, Gathering, Group, choose_references
 
 State = Literal["used", "aside", "unusable"]
 
@@ -24,12 +24,14 @@ class Person:
       crops: the faces that can stand beside a restoration.
       photographs: name, state and a few words for each file that was given.
       warnings: what is doubtful, a sentence each.
+      groups: photographs with several faces.
     """
 
     identity: Identity
     crops: list[FaceCrop]
     photographs: tuple[tuple[str, State, str], ...]
     warnings: tuple[str, ...]
+    groups: tuple[Group, ...] = ()
 
 
 def learn_person(
@@ -37,6 +39,7 @@ def learn_person(
     photographs: Sequence[Path],
     *,
     keep_all: bool = False,
+    boxes: Mapping[Path, Box] | None = None,
     progress: Callable[[int, int], None] = lambda step, steps: None,
 ) -> Person:
     """Fits an identity to photographs of one person, as `idfsr fit` does.
@@ -45,6 +48,7 @@ def learn_person(
       restorer: a `Restorer`.
       photographs: 1 to 20 files.
       keep_all: sets none aside as somebody else's.
+      boxes: of the person's face in some of them, as `FaceCrop.box`.
       progress: called with (step, steps), step 0 before the photographs have been looked through.
 
     Raises:
@@ -56,12 +60,12 @@ def learn_person(
         raise InputError(f"{len(photographs)} photographs are too many; give 1 to {MAX_PHOTOGRAPHS} of one person.")
     steps = restorer.config.fit.steps
     progress(0, steps)
-    gathered = restorer.gather(photographs, keep_all=keep_all)
+    gathered = restorer.gather(photographs, keep_all=keep_all, boxes=boxes)
     identity = restorer.fit(gathered, progress=lambda step, loss: progress(step, steps))
     crops, notes = choose_references(gathered, identity)
     said = [note for note in (*gathered.warnings(), *notes) if note not in gathered.unusable]
     warnings = tuple(on_the_page(sentence, photographs) for sentence in said)
-    return Person(identity, crops, tuple(_verdicts(gathered, photographs)), warnings)
+    return Person(identity, crops, tuple(_verdicts(gathered, photographs)), warnings, gathered.groups)
 
 
 def recall_person(restorer: Any, file: Path, photographs: Sequence[Path] = ()) -> Person:
@@ -89,6 +93,8 @@ def _verdicts(gathered: Gathering, photographs: Sequence[Path]) -> list[tuple[st
             words += f", so it counts {photograph.origin.weight:.0%}"
         if not math.isnan(photograph.origin.likeness):
             words += f"; like the others: {photograph.origin.likeness:.2f}"
+        if photograph.crop.which:
+            words += f"; {photograph.crop.which}"
         verdicts.append((photograph.path.name, "used", words))
     verdicts += [(path.name, "aside", why) for path, why in gathered.set_aside]
     for sentence in gathered.unusable:

@@ -14,8 +14,9 @@ from idfsr_jax.app.people import Person
 from idfsr_jax.app.wording import on_the_page
 from idfsr_jax.face import cut_crop, read_image, write_image
 from idfsr_jax.io.errors import InputError, NoFace
+from idfsr_jax.restore.find_face import CROP_SIDES
 from idfsr_jax.restore.overview import overview
-from idfsr_jax.restore.places import Box, UndecidedFaces
+from idfsr_jax.restore.places import Box, Choice, UndecidedFaces
 from idfsr_jax.restore.provenance import mark
 from idfsr_jax.restore.result import Restoration, lanczos
 
@@ -24,6 +25,8 @@ _VIEW = 640
 """Side of the close-ups that are compared, in pixels."""
 _SHOWN = 720
 """Longer side of a picture to click into, in pixels; numbers in it have to be read on a telephone."""
+_NOBODY = -1
+"""The position of the face that was taken, where none is yet."""
 _NEAR = 1.0
 """How far from a box, in widths of it, a click still means its face."""
 
@@ -67,6 +70,19 @@ class Question:
 
 
 @dataclass(frozen=True)
+class Base:
+    """A photograph with faces restored already.
+
+    Attributes:
+      picture: its file.
+      enlarged: how many times as large as the photograph it is.
+    """
+
+    picture: Path
+    enlarged: float
+
+
+@dataclass(frozen=True)
 class Result:
     """Files that were written, and what is to be known of them.
 
@@ -76,6 +92,7 @@ class Result:
       pictures: what there is to download, for each variant.
       spread: where the variants differ; None of a single one.
       notes: a sentence each.
+      enlarged: how many times as large as the photograph the pictures are; None where a crop was given.
       others: the other faces of the photograph, if there are any.
     """
 
@@ -84,6 +101,7 @@ class Result:
     pictures: tuple[Path, ...]
     spread: Path | None
     notes: tuple[str, ...] = ()
+    enlarged: float | None = None
     others: Question | None = field(default=None, repr=False)
 
 
@@ -132,12 +150,40 @@ def restore_picture(
         shown = overview(error.image, error.choice, _SHOWN)
         return Question("face", on_the_page(str(error), [picture]), shown, _scale(shown, error.image), boxes)
     except NoFace as error:
-        image = read_image(picture)
-        shown = _to_click_into(image)
-        return Question("eyes", on_the_page(str(error), [picture]), shown, _scale(shown, image))
+        return _eyes_question(picture, error)
 
 
-def write_result(restoration: Restoration, folder: Path, name: str, wishes: Wishes) -> Result:
+def ask_which(restorer: Any, picture: Path | None) -> Question:
+    """Shows the faces of a picture, numbered, before any is restored; or asks where the eyes are if there are none.
+
+    Args:
+      restorer: a `Restorer`.
+      picture: a file.
+
+    Raises:
+      InputError: it is missing or cannot be read, or is a crop of one face.
+    """
+    if picture is None:
+        raise InputError("There is no picture yet; drop the small one into step 2.")
+    if max(read_image(picture).shape[:2]) <= CROP_SIDES[1]:
+        raise InputError(f"{picture.name}: is taken for a crop of one face; restore it as it is.")
+    try:
+        image, places = restorer.faces(picture)
+    except NoFace as error:
+        return _eyes_question(picture, error)
+    shown = overview(image, Choice(tuple(places), _NOBODY), _SHOWN)
+    count = "One face was" if len(places) == 1 else f"{len(places)} faces were"
+    sentence = f"{count} found; click the one that is to be restored."
+    return Question("face", sentence, shown, _scale(shown, image), tuple(place.box for place in places))
+
+
+def _eyes_question(picture: Path, error: NoFace) -> Question:
+    image = read_image(picture)
+    shown = _to_click_into(image)
+    return Question("eyes", on_the_page(str(error), [picture]), shown, _scale(shown, image))
+
+
+def write_result(restoration: Restoration, folder: Path, name: str, wishes: Wishes, base: Base | None = None) -> Result:
     """Writes what is shown and what can be downloaded; each file says that its face is synthesised.
 
     Args:
@@ -145,9 +191,11 @@ def write_result(restoration: Restoration, folder: Path, name: str, wishes: Wish
       folder: an empty or new one.
       name: that the downloads start with.
       wishes: what was chosen.
+      base: the same picture with other faces restored already, which stay as they are.
     """
-    pictures = restoration.save(folder / f"{name}-restored.png", label=wishes.label)
-    before, *after = _close_ups(restoration)
+    into = _into(restoration, base)
+    pictures = restoration.save(folder / f"{name}-restored.png", label=wishes.label, **into)
+    before, *after = _close_ups(restoration, into)
     write_image(folder / "before.png", before, {"Description": "The input of a restoration by idfsr-jax, enlarged."})
     views = [folder / f"after-{number}.png" for number in range(1, len(after) + 1)]
     for path, view in zip(views, after, strict=True):
@@ -158,7 +206,22 @@ def write_result(restoration: Restoration, folder: Path, name: str, wishes: Wish
         image = restoration.spread()
         write_image(spread, mark(image) if wishes.label else image, restoration.metadata)
     notes = tuple(on_the_page(note) for note in (*restoration.file_notes(), *restoration.doubts()))
-    return Result(folder / "before.png", tuple(views), tuple(pictures), spread, notes, _other_faces(restoration))
+    enlarged = into.get("enlarge", restoration.enlargement()) if restoration.face.photo is not None else None
+    others = _other_faces(restoration)
+    return Result(folder / "before.png", tuple(views), tuple(pictures), spread, notes, enlarged, others)
+
+
+def _into(restoration: Restoration, base: Base | None) -> dict[str, Any]:
+    """The options of `Restoration.picture` that put a face into what earlier restorations left."""
+    if base is None:
+        return {}
+    left = read_image(base.picture)
+
+    def background(photo: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        return left if left.shape[1::-1] == size else lanczos(left, size)
+
+    # Never smaller than it is, so that no face loses what was made of it.
+    return {"enlarge": max(restoration.enlargement(), base.enlarged), "background": background}
 
 
 def face_at(question: Question, x: float, y: float) -> int:
@@ -185,12 +248,12 @@ def eyes_at(question: Question, clicks: Sequence[tuple[float, float]]) -> tuple[
     return x1, y1, x2, y2
 
 
-def _close_ups(restoration: Restoration) -> list[UInt8[np.ndarray, "n n 3"]]:
+def _close_ups(restoration: Restoration, into: dict[str, Any]) -> list[UInt8[np.ndarray, "n n 3"]]:
     """The face as it was given, and as every variant has it, all of one size."""
     face = restoration.face
     if face.photo is None or face.transform is None:
         return [_enlarged(face.native), *(_enlarged(image) for image in restoration.images)]
-    pictures = [restoration.picture(index) for index in range(len(restoration.images))]
+    pictures = [restoration.picture(index, **into) for index in range(len(restoration.images))]
     height, width = pictures[0].shape[:2]
     factor = width / face.photo.shape[1], height / face.photo.shape[0]
     transform: Float64[np.ndarray, "3 3"] = np.diag([*factor, 1.0]) @ face.transform

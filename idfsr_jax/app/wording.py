@@ -7,6 +7,7 @@ from pathlib import Path
 
 _ON_THE_PAGE = (
     ("; --face N takes another.", "; click another one to take that."),
+    ("; --box FILE:x,y,width,height takes another.", "; click the right one below."),
     ("; give --face N.", "; click the one that is meant."),
     ("; give --face N, counted from the left, or --anyone.", "; click the one that is meant."),
     ("; --consistency 1 holds it to the input.", '; "Stay true to the picture" holds it to the input.'),

@@ -6,8 +6,17 @@ from typing import Annotated, Literal
 
 import tyro
 
-from idfsr_jax.commands.options import Encoder, OptionalPath, Required, RequiredSeveral, complain, note_skipped, say
-from idfsr_jax.io.arguments import photographs_of, require_writable, required
+from idfsr_jax.commands.options import (
+    Boxes,
+    Encoder,
+    OptionalPath,
+    Required,
+    RequiredSeveral,
+    complain,
+    note_skipped,
+    say,
+)
+from idfsr_jax.io.arguments import parse_boxes, photographs_of, require_writable, required
 from idfsr_jax.io.errors import InputError
 from idfsr_jax.runtime.compile_cache import use_compile_cache
 
@@ -16,18 +25,21 @@ def fit(
     photos: RequiredSeveral = (),
     out: Required = None,
     keep_all: bool = False,
+    box: Boxes = (),
     weights: OptionalPath = None,
     encoder: Encoder = None,
 ) -> int:
     """Fits an identity to 1 to 20 photographs of one person; the model itself stays as it is.
 
     Photographs without a usable face, and those that show somebody else, are named and left out; blurred ones count
-    less.
+    less. Of a photograph with several faces the one is taken that is most like those with one face.
 
     Args:
       photos: Photographs of one person, or a folder of them.
       out: The identity file to write, a few kilobytes (me.safetensors).
       keep_all: Set no photograph aside as somebody else's.
+      box: The face in one of the photographs, by its path or name and x,y,width,height in pixels; may be given several
+        times.
       weights: Folder of a trained model; the one that ships with the package if not given.
       encoder: The face recognisers that the model was trained with, joined by +, if they lie elsewhere now.
     """
@@ -37,6 +49,7 @@ def fit(
     if out.is_dir() or out.suffix != ".safetensors":
         raise InputError(f"{out}: give --out a file name that ends in .safetensors.")
     require_writable(out.parent)
+    boxes = parse_boxes(box, pictures)
     from rich.console import Console
     from rich.progress import Progress
 
@@ -45,7 +58,7 @@ def fit(
     use_compile_cache()
     restorer = Restorer.load(weights, encoder)
     note_skipped(skipped)
-    gathered = restorer.gather(pictures, keep_all=keep_all)
+    gathered = restorer.gather(pictures, keep_all=keep_all, boxes=boxes)
     for line in gathered.lines():
         say(line)
     with Progress(console=Console(stderr=True), transient=True) as bar:
@@ -84,6 +97,8 @@ def identity(
     for origin in person.origins:
         likeness = "" if math.isnan(origin.likeness) else f", like the others {origin.likeness:.2f}"
         say(f"  {origin.name}  (SHA-256 {origin.sha256}..., counts {origin.weight:.2f}{likeness})")
+        if origin.face:
+            say(f"    {origin.face}")
         if origin.copies:
             say(f"    counted once, though given {len(origin.copies) + 1} times: {', '.join(origin.copies)}")
     if not person.origins:

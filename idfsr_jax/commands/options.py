@@ -26,6 +26,11 @@ SeveralForEach = Annotated[
     tyro.conf.arg(metavar="PATH ...", help_behavior_hint=""),
 ]
 OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
+Boxes = Annotated[
+    tuple[str, ...],
+    tyro.conf.UseAppendAction,
+    tyro.conf.arg(metavar="FILE:X,Y,WIDTH,HEIGHT", help_behavior_hint=""),
+]
 Encoder = Annotated[str | None, tyro.conf.arg(metavar="arcface:PATH", help_behavior_hint="")]
 OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
 Distributed = Annotated[str, tyro.conf.arg(metavar="WHERE", help_behavior_hint="")]

@@ -10,7 +10,17 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, UInt8
 from PIL import Image
 
-from idfsr_jax.face.detect import Box, Face, choose_face, face_in_box, find_faces
+from idfsr_jax.face.detect import (
+    Box,
+    Face,
+    choose_face,
+    face_in_box,
+    faces_that_count,
+    find_faces,
+    is_one_place,
+    prominence,
+    require_face,
+)
 from idfsr_jax.face.flaws import flaw_of
 from idfsr_jax.face.read import read_picture
 from idfsr_jax.face.window import reflected_window, sample_affine, to_bytes
@@ -18,6 +28,7 @@ from idfsr_jax.io.errors import InputError
 
 _MIN_SIDE = 32
 _FOREHEAD = 0.3  # Of the height from brows to chin.
+_FLAWED = "{}: its face is {}, which shows nobody's skin; use a photograph of full tones."
 _MARGIN = 4  # Pixels around the quad that the interpolation may touch.
 
 
@@ -32,6 +43,8 @@ class FaceCrop:
       transform: affine matrix from unit coordinates (x, y, 1) to continuous photo pixels.
       notes: what of the photograph's file is damaged, was assumed or left out, a sentence each.
       frame: `photograph_frame`; by default all of the crop was photographed.
+      box: of the face in its photograph, x, y, width and height from brows to chin; None where it is not known.
+      which: of several faces of the photograph, in words; empty where there was one.
     """
 
     image: UInt8[np.ndarray, "n n 3"]
@@ -39,6 +52,8 @@ class FaceCrop:
     transform: Float64[np.ndarray, "3 3"]
     notes: tuple[str, ...] = ()
     frame: Float32[np.ndarray, "2 3"] = field(default_factory=lambda: np.eye(3, dtype=np.float32)[:2])
+    box: Box | None = None
+    which: str = ""
 
 
 def ffhq_transform(landmarks: Float[np.ndarray, "68 2"]) -> Float64[np.ndarray, "3 3"]:
@@ -142,7 +157,7 @@ def align_face(image: UInt8[np.ndarray, "h w 3"], face: Face, *, max_side: int =
     unit = apply_transform(np.linalg.inv(transform), face.landmarks)
     height, width = image.shape[:2]
     frame = photograph_frame(transform, width, height)
-    return FaceCrop(cut_crop(image, transform, size), unit.astype(np.float32), transform, frame=frame)
+    return FaceCrop(cut_crop(image, transform, size), unit.astype(np.float32), transform, frame=frame, box=face.box)
 
 
 def resize_crop(image: UInt8[np.ndarray, "n n 3"], size: int) -> UInt8[np.ndarray, "m m 3"]:
@@ -171,17 +186,60 @@ def crop_face(
     """
     picture = read_picture(path)
     image = picture.pixels
-    if box is None:
-        face = choose_face(find_faces(image), image, path, rule)
-    else:
-        try:
-            face = face_in_box(image, box)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
+    face = choose_face(find_faces(image), image, path, rule) if box is None else _face_in_box(image, box, path)
     flaw = flaw_of(_around(image, face))
     if flaw:
-        raise InputError(f"{path}: its face is {flaw}, which shows nobody's skin; use a photograph of full tones.")
+        raise InputError(_FLAWED.format(path, flaw))
     return replace(align_face(image, face, max_side=max_side), notes=picture.notes)
+
+
+def crop_faces(path: Path, box: Box | None = None) -> list[FaceCrop]:
+    """Photograph file to the canonical crops of all faces that it may be about.
+
+    Args:
+      path: the photograph.
+      box: x, y, width and height that point at one of the faces, whether it is found or not.
+
+    Returns:
+      The face pointed at, then the others, the largest and most central ones first. Those that are dithered, posterised
+      or blank are left out.
+
+    Raises:
+      UnreadableImage: the file cannot be read.
+      NoFace: no face was found.
+      InputError: the box lies outside the photo, or the face that it points at, or every face, has such a flaw.
+    """
+    picture = read_picture(path)
+    image = picture.pixels
+    height, width = image.shape[:2]
+    faces = find_faces(image)
+    if box is None:
+        require_face(faces, path)
+    faces = sorted(faces_that_count(faces), key=lambda face: -prominence(face.box, width, height))
+    if box is not None:
+        pointed = next((face for face in faces if is_one_place(face.box, box)), None)
+        pointed = pointed or _face_in_box(image, box, path)
+        faces = [pointed, *(face for face in faces if face is not pointed)]
+    flaws = [flaw_of(_around(image, face)) for face in faces]
+    if all(flaws) or (box is not None and flaws[0]):
+        raise InputError(_FLAWED.format(path, flaws[0]))
+    sound = [face for face, flaw in zip(faces, flaws, strict=True) if not flaw]
+    lefts = sorted(face.box[0] for face in sound)
+    which = [
+        f"face {lefts.index(x) + 1} of {len(sound)} from the left, {w} x {h} px at {x},{y}" if len(sound) > 1 else ""
+        for x, y, w, h in (face.box for face in sound)
+    ]
+    return [
+        replace(align_face(image, face), notes=picture.notes, which=words)
+        for face, words in zip(sound, which, strict=True)
+    ]
+
+
+def _face_in_box(image: UInt8[np.ndarray, "h w 3"], box: Box, path: str | Path) -> Face:
+    try:
+        return face_in_box(image, box)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _around(image: UInt8[np.ndarray, "h w 3"], face: Face) -> UInt8[np.ndarray, "rows columns 3"]:

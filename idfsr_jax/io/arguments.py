@@ -53,21 +53,54 @@ def require_between(least: int, most: int, **options: int | None) -> None:
             raise InputError(f"--{option} {value}: give a whole number from {least} to {most}.")
 
 
-def parse_box(text: str) -> Box:
+def parse_box(text: str, shown: str | None = None) -> Box:
     """Reads `x,y,width,height`.
+
+    Args:
+      text: the four numbers.
+      shown: what was given, for a complaint; the text itself by default.
 
     Raises:
       InputError: the text is not four whole numbers, x or y is negative, or width or height is not positive.
     """
+    shown = shown or text
     try:
         x, y, width, height = (int(part) for part in text.split(","))
     except ValueError as error:
-        raise InputError(f"--box {text}: give four whole numbers x,y,width,height, in pixels.") from error
+        raise InputError(f"--box {shown}: give four whole numbers x,y,width,height, in pixels.") from error
     if x < 0 or y < 0:
-        raise InputError(f"--box {text}: x and y count pixels from the upper left corner and cannot be negative.")
+        raise InputError(f"--box {shown}: x and y count pixels from the upper left corner and cannot be negative.")
     if width < 1 or height < 1:
-        raise InputError(f"--box {text}: width and height must be positive.")
+        raise InputError(f"--box {shown}: width and height must be positive.")
     return x, y, width, height
+
+
+def parse_boxes(texts: Sequence[str], photographs: Sequence[Path]) -> dict[Path, Box]:
+    """Reads `file:x,y,width,height`, each of a photograph, by its path or by its name alone; names may hold colons.
+
+    Args:
+      texts: as given.
+      photographs: that may be meant.
+
+    Raises:
+      InputError: one is no such text, or means no photograph, several, or one that has a box already.
+    """
+    boxes: dict[Path, Box] = {}
+    for text in texts:
+        name, colon, numbers = text.rpartition(":")
+        if not name or not colon:
+            raise InputError(f"--box {text}: give the photograph and the face in it, FILE:x,y,width,height.")
+        box = parse_box(numbers, shown=text)
+        place = os.path.realpath(name)
+        meant = [path for path in photographs if os.path.realpath(path) == place]
+        meant = meant or [path for path in photographs if path.name == name]
+        if len(meant) != 1:
+            how_many = f"{len(meant)} of the photographs have" if meant else "none of the photographs has"
+            raise InputError(f"--box {text}: {how_many} that name; give the path of one of them.")
+        if meant[0] in boxes:
+            raise InputError(f"--box {text}: this photograph has a box already; give one for each.")
+        boxes[meant[0]] = box
+    return boxes
 
 
 def parse_eyes(text: str) -> Eyes:

@@ -5,6 +5,7 @@ import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -29,6 +30,7 @@ class Origin:
       weight: how much it counted, at most 1; blurred ones count less.
       likeness: cosine to the mean of the others, NaN where there were none.
       copies: names of further files of the same photograph (saved again, resized, mirrored), which did not count.
+      face: which of several faces of the photograph it was, in words; empty where there was one.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Origin:
     weight: float
     likeness: float
     copies: tuple[str, ...] = ()
+    face: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,9 +80,13 @@ class Identity:
         return _digest(json.dumps(facts), *(getattr(self, name) for name in _ARRAYS))
 
     def _origins_json(self) -> str:
-        rows = [[each.name, each.sha256, repr(each.weight), repr(each.likeness)] for each in self.origins]
+        rows: list[list[Any]] = [
+            [each.name, each.sha256, repr(each.weight), repr(each.likeness)] for each in self.origins
+        ]
         # Likewise.
-        return json.dumps([row + ([list(each.copies)] if each.copies else []) for row, each in zip(rows, self.origins)])
+        for row, each in zip(rows, self.origins, strict=True):
+            row += [list(each.copies), each.face] if each.face else [list(each.copies)] if each.copies else []
+        return json.dumps(rows)
 
     def save(self, path: str | Path) -> None:
         """Writes the identity as safetensors, whole or not at all.
@@ -135,7 +142,12 @@ class Identity:
             rows = json.loads(metadata.get("origins", "[]"))
             origins = tuple(
                 Origin(
-                    str(row[0]), str(row[1]), float(row[2]), float(row[3]), tuple(map(str, row[4])) if row[4:] else ()
+                    str(row[0]),
+                    str(row[1]),
+                    float(row[2]),
+                    float(row[3]),
+                    tuple(map(str, row[4])) if row[4:] else (),
+                    str(row[5]) if row[5:] else "",
                 )
                 for row in rows
             )

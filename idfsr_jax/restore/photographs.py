@@ -1,14 +1,14 @@
 """A folder of somebody's photographs: which can be used, which show somebody else, and how much each shall count."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
-from idfsr_jax.face import FaceCrop, crop_face, crop_side
+from idfsr_jax.face import Box, FaceCrop, crop_faces, crop_side
 from idfsr_jax.face.same import Same, same_photograph
 from idfsr_jax.face.sharpness import detail_side, sharpness_weight
 from idfsr_jax.io.errors import InputError
@@ -17,6 +17,7 @@ from idfsr_jax.restore.likeness import (
     AGREEING,
     FEW,
     SAME_PERSON,
+    STANDING_OUT,
     agreement,
     group_by_person,
     likeness_to_others,
@@ -48,6 +49,30 @@ class Photograph:
 
 
 @dataclass(frozen=True)
+class Group:
+    """A photograph with several faces.
+
+    Attributes:
+      path: its file.
+      faces: from left to right.
+      taken: position of the one that was taken for the person's.
+      is_told: whether a box or the other photographs tell which it is.
+    """
+
+    path: Path
+    faces: tuple[FaceCrop, ...]
+    taken: int
+    is_told: bool
+
+    def sentence(self) -> str:
+        """What was taken although nothing tells that it is the person's, and how to take another."""
+        return (
+            f"{self.path}: nothing tells which of its {len(self.faces)} faces is the person's, so a large and central "
+            f"one was taken, {self.faces[self.taken].which}; --box FILE:x,y,width,height takes another."
+        )
+
+
+@dataclass(frozen=True)
 class Gathering:
     """What came of a folder.
 
@@ -56,12 +81,14 @@ class Gathering:
       set_aside: photographs that could be used and are not, with the reason.
       unusable: a sentence for each file without a usable face.
       agreement: mean cosine of all pairs of those used.
+      groups: photographs with several faces, used or not.
     """
 
     used: tuple[Photograph, ...]
     set_aside: tuple[tuple[Path, str], ...]
     unusable: tuple[str, ...]
     agreement: float
+    groups: tuple[Group, ...] = ()
 
     @property
     def crops(self) -> list[FaceCrop]:
@@ -81,7 +108,7 @@ class Gathering:
 
     def warnings(self) -> list[str]:
         """What is doubtful about those used, a sentence each."""
-        said = []
+        said = [group.sentence() for group in self.groups if not group.is_told]
         count = len(self.used)
         if count < FEW:
             number = "one photograph remains" if count == 1 else f"{count} photographs remain"
@@ -101,6 +128,7 @@ class Gathering:
             f"  {photograph.path.name:{width}}  detail {photograph.detail:3.0f} px, "
             + f"counts {photograph.origin.weight:.2f}"
             + ("" if np.isnan(photograph.origin.likeness) else f", like the others {photograph.origin.likeness:.2f}")
+            + (f"; {photograph.crop.which}" if photograph.crop.which else "")
             + "".join(f"; {sentence.rstrip('.')}" for sentence in photograph.crop.notes)
             for photograph in self.used
         ]
@@ -117,25 +145,33 @@ def gather_photographs(
     identities_of: Callable[[list[FaceCrop]], Float[np.ndarray, "k d"]],
     *,
     keep_all: bool = False,
-    read: Callable[[Path], FaceCrop] = crop_face,
+    boxes: Mapping[Path, Box] | None = None,
+    person: Float[np.ndarray, " d"] | None = None,
+    read: Callable[[Path, Box | None], list[FaceCrop]] = crop_faces,
 ) -> Gathering:
     """Reads photographs of a person and keeps those that can be used and show the same person.
 
-    Files without a usable face are noted and do not stop the rest. Copies of a file count once, and so does a
-    photograph that was saved again, resized, cropped, recoloured or mirrored, of which the sharpest remains. The
-    largest group of photographs that are like each other is the person; the others are set aside. Of more than 20 the
-    sharpest remain.
+    Files without a usable face are noted and do not stop the rest. Of a photograph with several faces the one is taken
+    that a box points at, or else the one most like the person: the one given, or whom the photographs with one face
+    show. Where none stands out, it is the largest and most central one.
+
+    Copies of a file count once, and so does a photograph that was saved again, resized, cropped, recoloured or
+    mirrored, of which the sharpest remains. The largest group of photographs that are like each other is the person;
+    the others are set aside. Of more than 20 the sharpest remain.
 
     Args:
       paths: files.
       identities_of: unit identities of crops.
       keep_all: sets none aside as somebody else's.
-      read: file to crop; raises InputError.
+      boxes: of the person's face in some of the files, x, y, width and height in their pixels.
+      person: unit identity, where it is known.
+      read: file, and box if there is one, to the crops of its faces, the likeliest first; raises InputError.
 
     Raises:
       InputError: none can be used, or two people are shown equally often.
     """
-    photographs, unusable, set_aside = _read_all(paths, identities_of, read)
+    files, unusable, set_aside = _read_all(paths, identities_of, boxes or {}, read)
+    photographs, groups = _of_the_person(files, person, keep_all)
     photographs = _each_once(photographs, set_aside)
     if not photographs:
         if len(unusable) == 1:
@@ -153,7 +189,18 @@ def gather_photographs(
         replace(photographs[position], origin=replace(photographs[position].origin, likeness=float(value)))
         for position, value in zip(kept, likeness, strict=True)
     )
-    return Gathering(used, tuple(set_aside), tuple(unusable), agreement(identities[kept]))
+    return Gathering(used, tuple(set_aside), tuple(unusable), agreement(identities[kept]), tuple(groups))
+
+
+def direction_of(identity: Identity, length: int) -> Float[np.ndarray, " d"]:
+    """The unit identity of a person by the first recogniser, by which people are told apart.
+
+    Args:
+      identity: of all recognisers.
+      length: of the first one's part.
+    """
+    start = identity.start[:length]
+    return start / np.linalg.norm(start)
 
 
 def choose_references(gathered: Gathering, identity: Identity) -> tuple[list[FaceCrop], list[str]]:
@@ -162,9 +209,7 @@ def choose_references(gathered: Gathering, identity: Identity) -> tuple[list[Fac
     Where none is like the identity, all are taken, and a sentence says so.
     """
     notes = [*gathered.unusable]
-    # Of several recognisers' parts the first is the one that `Photograph.identity` is by.
-    start = identity.start[: gathered.used[0].identity.size]
-    start = start / np.linalg.norm(start)
+    start = direction_of(identity, gathered.used[0].identity.size)
     likeness = [float(each.identity @ start) for each in gathered.used]
     if max(likeness) < SAME_PERSON:
         return gathered.crops, [*notes, f"none of the photographs is like the identity (cosine {max(likeness):.2f})."]
@@ -177,37 +222,99 @@ def choose_references(gathered: Gathering, identity: Identity) -> tuple[list[Fac
     return crops, notes
 
 
+@dataclass(frozen=True)
+class _File:
+    """A photograph and its faces, the likeliest first, with their unit identities; `is_told` if it is the person's."""
+
+    path: Path
+    digest: str
+    faces: Sequence[FaceCrop]
+    identities: Float[np.ndarray, "n d"]
+    copies: tuple[str, ...]
+    is_told: bool
+
+    def photograph(self, face: int) -> Photograph:
+        crop = self.faces[face]
+        detail = detail_side(crop.image, crop_side(crop.transform))
+        weight = sharpness_weight(detail)
+        origin = Origin(self.path.name, self.digest, weight, float("nan"), self.copies, crop.which)
+        return Photograph(self.path, crop, self.identities[face], detail, origin)
+
+
 def _read_all(
     paths: Sequence[Path],
     identities_of: Callable[[list[FaceCrop]], Float[np.ndarray, "k d"]],
-    read: Callable[[Path], FaceCrop],
-) -> tuple[list[Photograph], list[str], list[tuple[Path, str]]]:
-    found: dict[str, tuple[Path, FaceCrop]] = {}
+    boxes: Mapping[Path, Box],
+    read: Callable[[Path, Box | None], list[FaceCrop]],
+) -> tuple[list[_File], list[str], list[tuple[Path, str]]]:
+    found: dict[tuple[str, Box | None], tuple[Path, list[FaceCrop]]] = {}
     unusable: list[str] = []
     copies: list[tuple[Path, str]] = []
-    copied: dict[str, list[str]] = {}
+    copied: dict[tuple[str, Box | None], list[str]] = {}
     for path in paths:
+        box = boxes.get(path)
         try:
-            crop = read(path)
+            crops = read(path, box)
         except InputError as error:
             unusable.append(str(error))
             continue
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-        if digest in found:
-            copies.append((path, f"the same file as {found[digest][0].name}"))
-            copied.setdefault(digest, []).append(path.name)
+        if (digest, box) in found:
+            copies.append((path, f"the same file as {found[digest, box][0].name}"))
+            copied.setdefault((digest, box), []).append(path.name)
         else:
-            found[digest] = path, crop
-    crops = [crop for _, crop in found.values()]
-    identities: Sequence[Float[np.ndarray, " d"]] = list(identities_of(crops)) if crops else []
-    photographs = []
-    for (digest, (path, crop)), identity in zip(found.items(), identities, strict=True):
-        detail = detail_side(crop.image, crop_side(crop.transform))
-        names = tuple(copied.get(digest, ()))
-        origin = Origin(path.name, digest, sharpness_weight(detail), float("nan"), names)
-        photographs.append(Photograph(path, crop, identity, detail, origin))
-    return photographs, unusable, copies
+            found[digest, box] = path, crops
+    everybody = [crop for _, crops in found.values() for crop in crops]
+    identities = iter(identities_of(everybody) if everybody else ())
+    files = [
+        _File(
+            path,
+            digest,
+            crops,
+            np.stack([next(identities) for _ in crops]),
+            tuple(copied.get((digest, box), ())),
+            len(crops) == 1 or box is not None,
+        )
+        for (digest, box), (path, crops) in found.items()
+    ]
+    return files, unusable, copies
+
+
+def _of_the_person(
+    files: Sequence[_File], person: Float[np.ndarray, " d"] | None, keep_all: bool
+) -> tuple[list[Photograph], list[Group]]:
+    """Of each file the face that is the person's, and what is to be known of those with several."""
+    if person is None and not all(file.is_told for file in files):
+        person = _shown_by([file.photograph(0) for file in files if file.is_told], keep_all)
+    photographs, groups = [], []
+    for file in files:
+        taken, is_told = (0, True) if file.is_told else _told_by(person, file.identities)
+        photographs.append(file.photograph(taken))
+        if len(file.faces) > 1:
+            order = sorted(range(len(file.faces)), key=lambda face: file.faces[face].box or ())
+            groups.append(Group(file.path, tuple(file.faces[face] for face in order), order.index(taken), is_told))
+    return photographs, groups
+
+
+def _shown_by(photographs: Sequence[Photograph], keep_all: bool) -> Float[np.ndarray, " d"] | None:
+    """Whom photographs show; None if there are none."""
+    once = _each_once(photographs, [])
+    if not once:
+        return None
+    identities = np.stack([photograph.identity for photograph in once])
+    return mean_direction(identities if keep_all else identities[_the_person(once, identities, [])])
+
+
+def _told_by(person: Float[np.ndarray, " d"] | None, identities: Float[np.ndarray, "n d"]) -> tuple[int, bool]:
+    """Position of the face that is taken for a person's, and whether it stands out; of equals it is the first."""
+    if person is None:
+        return 0, False
+    cosine = identities @ person
+    if cosine.max() < SAME_PERSON:
+        return 0, False
+    alike = np.flatnonzero(cosine > cosine.max() - STANDING_OUT)
+    return int(alike[0]), len(alike) == 1
 
 
 def _each_once(photographs: Sequence[Photograph], set_aside: list[tuple[Path, str]]) -> list[Photograph]:

@@ -12,6 +12,7 @@ from jaxtyping import Float, Float64, UInt8
 
 from idfsr_jax.config import Config
 from idfsr_jax.face import Box, apply_transform, crop_side, cut_crop, ffhq_transform
+from idfsr_jax.face.detect import turn_of
 from idfsr_jax.face.search import find_every_face
 from idfsr_jax.io.errors import InputError, NoFace, SeveralFaces
 from idfsr_jax.io.images import to_float
@@ -33,6 +34,11 @@ _STRAIGHTENED = 40
 split, reduced so that the crop was 16, 24, 32, 48 and 64 px, its corners lay 0.051, 0.037, 0.029, 0.028 and 0.021 sides
 from their place by dlib alone and 0.032, 0.033, 0.026, 0.032 and 0.024 after LandmarkNet (0.042 from a box alone)."""
 
+_NOT_SEEN = (
+    "no face is seen in the box at any angle, so the one that is meant was taken to stand nearly upright; --eyes says "
+    "how it is turned."
+)
+
 
 @dataclass(frozen=True)
 class Place:
@@ -41,10 +47,12 @@ class Place:
     Attributes:
       box: x, y, width and height, brows to chin, in photo pixels.
       transform: from unit coordinates of the canonical crop to continuous pixels of the photograph.
+      doubt: what is not known of it, a sentence; empty if nothing.
     """
 
     box: Box
     transform: Float64[np.ndarray, "3 3"]
+    doubt: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,9 +71,9 @@ class Choice:
     probabilities: tuple[float, ...] = ()
 
     def sentence(self) -> str:
-        """What was chosen and how to choose otherwise; empty where there was no choice."""
+        """What was chosen and how to choose otherwise, or what is doubtful; empty where there is nothing to say."""
         if not self.probabilities:
-            return ""
+            return self.places[self.chosen].doubt
         x, y, width, height = self.places[self.chosen].box
         return (
             f"{len(self.places)} faces; took number {self.chosen + 1} from the left, {width} x {height} px at {x},{y}, "
@@ -103,15 +111,16 @@ def places_of(
 ) -> list[Place]:
     """The faces of a photograph, from left to right; or the one that box or eyes say.
 
-    What lies in a box is straightened by LandmarkNet, and so is a face too small for dlib's predictor, or for a hand
-    that points at its eyes.
+    What lies in a box is turned upright as dlib's detector sees it and straightened by LandmarkNet; straightened, too,
+    is a face too small for dlib's predictor, or for a hand that points at its eyes.
 
     Raises:
       NoFace: none was found.
       InputError: box or eyes do not lie in the picture.
     """
     if box is not None:
-        return [Place(box, straighten(image, _transform_of_box(image, box, name), config, landmark_net))]
+        transform, doubt = _transform_of_box(image, box, name)
+        return [Place(box, straighten(image, transform, config, landmark_net), doubt)]
     if eyes is not None:
         found = [_place_of_eyes(image, eyes, name)]
     else:
@@ -241,7 +250,10 @@ def straighten(
     return transform
 
 
-def _transform_of_box(image: UInt8[np.ndarray, "h w 3"], box: Box, name: str | Path) -> Float64[np.ndarray, "3 3"]:
+def _transform_of_box(
+    image: UInt8[np.ndarray, "h w 3"], box: Box, name: str | Path
+) -> tuple[Float64[np.ndarray, "3 3"], str]:
+    """The rough crop around a box, turned as the face in it is; and a sentence where that cannot be seen."""
     x, y, w, h = box
     height, width = image.shape[:2]
     if w < 2 or h < 2 or x < 0 or y < 0 or x + w > width or y + h > height:
@@ -249,8 +261,12 @@ def _transform_of_box(image: UInt8[np.ndarray, "h w 3"], box: Box, name: str | P
             f"{name}: the box {x},{y},{w},{h} does not lie in the {width} x {height} picture; give x,y,width,height."
         )
     side = _BOX_TO_CROP * max(w, h)
-    centre = np.array([x + w / 2, y + h / 2 - _BOX_DROP * h])
-    return np.array([[side, 0.0, centre[0] - side / 2], [0.0, side, centre[1] - side / 2], [0.0, 0.0, 1.0]])
+    turn = turn_of(image, box)
+    angle = np.radians(turn or 0.0)
+    across, down = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
+    corner = np.array([x + w / 2, y + h / 2]) - side / 2 * across - (side / 2 + _BOX_DROP * h) * down
+    transform = np.array([*zip(side * across, side * down, corner, strict=True), (0.0, 0.0, 1.0)])
+    return transform, _NOT_SEEN if turn is None else ""
 
 
 def _place_of_eyes(image: UInt8[np.ndarray, "h w 3"], eyes: Eyes, name: str | Path) -> Place:

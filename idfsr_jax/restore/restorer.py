@@ -1,7 +1,7 @@
 """Restorer: load a model, fit a person, restore a picture. The only place where all parts meet at use time."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from idfsr_jax.config import FitConfig
-from idfsr_jax.face import FaceCrop, read_crops
+from idfsr_jax.face import Box, FaceCrop, read_crops, read_image
 from idfsr_jax.io.errors import InputError
 from idfsr_jax.method.landmarks import person_shape
 from idfsr_jax.method.model import load_model
@@ -23,8 +23,14 @@ from idfsr_jax.restore.found import Found, at_once, sample_found, sampling_of
 from idfsr_jax.restore.identity import Identity
 from idfsr_jax.restore.likeness import agreement
 from idfsr_jax.restore.loaded import LoadedModel
-from idfsr_jax.restore.photographs import MAX_PHOTOGRAPHS, Gathering, choose_references, gather_photographs
-from idfsr_jax.restore.places import Choice, Place, choose_place, choose_places
+from idfsr_jax.restore.photographs import (
+    MAX_PHOTOGRAPHS,
+    Gathering,
+    choose_references,
+    direction_of,
+    gather_photographs,
+)
+from idfsr_jax.restore.places import Choice, Place, choose_place, choose_places, places_of
 from idfsr_jax.restore.provenance import provenance
 from idfsr_jax.restore.result import Restoration
 from idfsr_jax.restore.sampling import compile_ahead
@@ -52,13 +58,32 @@ class Restorer(LoadedModel):
         """
         return cls(load_model(None if weights is None else Path(weights)), encoder, devices)
 
-    def gather(self, photos: Sequence[str | Path], *, keep_all: bool = False) -> Gathering:
+    def gather(
+        self,
+        photos: Sequence[str | Path],
+        *,
+        keep_all: bool = False,
+        boxes: Mapping[Path, Box] | None = None,
+        identity: Identity | None = None,
+    ) -> Gathering:
         """Looks through photographs that should show one person; see `restore.photographs.gather_photographs`.
+
+        Args:
+          photos: files.
+          keep_all: sets none aside as somebody else's.
+          boxes: of the person's face in some of them, x, y, width and height, by file.
+          identity: that tells which of several faces is the person's; by default the photographs with one face do.
 
         Raises:
           InputError: none can be used, or two people are shown equally often.
         """
-        return gather_photographs([Path(photo).expanduser() for photo in photos], self.identities, keep_all=keep_all)
+        return gather_photographs(
+            [Path(photo).expanduser() for photo in photos],
+            self.identities,
+            keep_all=keep_all,
+            boxes={photo.expanduser(): box for photo, box in (boxes or {}).items()},
+            person=None if identity is None else direction_of(identity, self.sizes[0]),
+        )
 
     def references(self, photos: Sequence[str | Path], identity: Identity) -> tuple[list[FaceCrop], list[str]]:
         """The photographs of a folder that can stand beside a restoration, and a sentence for each that cannot.
@@ -66,7 +91,7 @@ class Restorer(LoadedModel):
         Raises:
           InputError: none can be used.
         """
-        return choose_references(self.gather(photos, keep_all=True), identity)
+        return choose_references(self.gather(photos, keep_all=True, identity=identity), identity)
 
     def fit(
         self,
@@ -108,6 +133,16 @@ class Restorer(LoadedModel):
             token_offsets=np.asarray(fitted.token_offsets),
             shape=person_shape(np.stack([crop.landmarks for crop in crops])),
         )
+
+    def faces(self, picture: str | Path) -> tuple[UInt8[np.ndarray, "h w 3"], list[Place]]:
+        """A photograph and the faces that are found in it, from left to right, as `face` of `restore` counts them.
+
+        Raises:
+          UnreadableImage: the file cannot be read.
+          NoFace: none was found.
+        """
+        image = read_image(picture)
+        return image, places_of(image, picture, self.config, self.model.landmark_net)
 
     def restore(
         self,

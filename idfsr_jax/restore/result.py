@@ -78,6 +78,17 @@ class Restoration:
         """
         return self._placed(index, enlarge, background)
 
+    def enlargement(self) -> float:
+        """How many times as large as the photograph the result is by default; 1 of a crop.
+
+        So large that every face keeps all pixels of its crop, within what a viewer can open.
+        """
+        if self.face.photo is None:
+            return 1.0
+        transforms = [each.face.transform for each in self._faces() if each.face.transform is not None]
+        enlarge = max([1.0, *(len(self.images[0]) / crop_side(transform) for transform in transforms)])
+        return min(enlarge, max(1.0, _MAX_ENLARGED_SIDE / max(self.face.photo.shape[:2])))
+
     def mean(self, *, enlarge: float | None = None, background: Enlarger = lanczos) -> UInt8[np.ndarray, "h w 3"]:
         """As `picture`, of the mean of all samples."""
         return self._placed(None, enlarge, background)
@@ -94,11 +105,7 @@ class Restoration:
         if self.face.photo is None or self.face.transform is None:
             return crop
         height, width = self.face.photo.shape[:2]
-        if enlarge is None:
-            # So large that every face keeps all pixels of its crop, within what a viewer can open.
-            transforms = [each.face.transform for each in self._faces() if each.face.transform is not None]
-            enlarge = max(1.0, *(len(crop) / crop_side(transform) for transform in transforms))
-            enlarge = min(enlarge, max(1.0, _MAX_ENLARGED_SIDE / max(height, width)))
+        enlarge = self.enlargement() if enlarge is None else enlarge
         size = (max(1, round(width * enlarge)), max(1, round(height * enlarge)))
         if max(size) > _MAX_SIDE:
             raise InputError(

@@ -4,11 +4,12 @@ import contextlib
 import time
 
 import httpx
+import numpy as np
 import pytest
 
 from benchmarks.app_client import Busy, Refused, Visitor
 from benchmarks.app_load import load
-from idfsr_jax.face import read_metadata
+from idfsr_jax.face import read_image, read_metadata
 from idfsr_jax.restore.identity import Identity
 
 # Gradio's own, about packages that it uses.
@@ -78,6 +79,61 @@ def test_the_face_that_is_clicked_is_restored(anna, site, pictures):
     assert "framed" in missed["ask"]
     answer = anna.ask("chooser", "select", wishes, {"index": [130 * scale, 40 * scale], "value": None})
     assert answer["slider"]["visible"] and site.restorer.calls[-1][1]["face"] == 2
+
+
+def test_the_face_may_be_chosen_before_any_is_restored(anna, site, pictures):
+    picture = anna.upload(pictures / "group.png")[0]
+    before = len(site.restorer.calls)
+    answer = anna.ask("which", "click", [picture])
+    assert "2 faces were found; click the one" in answer["ask"] and answer["chooser"]["visible"]
+    assert len(site.restorer.calls) == before
+    answer = anna.ask("chooser", "select", [1, False, 0, False, 0.5], {"index": [130 * 3.6, 40 * 3.6], "value": None})
+    assert answer["slider"]["visible"] and site.restorer.calls[-1][1]["face"] == 2
+    assert "no picture yet" in anna.ask("which", "click", [None])["said"]
+
+
+def test_the_face_of_a_group_picture_that_is_clicked_is_learnt(enter, pictures):
+    bert = enter()
+    photographs = [[{"image": file, "caption": None} for file in bert.upload(pictures / "two.png")], False]
+    answer = bert.ask("learn", "click", photographs)
+    captions = [each["caption"] for each in answer["faces"]["value"]]
+    assert answer["faces"]["visible"] and sum("✓" in caption for caption in captions) == 1
+    other = int("✓" in captions[0])
+    answer = bert.ask("faces", "select", photographs, {"index": other, "value": None})
+    captions = [each["caption"] for each in answer["faces"]["value"]]
+    assert captions[other] == f"✓ {other + 1}, two.png" and f"face {other + 1} of 2 from the left" in answer["learnt"]
+    assert bert.fetch(answer["faces"]["value"][0]["image"]["path"]).status_code == 200
+    assert "are gone" in bert.ask("faces", "select", photographs, {"index": 9, "value": None})["learnt"]
+    photographs[0] = [{"image": file, "caption": None} for file in bert.upload(pictures / "one.png")]
+    assert not bert.ask("learn", "click", photographs)["faces"]["visible"]
+
+
+def test_another_face_is_put_into_the_picture_that_was_made(enter, pictures, tmp_path):
+    bert = enter()
+    bert.learn(pictures / "one.png")
+    wishes = [1, False, 0, False, 0.5]
+
+    def restored(picture, *eyes):
+        answer = bert.restore(picture)
+        for index in eyes:
+            answer = bert.ask("chooser", "select", wishes, {"index": index, "value": None})
+        file = tmp_path / "restored.png"
+        file.write_bytes(bert.fetch(answer["download"]["value"]["path"]).content)
+        return answer, read_image(file)
+
+    picture = bert.upload(pictures / "nobody.png")[0]
+    answer, one = restored(picture, [186, 240], [222, 240])
+    assert answer["another"]["visible"]
+    answer = bert.ask("another", "click", [])
+    assert "What is restored stays" in answer["ask"] and not answer["slider"]["visible"]
+    _, both = restored(picture, [546, 240], [582, 240])
+    middle = one.shape[1] // 2
+    assert np.array_equal(both[:, :middle], one[:, :middle]) and np.any(both[:, middle:] != one[:, middle:])
+    # Whoever drops a picture starts anew.
+    bert.ask("picture", "change", [picture])
+    _, other = restored(picture, [546, 240], [582, 240])
+    assert np.array_equal(other[:, middle:], both[:, middle:]) and np.any(other[:, :middle] != one[:, :middle])
+    assert not bert.restore(bert.upload(pictures / "small.png")[0])["another"]["visible"]
 
 
 def test_where_no_face_is_found_two_clicks_show_the_eyes(anna, site, pictures):

@@ -9,8 +9,10 @@ import pytest
 from idfsr_jax.app.people import Person, learn_person, recall_person
 from idfsr_jax.app.session import (
     MAX_VARIANTS,
+    Base,
     Question,
     Wishes,
+    ask_which,
     eyes_at,
     face_at,
     restore_picture,
@@ -46,14 +48,27 @@ def test_a_person_is_learnt_step_by_step(restorer, pictures):
         "darker.png": "aside",
         "nobody.png": "unusable",
         "letter.png": "unusable",
-        "two.png": "unusable",
+        "two.png": "aside",
     }
     words = {name: why for name, _, why in person.photographs}
-    assert "no face" in words["nobody.png"] and "2 faces" in words["two.png"] and "JPEG or PNG" in words["letter.png"]
+    assert "no face" in words["nobody.png"] and "JPEG or PNG" in words["letter.png"]
+    assert words["two.png"].startswith("the same photograph as one.png")
     assert "detail" in words["one.png"] and "the same photograph as one.png" in words["darker.png"]
     assert len(person.crops) == 1 and person.identity.photographs == 1
-    assert "only one photograph remains" in person.warnings[0]
+    assert person.warnings[0].startswith("two.png: nothing tells which of its 2 faces is the person's")
+    assert person.warnings[0].endswith("; click the right one below.")
+    assert "only one photograph remains" in person.warnings[1] and len(person.groups) == 1
     assert all(str(pictures) not in said for said in (*person.warnings, *words.values()))
+
+
+def test_the_face_of_a_group_picture_that_was_pointed_at_is_learnt(restorer, pictures):
+    path = pictures / "two.png"
+    (group,) = learn_person(restorer, [path]).groups
+    assert not group.is_told and len(group.faces) == 2
+    for number, face in enumerate(group.faces):
+        person = learn_person(restorer, [path], boxes={path: face.box})
+        assert person.groups[0].taken == number and person.groups[0].is_told
+        assert f"face {number + 1} of 2 from the left" in person.photographs[0][2]
 
 
 def test_a_saved_identity_serves_alone_or_beside_photographs(restorer, person, pictures, tmp_path):
@@ -87,7 +102,6 @@ def test_what_is_no_identity_of_this_model_is_said(restorer, person, pictures, t
         (["one.png"] * 21, "21 photographs are too many; give 1 to 20"),
         (["nobody.png"], "nobody.png: no face"),
         (["letter.png", "nobody.png"], "none of the 2 photographs can be used"),
-        (["two.png"], "two.png"),
     ],
 )
 def test_who_cannot_be_learnt_is_said(restorer, pictures, names, said):
@@ -105,7 +119,7 @@ def test_a_crop_is_restored_and_written(restorer, person, pictures, tmp_path):
     assert isinstance(restoration, Restoration)
     result = write_result(restoration, tmp_path / "new", "small", wishes)
     assert [path.name for path in result.pictures] == [f"small-restored{n}.png" for n in ("", "-2", "-3")]
-    assert len(result.after) == 3 and result.spread is not None and result.others is None
+    assert len(result.after) == 3 and result.spread is not None and result.others is None and result.enlarged is None
     sizes = {read_image(path).shape for path in (result.before, *result.after)}
     assert sizes == {(640, 640, 3)}
     for path in (*result.pictures, *result.after, result.spread):
@@ -176,6 +190,43 @@ def test_two_faces_are_asked_about(restorer, person, pictures):
     assert max(question.image.shape) == 720 and question.scale == pytest.approx(720 / 600)
     for number, (x, y, w, h) in enumerate(question.boxes, 1):
         assert face_at(question, (x + w / 2) * question.scale, (y + h / 2) * question.scale) == number
+
+
+def test_the_faces_of_a_picture_are_shown_before_any_is_restored(restorer, pictures):
+    question = ask_which(restorer, pictures / "two.png")
+    assert question.kind == "face" and len(question.boxes) == 2
+    assert question.sentence == "2 faces were found; click the one that is to be restored."
+    assert ask_which(restorer, pictures / "nobody.png").kind == "eyes"
+    for name, said in (("small.png", "small.png: is taken for a crop of one face"), ("letter.png", "is not a picture")):
+        with pytest.raises(InputError, match=said):
+            ask_which(restorer, pictures / name)
+    with pytest.raises(InputError, match="no picture yet"):
+        ask_which(restorer, None)
+
+
+def test_a_face_that_was_restored_stays_while_another_one_is(restorer, person, pictures, tmp_path):
+    def restored(eyes, seed, base=None):
+        wishes = Wishes(seed=seed)
+        restoration = restore_picture(restorer, person, pictures / "nobody.png", wishes, eyes=eyes)
+        folder = tmp_path / f"{seed}"
+        folder.mkdir()
+        return write_result(restoration, folder, "x", wishes, base)
+
+    first = restored((31.0, 40.0, 37.0, 40.0), 1)
+    assert first.enlarged == pytest.approx(32 / 24, abs=0.3)
+    one = read_image(first.pictures[0])
+    base = Base(first.pictures[0], first.enlarged)
+    second = restored((91.0, 40.0, 97.0, 40.0), 2, base)
+    both = read_image(second.pictures[0])
+    middle = one.shape[1] // 2
+    assert both.shape == one.shape and second.enlarged == first.enlarged
+    np.testing.assert_array_equal(both[:, :middle], one[:, :middle])
+    assert np.any(both[:, middle:] != one[:, middle:])
+    np.testing.assert_array_equal(read_image(second.after[0]).shape, read_image(second.before).shape)
+    # A smaller face makes all of it larger, so that it keeps its pixels.
+    third = restored((90.0, 40.0, 93.0, 40.0), 3, base)
+    assert third.enlarged > 1.5 * first.enlarged
+    assert read_image(third.pictures[0]).shape[1] == round(120 * third.enlarged)
 
 
 def test_no_face_is_asked_for_by_its_eyes(restorer, person, pictures):

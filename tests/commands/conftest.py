@@ -102,7 +102,9 @@ class FakeRestorer:
         if name.stem == "other":
             raise InputError(f"{name}: was fitted with another model; fit it again with this one.")
 
-    def gather(self, photos: list[Path], *, keep_all: bool) -> FakeGathering:
+    def gather(self, photos: list[Path], *, keep_all: bool, boxes: dict[Path, Any]) -> FakeGathering:
+        if boxes:
+            self.calls.append(("boxes", boxes))
         return FakeGathering(photos)
 
     def references(self, photos: list[Path], identity: FakeIdentity) -> tuple[list[Path], list[str]]:

@@ -22,6 +22,19 @@ def test_fit_hands_over_the_photographs_of_a_folder(folder: Path, calls: list[An
     assert (folder / "new/you.safetensors").read_text() == "identity"
 
 
+def test_fit_hands_over_the_boxes_that_point_at_faces(folder: Path, calls: list[Any]):
+    fit = ["fit", "--photos", "me", "--out", "x.safetensors"]
+    assert cli.main([*fit, "--box", "a.png:1,2,3,4", "--box", "me/b.jpg:5,6,7,8"]) == 0
+    assert ("boxes", {Path("me/a.png"): (1, 2, 3, 4), Path("me/b.jpg"): (5, 6, 7, 8)}) in calls
+
+
+def test_a_box_of_no_photograph_is_refused_before_the_model_is_loaded(
+    folder: Path, calls: list[Any], complaint: Callable[[list[str]], str]
+):
+    said = complaint(["fit", "--photos", "me", "--out", "x.safetensors", "--box", "c.png:1,2,3,4"])
+    assert said.startswith("--box c.png:1,2,3,4: none of the photographs") and calls == []
+
+
 @pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (InputError("x: is wrong."), 2)])
 def test_exit_codes(error: BaseException, code: int, folder: Path, fakes: Any, monkeypatch: pytest.MonkeyPatch):
     def fail(*_: Any) -> None:

@@ -9,6 +9,7 @@ from idfsr_jax.face import (
     apply_transform,
     choose_face,
     crop_face,
+    crop_faces,
     crop_side,
     cut_crop,
     ffhq_transform,
@@ -230,3 +231,63 @@ def test_crop_face_names_the_file(tmp_path, astronaut):
         crop_face(path)
     with pytest.raises(InputError, match=r"me\.png: box 5000,0,10,10 does not lie"):
         crop_face(path, box=(5000, 0, 10, 10))
+
+
+@pytest.fixture
+def group(tmp_path, astronaut):
+    """A photograph of the astronaut twice, the right one larger, with their boxes."""
+    small = np.array(Image.fromarray(astronaut).resize((360, 360), Image.LANCZOS))
+    image = np.concatenate([np.pad(small, ((0, 152), (0, 0), (0, 0)), mode="edge"), astronaut], axis=1)
+    path = tmp_path / "group.png"
+    Image.fromarray(image).save(path)
+    right, left = (face.box for face in find_faces(image))
+    return path, left, right
+
+
+def test_all_faces_of_a_photograph_the_most_prominent_first(group):
+    path, left, right = group
+    crops = crop_faces(path)
+    assert [crop.box for crop in crops] == [right, left]
+    assert crops[0].which == "face 2 of 2 from the left, {2} x {3} px at {0},{1}".format(*right)
+    assert crops[1].which.startswith("face 1 of 2 from the left")
+    np.testing.assert_array_equal(crops[0].image, crop_face(path, box=right).image)
+
+
+def test_the_face_that_a_box_points_at_comes_first_found_or_not(group):
+    path, left, right = group
+    x, y, w, h = left
+    rough = (x - 9, y - 5, w + 12, h + 20)
+    assert [crop.box for crop in crop_faces(path, rough)] == [left, right]
+    beside = (x + 2 * w, y, 40, 40)
+    crops = crop_faces(path, beside)
+    assert [crop.box for crop in crops] == [beside, right, left] and crops[0].which.startswith("face 2 of 3")
+
+
+def test_a_photograph_of_one_face_has_no_choice(tmp_path, astronaut):
+    Image.fromarray(astronaut).save(tmp_path / "me.png")
+    (crop,) = crop_faces(tmp_path / "me.png")
+    assert crop.which == "" and crop.box == find_faces(astronaut)[0].box
+    np.testing.assert_array_equal(crop.image, crop_face(tmp_path / "me.png").image)
+
+
+def test_flawed_faces_are_left_out_beside_sound_ones(group):
+    path, left, right = group
+    image = np.array(Image.open(path))
+    image[:, 360:] = image[:, 360:] // 64 * 64 + 32
+    Image.fromarray(image).save(path)
+    assert len(find_faces(image)) == 2
+    (crop,) = crop_faces(path)
+    assert crop.box == left and crop.which == ""
+    with pytest.raises(InputError, match=r"group\.png: its face is posterised"):
+        crop_faces(path, right)
+
+
+def test_where_no_face_is_a_box_is_needed(tmp_path):
+    path = tmp_path / "grey.png"
+    noise = np.random.default_rng(0).normal(128, 20, (90, 90, 3)).clip(0, 255).astype(np.uint8)
+    Image.fromarray(noise).save(path)
+    with pytest.raises(NoFace, match=r"grey\.png: no face"):
+        crop_faces(path)
+    with pytest.raises(InputError, match=r"grey\.png: box 500,0,10,10 does not lie"):
+        crop_faces(path, (500, 0, 10, 10))
+    assert len(crop_faces(path, (20, 20, 50, 50))) == 1

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from idfsr_jax.face import Face, choose_face, face_in_box, find_faces
+from idfsr_jax.face.detect import is_one_place, prominence, turn_of
 from idfsr_jax.io.errors import InputError, NoFace, SeveralFaces
 
 
@@ -152,6 +153,38 @@ def test_box_by_hand_may_be_rough(astronaut):
     x, y, w, h = found.box
     rough = face_in_box(astronaut, (x - 6, y + 4, w + 10, h - 2))
     assert np.linalg.norm(rough.landmarks - found.landmarks, axis=1).mean() < 0.06 * w
+
+
+@pytest.mark.parametrize("degrees", [-100, 25, 50, 180])
+@pytest.mark.parametrize("factor", [1.0, 0.25])
+def test_a_turned_face_in_a_box_is_read_as_it_stands(astronaut, degrees, factor):
+    (found,) = find_faces(astronaut)
+    x, y, w, h = found.box
+    center = (x + w / 2, y + h / 2)
+    picture = Image.fromarray(astronaut)
+    turned = resized(np.array(picture.rotate(-degrees, Image.Resampling.BICUBIC, center=center)), factor)
+    box = tuple(round(factor * value) for value in found.box)
+    assert abs((turn_of(turned, box) - degrees + 180) % 360 - 180) < 20
+    angle = np.radians(degrees)
+    back = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    upright = (face_in_box(turned, box).landmarks / factor - center) @ back + center
+    assert np.linalg.norm(upright - found.landmarks, axis=1).mean() < 0.05 * w
+
+
+def test_where_nobody_is_seen_nothing_is_known_of_a_turn(astronaut):
+    assert turn_of(np.full((100, 100, 3), 128, np.uint8), (30, 30, 40, 40)) is None
+
+
+def test_faces_in_the_middle_are_more_prominent_and_large_ones():
+    middle, corner, large = (80, 30, 40, 40), (0, 0, 40, 40), (0, 10, 80, 80)
+    by_prominence = sorted([corner, middle, large], key=lambda box: prominence(box, 200, 100))
+    assert by_prominence == [corner, large, middle]
+    assert prominence((90, 45, 20, 10), 200, 100) == pytest.approx(np.sqrt(200))
+
+
+def test_boxes_of_one_place_have_each_others_middle_in_them():
+    assert is_one_place((10, 10, 20, 20), (14, 8, 30, 26)) and not is_one_place((10, 10, 20, 20), (0, 0, 200, 200))
+    assert not is_one_place((10, 10, 20, 20), (21, 10, 20, 20))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 from idfsr_jax.io.arguments import (
     output_paths,
     parse_box,
+    parse_boxes,
     photographs_of,
     pictures_of,
     require_between,
@@ -89,6 +90,30 @@ def test_a_box_lies_in_the_picture(text):
 
 def test_a_box():
     assert parse_box("0, 2,3,4") == (0, 2, 3, 4)
+
+
+def test_boxes_belong_to_photographs_by_path_or_name_which_may_hold_colons():
+    photographs = [Path("me/a.png"), Path("me/b: 1:2,3,4,5.JPG"), Path("file.png")]
+    texts = ["./me/a.png:1,2,3,4", "b: 1:2,3,4,5.JPG:5,6,7,8"]
+    assert parse_boxes(texts, photographs) == {photographs[0]: (1, 2, 3, 4), photographs[1]: (5, 6, 7, 8)}
+    assert parse_boxes([], photographs) == {}
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (["1,2,3,4"], "--box 1,2,3,4: give the photograph and the face in it, FILE:x,y,width,height."),
+        ([":1,2,3,4"], "--box :1,2,3,4: give the photograph"),
+        (["a.png:1,2,3"], "--box a.png:1,2,3: give four whole numbers"),
+        (["a.png:1,2,0,4"], "--box a.png:1,2,0,4: width and height"),
+        (["other.png:1,2,3,4"], "--box other.png:1,2,3,4: none of the photographs has that name"),
+        (["b.png:1,2,3,4"], "--box b.png:1,2,3,4: 2 of the photographs have that name; give the path"),
+        (["me/b.png:1,2,3,4", "me/b.png:1,2,3,5"], "--box me/b.png:1,2,3,5: this photograph has a box already"),
+    ],
+)
+def test_a_box_that_belongs_to_no_photograph_is_refused(texts, said):
+    photographs = [Path("me/a.png"), Path("me/b.png"), Path("you/b.png")]
+    assert refusal(parse_boxes, texts, photographs).startswith(said)
 
 
 @pytest.mark.parametrize("value", [0, -1, 11, 10**30])

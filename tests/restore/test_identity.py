@@ -173,6 +173,9 @@ def test_copies_are_kept_and_older_files_keep_their_digest(tmp_path):
     assert old.digest != new.digest
     # Of the format before there were copies.
     assert json.loads(old._origins_json()) == [["a.jpg", "0" * 16, "1.0", "0.5"]]
-    for identity in (old, new):
+    face = replace(old, origins=(replace(plain, face="face 2 of 3 from the left"),))
+    both = replace(old, origins=(replace(new.origins[0], face="face 2 of 3 from the left"),))
+    assert len({each.digest for each in (old, new, face, both)}) == 4
+    for identity in (old, new, face, both):
         identity.save(tmp_path / "a.safetensors")
         assert Identity.load(tmp_path / "a.safetensors").origins == identity.origins

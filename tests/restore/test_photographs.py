@@ -1,12 +1,13 @@
 """A folder of somebody's photographs, read by a stand-in: the file's name says what is on it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from idfsr_jax.face import FaceCrop
+from idfsr_jax.face import Box, FaceCrop
 from idfsr_jax.io.errors import InputError, NoFace
 from idfsr_jax.restore.identity import Identity
 from idfsr_jax.restore.photographs import MAX_PHOTOGRAPHS, choose_references, gather_photographs
@@ -24,10 +25,16 @@ def crop_of(name: str) -> FaceCrop:
     return FaceCrop(image, LANDMARKS, np.diag([96.0, 96.0, 1.0]))
 
 
-def read(path: Path) -> FaceCrop:
+def read(path: Path, box: Box | None) -> list[FaceCrop]:
+    """Whoever is named in a file's name, joined by +; a box's x points at one of them, counted from 0."""
     if "landscape" in path.name:
         raise NoFace(f"{path}: no face was found.")
-    return crop_of(path.name)
+    names = path.stem.split("+")
+    crops = [
+        replace(crop_of(name), box=(left, 0, 9, 9), which=f"face {left + 1} of {len(names)}" if names[1:] else "")
+        for left, name in enumerate(names)
+    ]
+    return crops if box is None else [crops.pop(box[0]), *crops]
 
 
 def identities_of(crops: list[FaceCrop]) -> np.ndarray:
@@ -90,6 +97,65 @@ def test_two_people_equally_often_are_refused(tmp_path):
         gather(tmp_path, "anna1.jpg", "bert1.jpg")
 
 
+def test_of_a_group_picture_the_face_of_the_others_is_taken_and_said(tmp_path):
+    gathered = gather(tmp_path, "bert1+carl1+anna4444.jpg", "anna1.jpg", "anna22.jpg", "anna333.jpg")
+    assert [each.crop.which for each in gathered.used] == ["face 3 of 3", "", "", ""]
+    assert [each.origin.face for each in gathered.used] == ["face 3 of 3", "", "", ""]
+    (group,) = gathered.groups
+    assert (group.path.name, group.taken, len(group.faces), group.is_told) == (gathered.used[0].path.name, 2, 3, True)
+    assert gathered.lines()[1].endswith("; face 3 of 3") and gathered.warnings() == []
+
+
+def test_one_photograph_with_one_face_is_enough_to_tell(tmp_path):
+    gathered = gather(tmp_path, "bert1+anna22.jpg", "anna1.jpg")
+    assert [each.crop.which for each in gathered.used] == ["face 2 of 2", ""]
+
+
+def test_a_group_picture_does_not_decide_between_two_people(tmp_path):
+    """Both are on it: whoever stands in front would be taken for the person."""
+    with pytest.raises(InputError, match=r"anna1\.jpg and bert1\.jpg"):
+        gather(tmp_path, "anna1.jpg", "bert1.jpg", "anna22+bert22.jpg")
+
+
+@pytest.mark.parametrize(
+    "others", [(), ("dora1.jpg", "dora22.jpg")], ids=["nobody to compare with", "none of them is the person"]
+)
+def test_where_nothing_tells_the_first_face_is_taken_with_a_note(tmp_path, others):
+    gathered = gather(tmp_path, "bert1+anna22.jpg", *others)
+    (group,) = gathered.groups
+    assert group.taken == 0 and not group.is_told
+    said = gathered.warnings()[0]
+    assert said.startswith(f"{tmp_path / 'bert1+anna22.jpg'}: nothing tells which of its 2 faces") and "--box" in said
+    assert [path.name for path, _ in gathered.set_aside] == (["bert1+anna22.jpg"] if others else [])
+
+
+def test_of_two_faces_alike_the_first_is_taken_with_a_note(tmp_path):
+    """A collage, or twins; whoever is unlike is none of them."""
+    gathered = gather(tmp_path, "bert1+anna22+anna333.jpg", "anna1.jpg")
+    assert gathered.groups[0].taken == 1 and not gathered.groups[0].is_told
+
+
+def test_a_box_says_which_face_whatever_the_others_say(tmp_path):
+    names = ("bert1+anna22.jpg", "anna1.jpg", "anna333.jpg")
+    boxes = {tmp_path / names[0]: (0, 0, 9, 9)}
+    gathered = gather(tmp_path, *names, boxes=boxes)
+    assert gathered.groups[0].taken == 0 and gathered.groups[0].is_told
+    assert [path.name for path, _ in gathered.set_aside] == [names[0]]
+    assert gather(tmp_path, *names, boxes=boxes, keep_all=True).used[0].crop.which == "face 1 of 2"
+
+
+def test_a_box_tells_who_is_meant_where_there_are_group_pictures_alone(tmp_path):
+    names = ("bert1+anna1.jpg", "carl1+anna22.jpg")
+    gathered = gather(tmp_path, *names, boxes={tmp_path / names[0]: (1, 0, 9, 9)})
+    assert [each.crop.which for each in gathered.used] == ["face 2 of 2"] * 2 and gathered.groups[1].is_told
+
+
+def test_a_known_person_tells_the_face(tmp_path):
+    anna = identities_of([crop_of("anna1")])[0]
+    gathered = gather(tmp_path, "bert1+anna22.jpg", "carl1+anna333.jpg", person=anna, keep_all=True)
+    assert [group.taken for group in gathered.groups] == [1, 1] and all(each.is_told for each in gathered.groups)
+
+
 def test_nothing_usable_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"landscape\.jpg: no face"):
         gather(tmp_path, "landscape.jpg")
@@ -125,7 +191,7 @@ def test_one_photograph_in_several_files_counts_once(tmp_path):
     for name, text in held.items():
         (tmp_path / name).write_text(text)
     paths = [tmp_path / name for name in held]
-    gathered = gather_photographs(paths, identities_of, read=lambda path: crop_of(path.read_text().strip()))
+    gathered = gather_photographs(paths, identities_of, read=lambda path, _: [crop_of(path.read_text().strip())])
     assert [each.path.name for each in gathered.used] == ["anna", "another"]
     assert gathered.used[0].origin.copies == ("z-copy", "abel", "alma")
     said = dict(gathered.set_aside)
@@ -140,8 +206,8 @@ def test_of_one_photograph_the_sharpest_file_is_kept(tmp_path, astronaut):
     for name in ("a.jpg", "b.jpg"):
         (tmp_path / name).write_text(name)
 
-    def read_two(path: Path) -> FaceCrop:
-        return FaceCrop(np.array(sharp if path.stem == "b" else soft), LANDMARKS, np.diag([160.0, 160.0, 1.0]))
+    def read_two(path: Path, box: Box | None) -> list[FaceCrop]:
+        return [FaceCrop(np.array(sharp if path.stem == "b" else soft), LANDMARKS, np.diag([160.0, 160.0, 1.0]))]
 
     same = np.eye(128, dtype=np.float32)[:1]
     gathered = gather_photographs(

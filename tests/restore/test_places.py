@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from idfsr_jax.face import apply_transform, crop_side, ffhq_transform
 from idfsr_jax.io.errors import InputError
@@ -38,6 +39,20 @@ def test_two_eyes_give_nearly_the_crop_of_all_landmarks(astronaut, face_crop, ti
 def test_eyes_that_are_none_are_refused(eyes, tiny_config, tiny_weights):
     with pytest.raises(InputError, match="eyes at"):
         places_of(PHOTO, "photo.jpg", tiny_config, tiny_weights[1], eyes=eyes)
+
+
+@pytest.mark.parametrize("degrees", [0, 45, 90])
+def test_a_turned_face_in_a_box_is_straightened(degrees, astronaut, tiny_config, tiny_weights):
+    turned = np.array(Image.fromarray(astronaut).rotate(-degrees, Image.Resampling.BICUBIC, center=(223, 127)))
+    (place,) = places_of(turned, "photo", tiny_config, tiny_weights[1], box=(179, 83, 88, 88))
+    angle = np.degrees(np.arctan2(place.transform[1, 0], place.transform[0, 0]))
+    assert angle == pytest.approx(degrees, abs=10.0) and place.doubt == ""
+
+
+def test_where_no_face_is_seen_in_a_box_that_is_said(tiny_config, tiny_weights):
+    (place,) = places_of(PHOTO, "photo", tiny_config, tiny_weights[1], box=(20, 20, 30, 30))
+    sentence = Choice((place,), 0).sentence()
+    assert sentence.startswith("no face is seen in the box at any angle") and "--eyes" in sentence
 
 
 PLACES = [square(10, 10, 40), square(60, 10, 40), square(120, 10, 40)]
