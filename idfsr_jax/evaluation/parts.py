@@ -28,7 +28,7 @@ from idfsr_jax.restore.restorer import Restorer
 
 Arrays = dict[str, np.ndarray]
 
-VERSION = 4
+VERSION = 5
 """Of what a part means; parts of another version are computed anew."""
 
 

@@ -36,6 +36,7 @@ def results() -> Results:
                 metrics |= {"identity/judge": IDENTITY[method.name] + 0.01 * place * (method.name == "unfitted")}
                 metrics |= {
                     "identity_album/judge": 0.8,
+                    "copy_paste/judge": 0.2,
                     "identity_other/judge": 0.1,
                     "expression_kept": float(place > 1),
                 }

@@ -8,7 +8,7 @@ import pytest
 from idfsr_jax.cli import main
 from idfsr_jax.evaluation import parts, run
 from idfsr_jax.evaluation.judges import Judge, load_judges
-from idfsr_jax.evaluation.measure import MOST_PSNR, RealVectors, measure, partner_cosines, real_vectors
+from idfsr_jax.evaluation.measure import MOST_PSNR, RealVectors, copy_pastes, measure, partner_cosines, real_vectors
 from idfsr_jax.evaluation.parts import in_batches, part_path, read_part, write_part
 from idfsr_jax.evaluation.protocol import PersonPlan, swap_partners
 from idfsr_jax.evaluation.study import cases_of
@@ -114,6 +114,7 @@ def test_the_truth_measures_as_perfect(study, restorer):
     for name in ("psnr", "psnr_face", "lr_psnr"):
         np.testing.assert_allclose(scores[name], MOST_PSNR)
     np.testing.assert_allclose(scores["identity/dlib-resnet-v1"], 1.0, atol=1e-4)
+    np.testing.assert_allclose(scores["copy_paste/dlib-resnet-v1"], -1.0, atol=0.02)
     for name in ("ssim", "ssim_face"):
         np.testing.assert_allclose(scores[name], 1.0, atol=1e-5)
     for name in ("lpips_alex", "lpips_vgg", "lpips_alex_face", "lpips_vgg_face"):
@@ -142,6 +143,19 @@ def test_how_like_another_a_result_is(study):
     results /= np.linalg.norm(results, axis=1, keepdims=True)
     np.testing.assert_allclose(partner_cosines(results, cases, study, real, 3), 1.0, atol=1e-6)
     assert np.all(partner_cosines(results[[1, 2, 0]], cases, study, real, 3) < 0.99)
+
+
+def test_a_photograph_over_again_is_told_from_the_truth(study):
+    cases = cases_of(study.protocol, 4, "area")
+    vectors = np.linalg.qr(np.random.default_rng(0).normal(size=(12, 12)))[0].astype(np.float32)[: len(study.index)]
+    real = RealVectors(Judge("j", lambda images, landmarks: images), vectors)
+    given = [case.person.photographs[:3] for case in cases]
+    for photos, value in (([each[-1] for each in given], 1.0), ([case.photo for case in cases], -1.0)):
+        np.testing.assert_allclose(copy_pastes(vectors[study.records(photos)], cases, study, real, 3), value, atol=1e-5)
+    # Photographs past those that the method had are not looked at.
+    assert len(given[0]) == 3
+    (found, *_) = copy_pastes(vectors[study.records([each[-1] for each in given])], cases, study, real, 2)
+    assert abs(found) < 1e-5
 
 
 def test_options_of_sampling_and_fitting_are_for_every_model(restorer):
