@@ -24,9 +24,14 @@ def strict_json(path: Path) -> dict:
 
 
 def test_the_whole_evaluation_and_its_resumption(evaluation_config, tmp_path, monkeypatch, capsys):
-    options = replace(evaluation_config.evaluate, scales=(8,), degradations=("area",))
-    config = replace(evaluation_config, evaluate=options)
+    # Another system, which made nothing of Bo's picture and left the others as small as they were.
+    peer = tmp_path / "peer"
+    options = replace(evaluation_config.evaluate, scales=(8,), degradations=("area",), inputs=str(peer))
+    run.evaluate(replace(evaluation_config, evaluate=options))
+    next((peer / "8x_area_seed0").glob("Bo*")).unlink()
+    config = replace(evaluation_config, evaluate=replace(options, inputs="", outputs=(f"small={peer}",)))
     facts = run.evaluate(config)
+    assert len(facts["notes"]) == 2 and "small: 1 of 3 pictures of 8x_area_seed0 are missing" in facts["notes"][0]
     printed = capsys.readouterr().out
     assert "8x, area: 3 pictures of 3 people" in printed and "LandmarkNet against dlib" in printed
     assert "Expression, 8x, area, fitted" in printed and "Photographs, 8x, area, 3: fitted" in printed
@@ -43,9 +48,10 @@ def test_the_whole_evaluation_and_its_resumption(evaluation_config, tmp_path, mo
     score = {(row["method"], row["person"]): row["metrics"] for row in facts["pictures"]}
     assert all(score["fitted, consistent", person]["lr_psnr"] > 40 for person in ("Ada", "Bo", "Cleo"))
     assert facts["judges"][0]["title"] == "dlib-resnet-v1 (same network as the condition)"
+    assert score["small", "Bo"]["psnr"] < score["bicubic", "Bo"]["psnr"] - 3
     for name in ("report.md", "report.html"):
         text = (out / name).read_text()
-        assert all(method in text for method in names) and "same network as the condition" in text
+        assert all(said in text for said in (*names, *facts["notes"])) and "same network as the condition" in text
     assert {path.stem for path in (out / "figures").iterdir()} == {"landmarks", "warps", "grid_8x_area"}
 
     kept = {path: path.stat().st_mtime_ns for path in (out / "parts").rglob("*.npz")}
