@@ -53,6 +53,11 @@ class EvaluateConfig:
     another's, and other numbers of photographs. `all`: also other numbers of sampling and of fitting steps."""
     ablations: tuple[str, ...] = ()
     """Further models, as NAME=FOLDER (`longer=runs/longer/model`)."""
+    inputs: str = ""
+    """Folder to write the protocol's LR pictures, photographs and truths to, so that other systems can be run on them;
+    nothing is measured then. It will hold pictures of people."""
+    outputs: tuple[str, ...] = ()
+    """What other systems made of these LR pictures, as NAME=FOLDER (`peer=peers/peer`); see docs/evaluation.md."""
     judges: tuple[str, ...] = ("dlib",)
     """Who judges identity: those of the model's own recognisers (`dlib`, `mobilefacenet`), whom it was trained to
     please, or the path of another in ONNX (ArcFace, AdaFace)."""

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from idfsr_jax.evaluation.judges import Judge
 from idfsr_jax.evaluation.landmarks import expression_distances, expression_kept, seen_landmarks
-from idfsr_jax.evaluation.metrics import inside_only, landmark_nme, lr_consistency_psnr, psnr, ssim
+from idfsr_jax.evaluation.metrics import copy_paste, inside_only, landmark_nme, lr_consistency_psnr, psnr, ssim
 from idfsr_jax.evaluation.perceptual import lpips, lpips_vgg_and_features
 from idfsr_jax.evaluation.protocol import swap_partners
 from idfsr_jax.evaluation.study import Case, Study, degraded, low_resolution, truths
@@ -77,6 +77,7 @@ def measure(
         vectors = real.judge.embed(images, landmarks)
         scores[f"identity/{real.judge.name}"] = np.sum(vectors * real.vectors[records], axis=1)
         scores[f"identity_album/{real.judge.name}"] = album_cosines(vectors, cases, study, real, photographs)
+        scores[f"copy_paste/{real.judge.name}"] = copy_pastes(vectors, cases, study, real, photographs)
         scores[f"identity_other/{real.judge.name}"] = partner_cosines(vectors, cases, study, real, photographs)
     seen = seen_landmarks(images)
     scores["landmark_error"] = np.asarray(landmark_nme(seen, landmarks), np.float32)
@@ -92,6 +93,16 @@ def album_cosines(
     own = [real.vectors[study.records(case.person.photographs[:photographs])] for case in cases]
     means = [float((vector @ album.T).mean()) for vector, album in zip(vectors, own, strict=True)]
     return np.asarray(means, np.float32)
+
+
+def copy_pastes(
+    vectors: Float[np.ndarray, "b d"], cases: Sequence[Case], study: Study, real: RealVectors, photographs: int
+) -> Float[np.ndarray, " b"]:
+    """`copy_paste` of each result, of the photographs of the person that the method had."""
+    true = real.vectors[study.records([case.photo for case in cases])]
+    own = [real.vectors[study.records(case.person.photographs[:photographs])] for case in cases]
+    values = [copy_paste(vector, truth, album) for vector, truth, album in zip(vectors, true, own, strict=True)]
+    return np.asarray(values, np.float32)
 
 
 def partner_cosines(

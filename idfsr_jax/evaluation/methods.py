@@ -7,7 +7,7 @@ from typing import Literal
 from idfsr_jax.config import Config
 from idfsr_jax.evaluation.protocol import Protocol
 
-Kind = Literal["bicubic", "lanczos", "pasted", "toned", "restored"]
+Kind = Literal["bicubic", "lanczos", "pasted", "toned", "restored", "outputs"]
 IdentityKind = Literal["unfitted", "fitted", "truth", "swapped", "none"]
 
 
@@ -18,7 +18,8 @@ class Method:
     Attributes:
       name: what reports call it.
       kind: `bicubic` and `lanczos` enlarge; `pasted` puts the nearest reference, moved onto the face, into the enlarged
-        picture, `toned` with the light that is revealed of the LR face; `restored` runs a model.
+        picture, `toned` with the light that is revealed of the LR face; `restored` runs a model; `outputs` are pictures
+        that another system made.
       photographs: of the person, at the most.
       identity: the photographs' ID embedding, the same after fitting, the truth's own (an oracle: it cannot be had in
         use), another person's, or the learned null identity.
@@ -27,6 +28,7 @@ class Method:
       steps: of the sampler; None for the model's own choice.
       fit_steps: of fitting; None for the model's own choice.
       model: name of the model: "" for the one that is evaluated, else that of a further one.
+      folder: of `outputs`, where they lie.
       area_only: measured under clean down-sampling only.
       scales: measured at these only; all if empty.
     """
@@ -40,6 +42,7 @@ class Method:
     steps: int | None = None
     fit_steps: int | None = None
     model: str = ""
+    folder: str = ""
     area_only: bool = False
     scales: tuple[int, ...] = ()
 

@@ -151,6 +151,26 @@ def identity_cosine(first: Float[np.ndarray, "n d"], second: Float[np.ndarray, "
     return np.sum(first * second, axis=1) / lengths
 
 
+def copy_paste(
+    result: Float[np.ndarray, "d"], truth: Float[np.ndarray, "d"], photographs: Float[np.ndarray, "k d"]
+) -> float:
+    """Whether a result is a photograph over again: 1 where it has that one's face, -1 where it has the truth's.
+
+    (angle(result, truth) - angle(result, r)) / angle(truth, r), after Xu et al. 2025 (arXiv 2510.14975), who have one
+    reference; r is the photograph that the result is nearest to. 0 where r is the truth itself, as in their code.
+
+    Args:
+      result: identity vector of any length.
+      truth: its truth's.
+      photographs: those that were given, one or more.
+    """
+    result, truth, photographs = (each.astype(np.float64) for each in (result, truth, photographs))
+    to_truth, *to_each = _angles(result, np.stack([truth, *photographs]))
+    nearest = int(np.argmin(to_each))
+    (apart,) = _angles(truth, photographs[[nearest]])
+    return float((to_truth - to_each[nearest]) / apart) if apart > 1e-6 else 0.0
+
+
 def acceptance_threshold(different_person_cosines: Float[np.ndarray, "n"], far: float) -> float:
     """The lowest threshold at which at most a share `far` of different people is taken for the same person.
 
@@ -231,6 +251,11 @@ def lr_consistency_psnr(images: Float[Array, "b S S 3"], y: Float[Array, "b n n 
     """
     b, n, s = images.shape[0], y.shape[1], images.shape[1] // y.shape[1]
     return psnr(images.reshape(b, n, s, n, s, 3).mean(axis=(2, 4)), y)
+
+
+def _angles(vector: Float[np.ndarray, "d"], others: Float[np.ndarray, "k d"]) -> Float[np.ndarray, "k"]:
+    """Radians between a vector and others."""
+    return np.arccos(np.clip(identity_cosine(np.broadcast_to(vector, others.shape), others), -1.0, 1.0))
 
 
 def _mean(values: Float[Array, "b h w c"], weights: Float[Array, "b h w 1"] | None) -> Float[Array, "b"]:

@@ -55,8 +55,9 @@ def account(facts: Mapping[str, Any], columns: Sequence[Column], plots: Sequence
         "Every number is a mean over pictures, with its 95% interval (bootstrap over people). Nothing is dropped: "
         "where a detector found no face, that is counted and said.",
     ]
-    blocks += [f"- {sentence}" for sentence in (*findings(facts), *sentences(facts["claims"]))]
-    identity = [column for column in columns if column.key.split("/")[0].startswith(("identity", "accepted"))]
+    blocks += [f"- {sentence}" for sentence in (*facts["notes"], *findings(facts), *sentences(facts["claims"]))]
+    judged = ("identity", "accepted", "copy_paste")
+    identity = [column for column in columns if column.key.split("/")[0].startswith(judged)]
     pixels = [column for column in columns if column not in identity]
     for scale, degradation in dict.fromkeys((e["scale"], e["degradation"]) for e in facts["summary"]):
         entries = [e for e in facts["summary"] if (e["scale"], e["degradation"]) == (scale, degradation)]

@@ -19,6 +19,7 @@ import numpy as np
 
 from idfsr_jax.evaluation.measure import RealVectors, measure
 from idfsr_jax.evaluation.methods import Method
+from idfsr_jax.evaluation.outputs import sums_of_outputs
 from idfsr_jax.evaluation.protocol import PersonPlan, Protocol, swap_partners
 from idfsr_jax.evaluation.restoring import Fitted, fit, restore
 from idfsr_jax.evaluation.study import Study, cases_of
@@ -28,7 +29,7 @@ from idfsr_jax.restore.restorer import Restorer
 
 Arrays = dict[str, np.ndarray]
 
-VERSION = 4
+VERSION = 5
 """Of what a part means; parts of another version are computed anew."""
 
 
@@ -168,7 +169,9 @@ def _facts(restorer: Restorer) -> dict[str, Any]:
 def _unit_path(
     unit: Unit, person: PersonPlan, protocol: Protocol, restorer: Restorer, judges: Sequence[RealVectors], parts: Path
 ) -> Path:
+    cases = cases_of(replace(protocol, people=(person,)), unit.scale, unit.degradation)
     facts = _facts(restorer) | {
+        "outputs": sums_of_outputs(unit.method, cases) if unit.method.kind == "outputs" else None,
         "fit": dataclasses.asdict(restorer.config.fit) if unit.method.fit else None,
         "method": dataclasses.asdict(unit.method),
         "case": [person.photographs[: unit.method.photographs], person.restored, protocol.seeds],

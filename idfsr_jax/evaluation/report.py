@@ -48,6 +48,7 @@ class Results:
       fitting: its `FitConfig`.
       judges: (name, title) of each; findings, curves and pictures are by the first.
       methods: what was compared.
+      notes: what is to be said of other systems' pictures, a sentence each.
       rows: a picture each.
       sets: distances between sets of pictures.
       real_pairs: by judge, its verdict on real photographs.
@@ -62,6 +63,7 @@ class Results:
     fitting: dict[str, Any]
     judges: tuple[tuple[str, str], ...]
     methods: tuple[Method, ...]
+    notes: tuple[str, ...]
     rows: Sequence[dict[str, Any]]
     sets: Sequence[dict[str, Any]]
     real_pairs: dict[str, Any]
@@ -113,6 +115,7 @@ def write_report(
         "judges": [{"name": name, "title": title} for name, title in results.judges],
         "metrics": {column.key: dataclasses.asdict(column.metric) for column in results.columns},
         "methods": [dataclasses.asdict(method) for method in results.methods],
+        "notes": list(results.notes),
         "landmark_net": results.landmark_net,
         "real_pairs": results.real_pairs,
         "summary": summaries(results),

@@ -14,6 +14,7 @@ from PIL import Image
 
 from idfsr_jax.config import Config
 from idfsr_jax.evaluation.methods import Method
+from idfsr_jax.evaluation.outputs import read_outputs
 from idfsr_jax.evaluation.protocol import swap_partners
 from idfsr_jax.evaluation.study import Case, Study, low_resolution
 from idfsr_jax.io.images import to_float, to_uint8
@@ -52,6 +53,8 @@ def restore(
       restorer: of the method's model.
       fitted: of each person, by name; read by methods that need it only.
     """
+    if method.kind == "outputs":
+        return np.asarray(to_float(read_outputs(method, cases, study.size)))
     y_up, y = low_resolution(study, cases)
     if method.kind == "bicubic":
         return np.asarray(y_up)

@@ -4,7 +4,8 @@ What is done is written person by person, for each method, scale and degradation
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from idfsr_jax.evaluation.judges import load_judges
 from idfsr_jax.evaluation.landmarks import landmark_errors
 from idfsr_jax.evaluation.measure import real_vectors
 from idfsr_jax.evaluation.methods import methods_of
+from idfsr_jax.evaluation.outputs import output_method, write_inputs
 from idfsr_jax.evaluation.parts import Arrays, Unit, fitted_people, measured_unit
 from idfsr_jax.evaluation.protocol import Protocol, make_protocol, read_protocol, usable_scales
 from idfsr_jax.evaluation.report import Results, write_report
@@ -41,7 +43,7 @@ def evaluate(config: Config, changes: Mapping[str, Any] | None = None) -> dict[s
         configurations say.
 
     Returns:
-      What `results.json` holds.
+      What `results.json` holds; nothing where only the inputs were asked for (`evaluate.inputs`).
 
     Raises:
       InputError: data, protocol, model or judge are missing or do not fit together.
@@ -53,6 +55,10 @@ def evaluate(config: Config, changes: Mapping[str, Any] | None = None) -> dict[s
     main = restorers[""]
     protocol = protocol_of(config, main.config.data.size)
     study = load_study(protocol, config.data.dataset, main.config.data.size)
+    if options.inputs:
+        write_inputs(study, Path(options.inputs), options.batch)
+        console.print(f"Inputs for other systems: {options.inputs}")
+        return {}
     remedy = "prepare it with the model's recognisers (`idfsr prepare --encoder`)"
     require_encoder(study.index.encoder, main.model.encoder, config.data.dataset, remedy)
     for name, restorer in restorers.items():
@@ -60,11 +66,20 @@ def evaluate(config: Config, changes: Mapping[str, Any] | None = None) -> dict[s
             raise BadConfig(f"{name}: makes {restorer.config.data.size} px and the others {study.size}; leave it out.")
         if restorer.model.encoder != main.model.encoder:
             raise BadConfig(f"{name}: has other recognisers than the evaluated model; leave it out.")
+    methods = methods_of(protocol, options.methods, [name for name in restorers if name], main.config)
+    named = _named_folders("evaluate.outputs", options.outputs).items()
+    outputs = [output_method(name, folder, study) for name, folder in named]
+    methods += tuple(method for method, _ in outputs)
+    notes = tuple(note for _, said in outputs for note in said)
+    for name, count in Counter(method.name for method in methods).items():
+        if count > 1:
+            raise BadConfig(f"{name}: two methods have this name; give another NAME=FOLDER.")
+    for note in notes:
+        console.print(note)
     judges = load_judges(options.judges, main)
     # Findings, claims and curves are by the first, who should not be a network that the model is conditioned on.
     real = [real_vectors(judge, study, options.batch) for judge in sorted(judges, key=lambda j: j.same_as_condition)]
     seen = inception(options.inception) if options.inception else None
-    methods = methods_of(protocol, options.methods, [name for name in restorers if name], main.config)
     units = [
         Unit(method, scale, degradation)
         for degradation in protocol.degradations
@@ -96,6 +111,7 @@ def evaluate(config: Config, changes: Mapping[str, Any] | None = None) -> dict[s
         fitting=dataclasses.asdict(main.config.fit),
         judges=tuple((each.judge.name, each.judge.title) for each in real),
         methods=methods,
+        notes=notes,
         rows=[row for unit, arrays in results.items() for row in _rows(unit, protocol, arrays)],
         sets=distances_of_sets(results, study, options.batch, seen),
         real_pairs={each.judge.name: real_pairs(each.vectors, study.index.person) for each in real},
@@ -114,10 +130,7 @@ def load_restorers(config: Config) -> dict[str, Restorer]:
     own = Path(options.weights) if options.weights else folder if (folder / "model.json").exists() else None
     devices = config.devices.data * config.devices.fsdp
     restorers = {"": Restorer.load(own, devices=devices)}
-    for text in options.ablations:
-        name, found, place = text.partition("=")
-        if not (name and found and place) or name in restorers:
-            raise BadConfig(f"evaluate.ablations: {text!r} is not NAME=FOLDER with a name of its own.")
+    for name, place in _named_folders("evaluate.ablations", options.ablations).items():
         restorers[name] = Restorer.load(place, devices=devices)
     return restorers
 
@@ -165,6 +178,16 @@ def protocol_of(config: Config, size: int) -> Protocol:
     if not (protocol.people and protocol.scales and protocol.degradations):
         raise BadConfig(f"{protocol.name}: has none of the scales or degradations that evaluate asks for.")
     return protocol
+
+
+def _named_folders(option: str, texts: Sequence[str]) -> dict[str, str]:
+    folders: dict[str, str] = {}
+    for text in texts:
+        name, _, folder = text.partition("=")
+        if not (name and folder) or name in folders:
+            raise BadConfig(f"{option}: {text!r} is not NAME=FOLDER with a name of its own.")
+        folders[name] = folder
+    return folders
 
 
 def _rows(unit: Unit, protocol: Protocol, part: Arrays) -> list[dict[str, Any]]:

@@ -9,10 +9,10 @@ def headings(*judges: str) -> list[str]:
 
 
 def test_one_judge_needs_no_name():
-    assert headings("dlib") == ["cosine", "FAR 0.01", "cosine to photos", "cosine to another"]
+    assert headings("dlib") == ["cosine", "FAR 0.01", "cosine to photos", "copy-paste", "cosine to another"]
 
 
 def test_of_several_judges_every_heading_says_which():
     several = headings("dlib", "arcface")
-    numbers = ("cosine", "FAR 0.01", "cosine to photos", "cosine to another")
+    numbers = ("cosine", "FAR 0.01", "cosine to photos", "copy-paste", "cosine to another")
     assert several == [f"{what}, {judge}" for judge in ("dlib", "arcface") for what in numbers]

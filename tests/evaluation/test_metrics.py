@@ -122,6 +122,20 @@ def test_identity_cosine():
     np.testing.assert_allclose(metrics.identity_cosine(first, second), [1.0, np.sqrt(0.5), -1.0])
 
 
+def test_copy_paste_by_hand():
+    """In the plane: the truth at 0 degrees, the photographs at 60 and at -90."""
+
+    def at(degrees):
+        return 3.0 * np.array([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))])
+
+    photographs = np.stack([at(60), at(-90)])
+    expected = {0: -1, 60: 1, -90: 1, 30: 0, 45: (45 - 15) / 60, 15: (15 - 45) / 60, -60: (60 - 30) / 90, 70: 1}
+    for degrees, value in expected.items():
+        assert metrics.copy_paste(at(degrees), at(0), photographs) == pytest.approx(value, abs=1e-6), degrees
+    # A photograph that is the truth tells nothing.
+    assert metrics.copy_paste(at(20), at(0), at(0)[None]) == 0.0
+
+
 @pytest.mark.parametrize("far", [0.5, 0.1, 0.01, 0.001])
 @pytest.mark.parametrize("ties", [False, True])
 def test_threshold_keeps_the_false_acceptance_rate_and_no_lower_one_does(far, ties):

@@ -36,6 +36,7 @@ def results() -> Results:
                 metrics |= {"identity/judge": IDENTITY[method.name] + 0.01 * place * (method.name == "unfitted")}
                 metrics |= {
                     "identity_album/judge": 0.8,
+                    "copy_paste/judge": 0.2,
                     "identity_other/judge": 0.1,
                     "expression_kept": float(place > 1),
                 }
@@ -52,6 +53,7 @@ def results() -> Results:
         fitting={"steps": 3},
         judges=(("judge", "judge (same network as the condition)"),),
         methods=METHODS,
+        notes=("peer: 1 of 4 pictures are missing.",),
         rows=rows,
         sets=[{"method": "fitted", "scale": 8, "degradation": "area", "kid": 1.25, "fid": 77.5}],
         real_pairs={"judge": real},
@@ -74,6 +76,7 @@ def facts():
         "fitting": made.fitting,
         "judges": [{"name": name, "title": title} for name, title in made.judges],
         "methods": [dataclasses.asdict(method) for method in made.methods],
+        "notes": list(made.notes),
         "landmark_net": made.landmark_net,
         "real_pairs": made.real_pairs,
         "summary": summaries(made),
@@ -124,6 +127,7 @@ def test_pages_hold_every_method_and_unit(facts, tmp_path):
     assert all(len(row) == len(table.header) for table in tables for row in table.rows)
     markdown, page = to_markdown(blocks, tmp_path), to_html(blocks, "<toy>")
     for text in (markdown, page):
+        assert "peer: 1 of 4 pictures are missing." in text
         assert "same network as the condition" in text and "inter-ocular distances" in text and "1 without" in text
         assert "Expression, 8x, area, fitted: the truth's rather than" in html.unescape(text)
         assert "Photographs, 16x, area, 2: fitted to identity 0.600" in text

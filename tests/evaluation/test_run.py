@@ -8,7 +8,7 @@ import pytest
 from idfsr_jax.cli import main
 from idfsr_jax.evaluation import parts, run
 from idfsr_jax.evaluation.judges import Judge, load_judges
-from idfsr_jax.evaluation.measure import MOST_PSNR, RealVectors, measure, partner_cosines, real_vectors
+from idfsr_jax.evaluation.measure import MOST_PSNR, RealVectors, copy_pastes, measure, partner_cosines, real_vectors
 from idfsr_jax.evaluation.parts import in_batches, part_path, read_part, write_part
 from idfsr_jax.evaluation.protocol import PersonPlan, swap_partners
 from idfsr_jax.evaluation.study import cases_of
@@ -24,9 +24,14 @@ def strict_json(path: Path) -> dict:
 
 
 def test_the_whole_evaluation_and_its_resumption(evaluation_config, tmp_path, monkeypatch, capsys):
-    options = replace(evaluation_config.evaluate, scales=(8,), degradations=("area",))
-    config = replace(evaluation_config, evaluate=options)
+    # Another system, which made nothing of Bo's picture and left the others as small as they were.
+    peer = tmp_path / "peer"
+    options = replace(evaluation_config.evaluate, scales=(8,), degradations=("area",), inputs=str(peer))
+    run.evaluate(replace(evaluation_config, evaluate=options))
+    next((peer / "8x_area_seed0").glob("Bo*")).unlink()
+    config = replace(evaluation_config, evaluate=replace(options, inputs="", outputs=(f"small={peer}",)))
     facts = run.evaluate(config)
+    assert len(facts["notes"]) == 2 and "small: 1 of 3 pictures of 8x_area_seed0 are missing" in facts["notes"][0]
     printed = capsys.readouterr().out
     assert "8x, area: 3 pictures of 3 people" in printed and "LandmarkNet against dlib" in printed
     assert "Expression, 8x, area, fitted" in printed and "Photographs, 8x, area, 3: fitted" in printed
@@ -43,9 +48,10 @@ def test_the_whole_evaluation_and_its_resumption(evaluation_config, tmp_path, mo
     score = {(row["method"], row["person"]): row["metrics"] for row in facts["pictures"]}
     assert all(score["fitted, consistent", person]["lr_psnr"] > 40 for person in ("Ada", "Bo", "Cleo"))
     assert facts["judges"][0]["title"] == "dlib-resnet-v1 (same network as the condition)"
+    assert score["small", "Bo"]["psnr"] < score["bicubic", "Bo"]["psnr"] - 3
     for name in ("report.md", "report.html"):
         text = (out / name).read_text()
-        assert all(method in text for method in names) and "same network as the condition" in text
+        assert all(said in text for said in (*names, *facts["notes"])) and "same network as the condition" in text
     assert {path.stem for path in (out / "figures").iterdir()} == {"landmarks", "warps", "grid_8x_area"}
 
     kept = {path: path.stat().st_mtime_ns for path in (out / "parts").rglob("*.npz")}
@@ -114,6 +120,7 @@ def test_the_truth_measures_as_perfect(study, restorer):
     for name in ("psnr", "psnr_face", "lr_psnr"):
         np.testing.assert_allclose(scores[name], MOST_PSNR)
     np.testing.assert_allclose(scores["identity/dlib-resnet-v1"], 1.0, atol=1e-4)
+    np.testing.assert_allclose(scores["copy_paste/dlib-resnet-v1"], -1.0, atol=0.02)
     for name in ("ssim", "ssim_face"):
         np.testing.assert_allclose(scores[name], 1.0, atol=1e-5)
     for name in ("lpips_alex", "lpips_vgg", "lpips_alex_face", "lpips_vgg_face"):
@@ -142,6 +149,19 @@ def test_how_like_another_a_result_is(study):
     results /= np.linalg.norm(results, axis=1, keepdims=True)
     np.testing.assert_allclose(partner_cosines(results, cases, study, real, 3), 1.0, atol=1e-6)
     assert np.all(partner_cosines(results[[1, 2, 0]], cases, study, real, 3) < 0.99)
+
+
+def test_a_photograph_over_again_is_told_from_the_truth(study):
+    cases = cases_of(study.protocol, 4, "area")
+    vectors = np.linalg.qr(np.random.default_rng(0).normal(size=(12, 12)))[0].astype(np.float32)[: len(study.index)]
+    real = RealVectors(Judge("j", lambda images, landmarks: images), vectors)
+    given = [case.person.photographs[:3] for case in cases]
+    for photos, value in (([each[-1] for each in given], 1.0), ([case.photo for case in cases], -1.0)):
+        np.testing.assert_allclose(copy_pastes(vectors[study.records(photos)], cases, study, real, 3), value, atol=1e-5)
+    # Photographs past those that the method had are not looked at.
+    assert len(given[0]) == 3
+    (found, *_) = copy_pastes(vectors[study.records([each[-1] for each in given])], cases, study, real, 2)
+    assert abs(found) < 1e-5
 
 
 def test_options_of_sampling_and_fitting_are_for_every_model(restorer):
