@@ -173,7 +173,7 @@ def _unit_path(
     facts = _facts(restorer) | {
         "outputs": sums_of_outputs(unit.method, cases) if unit.method.kind == "outputs" else None,
         "fit": dataclasses.asdict(restorer.config.fit) if unit.method.fit else None,
-        "method": dataclasses.asdict(unit.method),
+        "method": dataclasses.asdict(replace(unit.method, folder="")),
         "case": [person.photographs[: unit.method.photographs], person.restored, protocol.seeds],
         "swapped in": swap_partners(protocol)[person.name].photographs,
         "setting": [unit.scale, unit.degradation],

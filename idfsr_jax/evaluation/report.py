@@ -114,7 +114,7 @@ def write_report(
         "fitting": results.fitting,
         "judges": [{"name": name, "title": title} for name, title in results.judges],
         "metrics": {column.key: dataclasses.asdict(column.metric) for column in results.columns},
-        "methods": [dataclasses.asdict(method) for method in results.methods],
+        "methods": [dataclasses.asdict(dataclasses.replace(method, folder="")) for method in results.methods],
         "notes": list(results.notes),
         "landmark_net": results.landmark_net,
         "real_pairs": results.real_pairs,

@@ -55,6 +55,8 @@ def evaluate(config: Config, changes: Mapping[str, Any] | None = None) -> dict[s
     main = restorers[""]
     protocol = protocol_of(config, main.config.data.size)
     study = load_study(protocol, config.data.dataset, main.config.data.size)
+    if options.inputs and options.outputs:
+        raise BadConfig("evaluate.inputs writes pictures and measures none; give evaluate.outputs in a run of its own.")
     if options.inputs:
         write_inputs(study, Path(options.inputs), options.batch)
         console.print(f"Inputs for other systems: {options.inputs}")

@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Float32, Float64, UInt8
 from PIL import Image, ImageFilter
+from scipy.ndimage import maximum_filter
 
 from idfsr_jax.face.paste import warp_crop
 from idfsr_jax.face.window import to_bytes
@@ -72,9 +73,10 @@ def paste_mask(mask: Float[np.ndarray, "s s"], scale: float) -> Float32[np.ndarr
       scale: the mask's side over the LR crop's, that is, how wide an input pixel is.
     """
     side = mask.shape[0]
-    grown = Image.fromarray((np.clip(mask, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8))
     reach = max(1, round(side * 0.04 + 0.6 * scale))
-    grown = grown.filter(ImageFilter.MaxFilter(2 * reach + 1)).filter(ImageFilter.GaussianBlur(side * 0.03 + scale / 2))
+    # In each direction by itself, unlike Pillow's filter, which takes seconds where pictures are large.
+    wide = maximum_filter((np.clip(mask, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8), 2 * reach + 1, mode="nearest")
+    grown = Image.fromarray(wide).filter(ImageFilter.GaussianBlur(side * 0.03 + scale / 2))
     # What lies beyond the crop is the photograph's.
     inward = (np.arange(side, dtype=np.float32) + 0.5) / side
     rise = np.clip(np.minimum(inward, 1.0 - inward) / 0.12, 0.0, 1.0)

@@ -1,7 +1,9 @@
 """Traced programs kept between runs, beside what was compiled of them: tracing is most of a short command's time."""
 
+import contextlib
 import functools
 import hashlib
+import importlib.metadata
 import inspect
 import os
 from collections.abc import Callable, Sequence
@@ -15,19 +17,28 @@ import idfsr_jax
 from idfsr_jax.io.files import write_atomically
 from idfsr_jax.runtime.compile_cache import folder_in_use
 
-_MOST = 64
-"""Programs that are kept; beyond them the oldest go."""
+_MOST = 256
+"""Programs that are kept; beyond them those that were not used for longest go. One has some 100 kB."""
 _SUM = 32
 """Bytes of the SHA-256 in front of a program."""
+_SETTINGS = (
+    "jax_default_matmul_precision",
+    "jax_default_prng_impl",
+    "jax_enable_x64",
+    "jax_numpy_dtype_promotion",
+    "jax_threefry_partitionable",
+)
+"""Of JAX's configuration, what a traced program depends on."""
+_TRACED_BY = ("jax", "jaxlib", "flax", "optax")
 
 
 def kept_jit(function: Callable[..., Any], static_argnames: str | Sequence[str] = ()) -> Callable[..., Any]:
     """`jax.jit`, whose traced program is read from the user's cache if an earlier process has put it there.
 
     Kept are programs for a single device, and where `use_compile_cache` keeps what is compiled; elsewhere, and where a
-    traced function calls it, this is `jax.jit`. A program is found by the package's source, JAX's version, the kind of
-    device, the static arguments and the shapes of the others; it holds no weights and no pictures. It is StableHLO,
-    written and read by `jax.export`.
+    traced function calls it, this is `jax.jit`; likewise where a program cannot be exported. A program is found by the
+    package's source, the versions and settings of what traces it, the kind of device, the static arguments and the
+    shapes of the others; it holds no weights and no pictures. It is StableHLO, written and read by `jax.export`.
 
     Args:
       function: of arrays and pytrees of arrays, and of static arguments; returns arrays in tuples, lists and
@@ -37,6 +48,7 @@ def kept_jit(function: Callable[..., Any], static_argnames: str | Sequence[str] 
     names = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
     jitted = jax.jit(function, static_argnames=names)
     signature = inspect.signature(function)
+    source = _source()  # Now, while what was imported is what lies on the disk.
     programs: dict[Any, Callable[..., Any]] = {}
 
     @functools.wraps(function)
@@ -51,10 +63,11 @@ def kept_jit(function: Callable[..., Any], static_argnames: str | Sequence[str] 
             return jitted(*args, **kwargs)
         leaves = [leaf if isinstance(leaf, jax.Array) else np.asarray(leaf) for leaf in leaves]
         shapes = [jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype)) for leaf in leaves]
-        key = (tree, tuple((each.shape, each.dtype) for each in shapes), tuple(static.items()))
+        settings = tuple(getattr(jax.config, name) for name in _SETTINGS)
+        key = (tree, tuple((each.shape, each.dtype) for each in shapes), tuple(static.items()), settings)
         if key not in programs:
             flat = functools.partial(_called_flat, function, tree, static)
-            what = f"{function.__module__}.{function.__qualname__} {key} {jax.default_backend()} {_source()}"
+            what = f"{function.__module__}.{function.__qualname__} {key} {_device()} {source}"
             path = folder / "programs" / hashlib.sha256(what.encode()).hexdigest()
             programs[key] = jax.jit(_program(path, flat, shapes))
         return programs[key](*leaves)
@@ -67,28 +80,36 @@ def _called_flat(function: Callable[..., Any], tree: Any, static: dict[str, Any]
 
 
 def _program(path: Path, function: Callable[..., Any], shapes: list[jax.ShapeDtypeStruct]) -> Callable[..., Any]:
-    """The program that a file holds, or that is traced and then kept there."""
-    from jax import export  # Takes a moment to load.
+    """The program that a file holds, or that is traced and then kept there; the function itself where neither works.
 
-    kept = _read(path)
-    if kept is not None:
-        return export.deserialize(bytearray(kept)).call
-    exported = export.export(jax.jit(function))(*shapes)
-    _keep(path, bytes(exported.serialize()))
-    return exported.call
+    A cache is no reason for a command to fail, whatever a file of another JAX holds.
+    """
+    try:
+        from jax import export  # Takes a moment to load.
+
+        kept = _read(path)
+        if kept is not None:
+            with contextlib.suppress(Exception):
+                return export.deserialize(bytearray(kept)).call
+        exported = export.export(jax.jit(function))(*shapes)
+        _keep(path, bytes(exported.serialize()))
+        return exported.call
+    except Exception:
+        return function
 
 
 def _read(path: Path) -> bytes | None:
     """What was kept, if it is there as it was written."""
     try:
         content = path.read_bytes()
+        os.utime(path)  # Used now: see `_MOST`.
     except OSError:
         return None
     return content[_SUM:] if hashlib.sha256(content[_SUM:]).digest() == content[:_SUM] else None
 
 
 def _keep(path: Path, program: bytes) -> None:
-    """Writes a program, and removes the oldest beyond `_MOST`. A cache that cannot be written is no error."""
+    """Writes a program, and removes those beyond `_MOST`. A cache that cannot be written is no error."""
     try:
         write_atomically(path, lambda file: file.write(hashlib.sha256(program).digest() + program))
         there = sorted(path.parent.iterdir(), key=lambda each: each.stat().st_mtime, reverse=True)
@@ -98,10 +119,17 @@ def _keep(path: Path, program: bytes) -> None:
         return
 
 
+def _device() -> str:
+    """The kind of device that programs are for, and of the driver's version."""
+    device = jax.devices()[0]
+    return f"{device.platform} {device.device_kind} {device.client.platform_version}"
+
+
 @functools.cache
 def _source() -> str:
-    """The SHA-256 of the package's source, and JAX's version: programs of any other are not taken."""
-    total = hashlib.sha256(jax.__version__.encode())
+    """The SHA-256 of the package's source, and of the versions of what traces it."""
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in _TRACED_BY]
+    total = hashlib.sha256(repr(versions).encode())
     root = Path(idfsr_jax.__file__).parent
     for path in sorted(root.rglob("*.py")):
         total.update(os.fsencode(path.relative_to(root)) + b"\0" + path.read_bytes())

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from idfsr_jax.runtime.programs import kept_jit
 
@@ -85,3 +86,71 @@ def test_without_the_users_cache_it_is_jit(monkeypatch, tmp_path):
         np.testing.assert_array_equal(double(jnp.ones(3)), 2 * np.ones(3))
     assert traced == [(3,)] and not list(tmp_path.rglob("*"))
     np.testing.assert_array_equal(jax.jit(lambda x: double(x) + 1)(jnp.ones(3)), 3 * np.ones(3))
+
+
+FIT_AND_RESTORE = """
+import sys
+import numpy as np
+from idfsr_jax.runtime.compile_cache import use_compile_cache
+use_compile_cache()
+import jax
+jax.config.update("jax_platforms", "cpu")
+from idfsr_jax import load
+from idfsr_jax.config import FitConfig
+restorer = load(sys.argv[1])
+me = restorer.fit(["me.png"], config=FitConfig(steps=1, batch=1))
+result = restorer.restore("tiny.png", me, ["me.png"])
+np.savez(sys.argv[2], fitted=me.embedding, picture=result.images[0])
+"""
+
+
+def test_fits_and_restorations_are_kept(tiny_model, astronaut, face_crop, tmp_path):
+    """The programs that people wait for can be kept, are found again, and compute what `jax.jit` does."""
+    Image.fromarray(astronaut).save(tmp_path / "me.png")
+    Image.fromarray(face_crop.image).resize((8, 8), Image.Resampling.BOX).save(tmp_path / "tiny.png")
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+
+    def run_real(name: str, **more: str) -> dict[str, np.ndarray]:
+        subprocess.run(
+            [sys.executable, "-c", FIT_AND_RESTORE, str(tiny_model), name],
+            cwd=tmp_path,
+            env=environment | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "cache")} | more,
+            check=True,
+        )
+        return dict(np.load(tmp_path / name))
+
+    first = run_real("first.npz")
+    kept = {path: path.read_bytes() for path in programs(tmp_path / "cache")}
+    again = run_real("again.npz")
+    plain = run_real("plain.npz", JAX_COMPILATION_CACHE_DIR=str(tmp_path / "own"))
+    assert len(kept) >= 5 and kept == {path: path.read_bytes() for path in programs(tmp_path / "cache")}
+    for name, value in first.items():
+        np.testing.assert_array_equal(again[name], value)
+    np.testing.assert_allclose(first["fitted"], plain["fitted"], atol=1e-4)
+    assert np.abs(first["picture"].astype(int) - plain["picture"]).max() <= 1
+
+
+def test_what_cannot_be_exported_is_computed_all_the_same(tmp_path, monkeypatch):
+    from idfsr_jax.runtime import programs as module
+
+    monkeypatch.setattr(module, "folder_in_use", lambda: tmp_path)
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+
+    @kept_jit
+    def through_the_host(x):
+        return jax.pure_callback(lambda value: np.asarray(value) + 1, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
+
+    np.testing.assert_array_equal(through_the_host(np.ones(3, np.float32)), 2 * np.ones(3))
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_other_settings_of_jax_are_another_program(tmp_path, monkeypatch):
+    from idfsr_jax.runtime import programs as module
+
+    monkeypatch.setattr(module, "folder_in_use", lambda: tmp_path)
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    product = kept_jit(lambda a: a @ a)
+    for precision in ("default", "highest", "default"):
+        with jax.default_matmul_precision(precision):
+            product(np.eye(2, dtype=np.float32))
+    assert len(list((tmp_path / "programs").iterdir())) == 2
