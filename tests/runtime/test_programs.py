@@ -88,7 +88,7 @@ def test_without_the_users_cache_it_is_jit(monkeypatch, tmp_path):
     np.testing.assert_array_equal(jax.jit(lambda x: double(x) + 1)(jnp.ones(3)), 3 * np.ones(3))
 
 
-FIT_AND_RESTORE = """
+RESTORE = """
 import sys
 import numpy as np
 from idfsr_jax.runtime.compile_cache import use_compile_cache
@@ -98,36 +98,36 @@ jax.config.update("jax_platforms", "cpu")
 from idfsr_jax import load
 from idfsr_jax.config import FitConfig
 restorer = load(sys.argv[1])
-me = restorer.fit(["me.png"], config=FitConfig(steps=1, batch=1))
+me = restorer.fit(["me.png"], config=FitConfig(steps=0))
 result = restorer.restore("tiny.png", me, ["me.png"])
-np.savez(sys.argv[2], fitted=me.embedding, picture=result.images[0])
+np.save(sys.argv[2], result.images[0])
 """
 
 
-def test_fits_and_restorations_are_kept(tiny_model, astronaut, face_crop, tmp_path):
-    """The programs that people wait for can be kept, are found again, and compute what `jax.jit` does."""
+@pytest.mark.timeout(900)  # Three processes compile.
+def test_restorations_are_kept(tiny_model, astronaut, face_crop, tmp_path):
+    """Their programs can be kept, are found again, and compute what `jax.jit` does."""
     Image.fromarray(astronaut).save(tmp_path / "me.png")
     Image.fromarray(face_crop.image).resize((8, 8), Image.Resampling.BOX).save(tmp_path / "tiny.png")
     environment = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    environment |= {"PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
-    def run_real(name: str, **more: str) -> dict[str, np.ndarray]:
+    def run_real(name: str, **more: str) -> np.ndarray:
         subprocess.run(
-            [sys.executable, "-c", FIT_AND_RESTORE, str(tiny_model), name],
+            [sys.executable, "-c", RESTORE, str(tiny_model), name],
             cwd=tmp_path,
-            env=environment | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "cache")} | more,
+            env=environment | {"XDG_CACHE_HOME": str(tmp_path / "cache")} | more,
             check=True,
         )
-        return dict(np.load(tmp_path / name))
+        return np.load(tmp_path / name)
 
-    first = run_real("first.npz")
+    first = run_real("first.npy")
     kept = {path: path.read_bytes() for path in programs(tmp_path / "cache")}
-    again = run_real("again.npz")
-    plain = run_real("plain.npz", JAX_COMPILATION_CACHE_DIR=str(tmp_path / "own"))
+    again = run_real("again.npy")
+    plain = run_real("plain.npy", JAX_COMPILATION_CACHE_DIR=str(tmp_path / "own"))
     assert len(kept) >= 5 and kept == {path: path.read_bytes() for path in programs(tmp_path / "cache")}
-    for name, value in first.items():
-        np.testing.assert_array_equal(again[name], value)
-    np.testing.assert_allclose(first["fitted"], plain["fitted"], atol=1e-4)
-    assert np.abs(first["picture"].astype(int) - plain["picture"]).max() <= 1
+    np.testing.assert_array_equal(again, first)
+    assert np.abs(first.astype(int) - plain).max() <= 1
 
 
 def test_what_cannot_be_exported_is_computed_all_the_same(tmp_path, monkeypatch):
