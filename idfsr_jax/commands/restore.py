@@ -86,7 +86,7 @@ def restore(
       eyes: The two eyes' centres in the photograph, in pixels, instead of a box.
       face: Which of several faces of the photograph, counted from the left; the one most like the person if not given.
       anyone: Also restore a face that is unlike the person, in folders, among several inputs and among several faces,
-        and one of several faces that are too small to tell; such faces are left alone if not given.
+        and one of several faces that are too small to tell, if it stands out; such faces are left alone if not given.
       scale: Enlargement of the face, from 2 to 32; from the size of the input if not given.
       enlarge: Enlargement of the whole photograph; so large that the face keeps all of its pixels if not given.
       steps: Sampling steps; as the model was trained for if not given.

@@ -184,13 +184,14 @@ def _find(restorer: Any, people: Sequence[Person], job: Job, request: Request) -
         written = [job.result, *variant_paths([job.result], request.options["variants"])]
         if album.is_done([*written, *([job.sheet] if job.sheet else [])], metadata[album.REQUEST]):
             return Outcome(job.source, "skipped", job.result, "there already, from the same input and options")
+    refused: list[str] = []
     try:
         if len(people) == 1:
             found = [restorer.find(job.source, people[0].identity, people[0].crops, **request.finding)]
         else:
             given = [(person.identity, person.crops) for person in people]
-            found = restorer.find_each(job.source, given, **request.finding_each)
-        notes = (_whose(people, found),) if len(people) > 1 else ()
+            found = restorer.find_each(job.source, given, **request.finding_each, note=refused.append)
+        notes = (_whose(people, found), *refused) if len(people) > 1 else ()
         return Waiting(job, [face for face in found if face is not None], metadata, notes)
     except UndecidedFaces as error:
         sentence = str(error)
@@ -201,8 +202,9 @@ def _find(restorer: Any, people: Sequence[Person], job: Job, request: Request) -
             sentence = f"{sentence.removesuffix('.')} (they are numbered in {place})."
         if not isinstance(error, LeftAlone):
             raise InputError(sentence) from error
-        note(sentence)
         earlier = (f"{job.result} is of an earlier request.",) if job.result.exists() else ()
+        for each in (sentence, *earlier):
+            note(each)
         return Outcome(job.source, "left alone", why=error.reason, notes=earlier)
 
 

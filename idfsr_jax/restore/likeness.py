@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.optimize import linear_sum_assignment
 
 SAME_PERSON = 0.4
 """Least mean cosine at which two groups of photographs are joined. In 300 albums of four to six photographs and one or
@@ -199,6 +198,9 @@ def shared_out(evidences: Float[np.ndarray, "people faces"]) -> list[int | None]
     Returns:
       Its position for each person; None where no face is theirs, or none is told.
     """
+    # Only here, as it takes long to load and most commands never share out faces.
+    from scipy.optimize import linear_sum_assignment
+
     # A place for each person besides the faces: nobody's.
     table = np.concatenate([evidences, np.zeros((len(evidences), len(evidences)))], axis=1)
 

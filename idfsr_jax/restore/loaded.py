@@ -21,11 +21,14 @@ from idfsr_jax.networks.id_encoder import IdEncoder, require_encoder, unit_ident
 from idfsr_jax.networks.recognisers import Recognisers, dimensions, load_recognisers, recognisers_name
 from idfsr_jax.restore.identity import Identity
 from idfsr_jax.restore.likeness import Likeness
-from idfsr_jax.restore.recognition import photograph_descriptors, reduce_crop, small_unit
+from idfsr_jax.restore.photographs import MAX_PHOTOGRAPHS
+from idfsr_jax.restore.recognition import SEEN_SIDES, photograph_descriptors, reduce_crop, small_unit
 from idfsr_jax.runtime.devices import data_mesh, everywhere
 
-_REMEMBERED = 40
-"""Photographs whose unit vectors are kept; a person has 20 at the most."""
+_PEOPLE = 5
+"""People of whose photographs is remembered what was seen in them. They are asked for in the same order again and
+again, so that of one person too many nothing would be found. Of more people it is seen anew, as the photographs are
+remembered too, up to 0.8 MB each."""
 _MOST_REFERENCES = 3
 """Photographs that a small face is compared with."""
 
@@ -103,7 +106,7 @@ class LoadedModel:
             found = [photograph_descriptors(recogniser, [crop]) for recogniser in self.recognisers]
             return unit_parts(np.concatenate(found, axis=1)[0] - self.model.center, self.sizes)
 
-        return functools.lru_cache(maxsize=_REMEMBERED)(unit_of)
+        return functools.lru_cache(maxsize=_PEOPLE * MAX_PHOTOGRAPHS)(unit_of)
 
     def likeness(self, small: UInt8[np.ndarray, "n n 3"], crops: Sequence[FaceCrop]) -> Likeness:
         """How like a person's photographs a small face is, all seen at the small face's resolution.
@@ -114,10 +117,17 @@ class LoadedModel:
           small: canonical crop at one of the sides of `restore.recognition.seen_side`.
           crops: photographs of the person; the first three are used.
         """
-        side = len(small)
-        person = np.mean([self._reduced_unit_of(crop, side) for crop in crops[:_MOST_REFERENCES]], axis=0)
-        unit, landmarks = self._see(small)
-        return Likeness(float(unit @ unit_parts(person, self.sizes)) / len(self.sizes), side, turn(landmarks))
+        return self.likenesses(small, [crops])[0]
+
+    def likenesses(self, small: UInt8[np.ndarray, "n n 3"], people: Sequence[Sequence[FaceCrop]]) -> list[Likeness]:
+        """`likeness` to each of several people, by photographs of each; the small face is looked at once."""
+        side, (unit, landmarks) = len(small), self._see(small)
+
+        def likeness(crops: Sequence[FaceCrop]) -> Likeness:
+            person = np.mean([self._reduced_unit_of(crop, side) for crop in crops[:_MOST_REFERENCES]], axis=0)
+            return Likeness(float(unit @ unit_parts(person, self.sizes)) / len(self.sizes), side, turn(landmarks))
+
+        return [likeness(crops) for crops in people]
 
     def _see(self, small: UInt8[np.ndarray, "n n 3"]) -> tuple[Float32[np.ndarray, " d"], Float[np.ndarray, "68 2"]]:
         return small_unit(small, self.recognisers, self.model.landmark_net, self.model.center, self.config)
@@ -126,7 +136,7 @@ class LoadedModel:
     def _reduced_unit_of(self) -> Callable[[FaceCrop, int], Float32[np.ndarray, " d"]]:
         """What is seen in a photograph made as small as a face is; remembered likewise, for each face asks for it."""
         see = lambda crop, side: self._see(reduce_crop(crop.image, side))[0]  # noqa: E731
-        return functools.lru_cache(maxsize=_REMEMBERED)(see)
+        return functools.lru_cache(maxsize=_PEOPLE * _MOST_REFERENCES * len(SEEN_SIDES))(see)
 
     def check_identity(self, identity: Identity, name: str | Path = "The identity") -> None:
         """Checks that an identity belongs to this model; a complaint calls it by the name given.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -22,6 +22,7 @@ from idfsr_jax.restore.recognition import locate, seen_side
 from idfsr_jax.runtime.programs import kept_jit
 
 Eyes = tuple[float, float, float, float]
+T = TypeVar("T")
 
 _BOX_TO_CROP = 1.9
 """Side of the canonical crop over that of the box around a face, brows to chin."""
@@ -153,8 +154,8 @@ def choose_place(
       name: of the photograph, for complaints.
       number: from 1, from left to right; None lets the likeness choose.
       likeness: of a canonical crop, at the resolution of that crop; None where there is nothing to compare with.
-      anyone: whether a face is taken that is unlike the person, or one of several that are too small to tell; None for
-        the only face of a photograph alone.
+      anyone: whether a face is taken that is unlike the person, or one of several that are too small to tell, if it
+        stands out; None for the only face of a photograph alone.
 
     Raises:
       InputError: there is no face of that number.
@@ -178,12 +179,16 @@ def choose_place(
     probabilities = face_probabilities(likenesses)
     chosen = int(np.argmax(probabilities))
     choice = Choice(tuple(places), chosen, () if only else tuple(float(value) for value in probabilities))
+    told = is_told(probabilities)
     reason = "" if anyone else likenesses[chosen].against(only=only)
     if reason:
-        which = "its face is" if only else f"the likeliest of its {len(places)} faces, number {chosen + 1}, is"
-        remedy = "--anyone restores it all the same" if only else "give --face N, counted from the left, or --anyone"
+        which, remedy = "its face is", "--anyone restores it all the same"
+        if not only:
+            which = f"the likeliest of its {len(places)} faces, number {chosen + 1}, is"
+            # Where no face stands out, `anyone` does not say which is meant either.
+            remedy = "give --face N, counted from the left, or --anyone" if told else "give --face N"
         raise LeftAlone(f"{name}: left alone, as {which} {reason}; {remedy}.", reason, image, choice)
-    if not is_told(probabilities):
+    if not told:
         raise UndecidedFaces(
             f"{name}: shows {len(places)} faces, and the identity does not tell which is meant (the likeliest is "
             f"number {choice.chosen + 1} from the left, probability {probabilities.max():.2f}); give --face N.",
@@ -198,7 +203,7 @@ def choose_places(
     places: Sequence[Place],
     name: str | Path,
     *,
-    likenesses: Sequence[Callable[[UInt8[np.ndarray, "n n 3"]], Likeness]],
+    likenesses: Callable[[UInt8[np.ndarray, "n n 3"]], Sequence[Likeness]],
 ) -> list[Choice | None]:
     """The face of each of several people, nobody's twice; None where theirs is not told.
 
@@ -211,7 +216,7 @@ def choose_places(
     Raises:
       LeftAlone: no face is told to be anybody's of these.
     """
-    found = [_compared(image, places, likeness) for likeness in likenesses]
+    found = list(zip(*_compared(image, places, likenesses), strict=True))
     evidences = np.array([[evidence(each) for each in row] for row in found])
     choices = [
         None if face is None or row[face].against(only=len(places) == 1) else Choice(tuple(places), face)
@@ -231,9 +236,9 @@ def choose_places(
 def _compared(
     image: UInt8[np.ndarray, "h w 3"],
     places: Sequence[Place],
-    likeness: Callable[[UInt8[np.ndarray, "n n 3"]], Likeness],
-) -> list[Likeness]:
-    """How like a person each face is, seen at its own resolution."""
+    likeness: Callable[[UInt8[np.ndarray, "n n 3"]], T],
+) -> list[T]:
+    """How like a person, or several, each face is, seen at its own resolution."""
     sides = [seen_side(crop_side(place.transform)) for place in places]
     return [likeness(cut_crop(image, place.transform, side)) for place, side in zip(places, sides, strict=True)]
 

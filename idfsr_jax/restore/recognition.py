@@ -23,7 +23,8 @@ from idfsr_jax.runtime.programs import kept_jit
 
 _ENCODER_SIDE = 256
 _FINE_SIDE = 192
-_SEEN_SIDES = (4, 6, 8, 12, 16, 24, 32, 48, 64)
+SEEN_SIDES = (4, 6, 8, 12, 16, 24, 32, 48, 64)
+"""At which faces are compared, in pixels."""
 
 
 @partial(kept_jit, static_argnames="config")
@@ -56,7 +57,7 @@ def _describe_photograph(
 
 def seen_side(side: float | int) -> int:
     """The resolution at which a face of a crop of `side` px is compared: there are few, so that few are compiled."""
-    return max(each for each in _SEEN_SIDES if each <= max(side, _SEEN_SIDES[0]))
+    return max(each for each in SEEN_SIDES if each <= max(side, SEEN_SIDES[0]))
 
 
 def small_unit(

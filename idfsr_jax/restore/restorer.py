@@ -11,13 +11,13 @@ import numpy as np
 from jaxtyping import UInt8
 
 from idfsr_jax.config import FitConfig
-from idfsr_jax.face import Box, FaceCrop, read_crops, read_image
+from idfsr_jax.face import Box, FaceCrop, crop_side, read_crops, read_image
 from idfsr_jax.io.errors import InputError
 from idfsr_jax.method.landmarks import person_shape
 from idfsr_jax.method.model import load_model
 from idfsr_jax.method.sample import agreement_with
 from idfsr_jax.restore.conditions import condition_of, tables_of
-from idfsr_jax.restore.find_face import LowResolutionFace, find_low_resolution_faces
+from idfsr_jax.restore.find_face import LowResolutionFace, find_low_resolution_faces, low_resolution_side
 from idfsr_jax.restore.fitting import fit_person
 from idfsr_jax.restore.found import Found, at_once, sample_found, sampling_of
 from idfsr_jax.restore.identity import Identity
@@ -245,6 +245,7 @@ class Restorer(LoadedModel):
         *,
         scale: int | None = None,
         reveal: float | None = None,
+        note: Callable[[str], None] = lambda sentence: None,
     ) -> list[Found | None]:
         """Looks for the faces of several people in one photograph; what `sample` makes of them `together` joins.
 
@@ -253,14 +254,18 @@ class Restorer(LoadedModel):
           people: the identity of each, and photographs, one or more.
           scale: see `restore`.
           reveal: see `restore`.
+          note: called with a sentence for each face that is told but as large as the result already.
 
         Returns:
-          The face of each; None where theirs is not told, or somebody else's.
+          The face of each; None where theirs is not told, or somebody else's, or too large.
 
         Raises:
-          LeftAlone: nobody's is.
-          InputError: a picture cannot be used, or an identity belongs to another model.
+          LeftAlone: nobody's is told.
+          InputError: a picture cannot be used, nobody is given, every face that is told is too large, or an identity
+            belongs to another model.
         """
+        if not people:
+            raise InputError("nobody is given to find_each; give an identity and photographs of one person or more.")
         for identity, _ in people:
             self.check_identity(identity)
         shown = self._shown(reveal)
@@ -270,9 +275,8 @@ class Restorer(LoadedModel):
         choices: list[Choice | None] = []
 
         def choose(image: np.ndarray, places: Sequence[Place], name: str | Path) -> list[Choice]:
-            choices.extend(
-                choose_places(image, places, name, likenesses=[partial(self.likeness, crops=own) for own in crops])
-            )
+            told = choose_places(image, places, name, likenesses=partial(self.likenesses, people=crops))
+            choices.extend(self._small_enough(told, name, scale, note))
             return [each for each in choices if each is not None]
 
         faces = iter(
@@ -287,6 +291,28 @@ class Restorer(LoadedModel):
             None if choice is None else self._found(next(faces), identity, own, shown)
             for choice, (identity, _), own in zip(choices, people, crops, strict=True)
         ]
+
+    def _small_enough(
+        self, told: Sequence[Choice | None], name: str | Path, scale: int | None, note: Callable[[str], None]
+    ) -> list[Choice | None]:
+        """The faces but for those that are too large to restore, of which notes say so; a refusal if all are."""
+        kept: list[Choice | None] = []
+        refusals = []
+        for choice in told:
+            kept.append(choice)
+            if choice is None:
+                continue
+            native = round(crop_side(choice.places[choice.chosen].transform))
+            try:
+                low_resolution_side(native, self.config.data.size, scale, name)
+            except InputError as error:
+                kept[-1] = None
+                refusals.append(error)
+                which = f"face {choice.chosen + 1} of {len(choice.places)}, from the left, stays as it is"
+                note(f"{which}: {str(error).removeprefix(f'{name}: ')}")
+        if not any(kept):
+            raise refusals[0]
+        return kept
 
     def _shown(self, reveal: float | None) -> float:
         shown = self.config.sample.reveal if reveal is None else reveal

@@ -135,10 +135,16 @@ class FakeRestorer:
         return FakeFound(options)
 
     def find_each(
-        self, picture: Path, people: list[tuple[FakeIdentity, list[Path]]], **options: Any
+        self,
+        picture: Path,
+        people: list[tuple[FakeIdentity, list[Path]]],
+        note: Callable[[str], None],
+        **options: Any,
     ) -> list[FakeFound | None]:
         self.calls.append(("restore", picture, [photos for _, photos in people], options))
         place = Place((1, 1, 4, 4), np.eye(3))
+        if picture.stem == "half":
+            note("face 2 of 3 stays as it is.")
         faces = [types.SimpleNamespace(choice=Choice((place,) * 3, number)) for number, _ in enumerate(people)]
         return [
             None if picture.stem == "half" and face.choice.chosen else FakeFound(options, face=face) for face in faces

@@ -218,6 +218,11 @@ def test_of_one_photograph_by_itself_the_only_face_is_meant(
     # Of several inputs any may show somebody else.
     assert cli.main(["restore", "stranger.png", "tiny.png", *GIVEN, "o"]) == 0
     assert sorted(path.name for path in (folder / "o").iterdir()) == ["tiny.png"]
+    # What lies in the result's place may be taken for it.
+    shutil.copy("tiny.png", "o/stranger.png")
+    capsys.readouterr()
+    assert cli.main(["restore", "stranger.png", "tiny.png", *GIVEN, "o"]) == 0
+    assert "note: o/stranger.png is of an earlier request." in capsys.readouterr().err
 
 
 def test_each_of_several_people_has_their_own_photographs(
@@ -236,7 +241,8 @@ def test_each_of_several_people_has_their_own_photographs(
     # Nobody's face is restored for want of a better one.
     assert cli.main(["restore", "half.png", *GIVEN, "o2.png", *SECOND]) == 0
     assert read_metadata(folder / "o2.png")["idfsr:identity"] == "somebody"
-    assert capsys.readouterr().err == f"idfsr: note: half.png: {whose} none.\n"
+    why = "idfsr: note: half.png: face 2 of 3 stays as it is.\n"
+    assert capsys.readouterr().err == f"idfsr: note: half.png: {whose} none.\n{why}"
 
 
 def test_an_album_of_several_people_goes_on_where_it_was(folder: Path, calls: list[Any]):

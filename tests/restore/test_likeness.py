@@ -1,5 +1,8 @@
 """Groups, agreement and choice by hand-made unit vectors whose answer is known."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from scipy.cluster.hierarchy import fcluster, linkage
@@ -138,3 +141,8 @@ def test_what_speaks_against_a_face(only):
 )
 def test_faces_are_shared_out_so_that_all_together_are_likest(evidences, faces):
     assert shared_out(np.array(evidences)) == faces
+
+
+def test_no_command_waits_for_what_few_need():
+    code = "import sys, idfsr_jax.restore.likeness; sys.exit('scipy.optimize' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

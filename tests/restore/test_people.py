@@ -12,8 +12,11 @@ from safetensors.numpy import save_file
 from idfsr_jax import cli
 from idfsr_jax.io.errors import BadWeights, InputError, SeveralFaces
 from idfsr_jax.method.degrade import resampling_tables
+from idfsr_jax.method.landmarks import MEAN_SHAPE
+from idfsr_jax.networks.recognisers import dimensions
 from idfsr_jax.restore.fitting import album_of, fit_person, frozen_of
 from idfsr_jax.restore.identity import Identity
+from idfsr_jax.restore.recognition import SEEN_SIDES
 from idfsr_jax.restore.restorer import Restorer
 
 SIZE = 32
@@ -119,6 +122,31 @@ def test_photographs_are_described_once_for_all_pictures(restorer, identity, cro
     for n in (5, 8):
         fresh.find(reduced(n), identity, crops)
     assert fresh._unit_of.cache_info().misses == len(crops)
+
+
+def test_of_five_people_everything_is_seen_once(restorer, face_crop, monkeypatch):
+    """Each photograph, at every size; and each small face, however many people it is compared with."""
+    fresh = Restorer(restorer.model)
+    people = [[replace(face_crop) for _ in range(20)] for _ in range(5)]
+    described, seen = [], []
+
+    def describe(recogniser, crops):
+        described.extend(crops)
+        return np.ones((len(crops), recogniser.dimension), np.float32)
+
+    def see(image, recognisers, *_):
+        seen.append(len(image))
+        return np.ones(sum(dimensions(recognisers)), np.float32), MEAN_SHAPE
+
+    monkeypatch.setattr("idfsr_jax.restore.loaded.photograph_descriptors", describe)
+    monkeypatch.setattr("idfsr_jax.restore.loaded.small_unit", see)
+    for _ in range(2):
+        for photographs in people:
+            fresh.units(photographs)
+        for side in SEEN_SIDES:
+            fresh.likenesses(np.zeros((side, side, 3), np.uint8), people)
+    assert len(described) == 5 * 20 * len(fresh.recognisers)
+    assert [seen.count(side) for side in SEEN_SIDES] == [5 * 3 + 2] * len(SEEN_SIDES)
 
 
 def test_sharp_photographs_count_more(restorer, crops, tmp_path):

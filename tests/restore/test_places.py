@@ -96,18 +96,23 @@ def test_where_none_stands_out_nothing_is_taken():
 
 
 def test_of_strangers_nobody_is_taken_but_by_anyone():
-    with pytest.raises(LeftAlone, match=r"group\.jpg: left alone.*number 3, is unlike the person; give") as caught:
+    with pytest.raises(
+        LeftAlone, match=r"group\.jpg: left alone.*number 3, is unlike the person; give.*--anyone"
+    ) as caught:
         choose([-0.3, -0.2, 0.1])
     assert caught.value.reason == "unlike the person" and caught.value.choice.chosen == 2
     assert choose([-0.3, -0.2, 0.1], anyone=True).chosen == 2
     assert choose([-0.3, -0.2, 0.1], number=1, anyone=False).chosen == 0
-    with pytest.raises(LeftAlone):
-        choose([0.1, 0.1, 0.1])  # And nobody is asked which of them is meant.
+    # Where none stands out `anyone` restores nobody, and so it is not offered.
+    with pytest.raises(LeftAlone, match=r"is unlike the person; give --face N\.$"):
+        choose([0.1, 0.1, 0.1])
+    with pytest.raises(UndecidedFaces):
+        choose([0.1, 0.1, 0.1], anyone=True)
 
 
 def test_several_faces_too_small_to_tell_are_left_alone_but_by_anyone():
     assert choose([0.2, 0.2, 0.8], places=SMALL).chosen == 2
-    with pytest.raises(LeftAlone, match="is too small to tell; give --face N"):
+    with pytest.raises(LeftAlone, match=r"is too small to tell; give --face N, counted from the left, or --anyone\."):
         choose([0.55, 0.55, 0.7], places=SMALL)
     assert choose([0.55, 0.55, 0.7], places=SMALL, anyone=True).chosen == 2
 
@@ -122,7 +127,8 @@ def test_the_only_face_is_asked_about_where_any_picture_may_show_somebody_else()
 
 def share(*people: list[float], places: list[Place] = PLACES) -> list[int | None]:
     told = lambda given, crop: Likeness(next(given), len(crop))  # noqa: E731
-    likenesses = [partial(told, iter(cosines)) for cosines in people]
+    asked = [partial(told, iter(cosines)) for cosines in people]
+    likenesses = lambda crop: [likeness(crop) for likeness in asked]  # noqa: E731
     choices = choose_places(PHOTO, places, "group.jpg", likenesses=likenesses)
     return [None if choice is None else choice.chosen for choice in choices]
 

@@ -94,10 +94,11 @@ def test_two_people_are_restored_into_one_photograph(restorer, identity, crops, 
     )
     monkeypatch.setattr("idfsr_jax.restore.find_face.places_of", lambda *_, **__: [left, right])
 
-    def by_light(self, small, crops):
-        return Likeness(0.9 if (small.mean() > 110) == (crops[0].image.mean() > 110) else 0.0, len(small))
+    def by_light(self, small, people):
+        alike = [(small.mean() > 110) == (crops[0].image.mean() > 110) for crops in people]
+        return [Likeness(0.9 if each else 0.0, len(small)) for each in alike]
 
-    monkeypatch.setattr(type(restorer), "likeness", by_light)
+    monkeypatch.setattr(type(restorer), "likenesses", by_light)
     darker = replace(crops[1], image=(crops[1].image * 0.6).astype(np.uint8))
     other = replace(identity, embedding=-identity.embedding)
     found = restorer.find_each(both, [(other, [darker]), (identity, crops)])
@@ -112,12 +113,25 @@ def test_two_people_are_restored_into_one_photograph(restorer, identity, crops, 
         np.testing.assert_array_equal(joined.picture(index, enlarge=2.0), expected)
         assert all(np.any(each != plain) for each in alone)
     assert joined.sheet().shape[0] == one.sheet().shape[0] + two.sheet().shape[0]
+    # Who is in front, and as large as the result already, costs nobody else's face.
+    front = replace(left, transform=np.array([[40.0, 0, 8], [0, 40, 0], [0, 0, 1]]))
+    monkeypatch.setattr("idfsr_jax.restore.find_face.places_of", lambda *_, **__: [front, right])
+    said: list[str] = []
+    found = restorer.find_each(both, [(other, [darker]), (identity, crops)], note=said.append)
+    assert found[0].face.choice.chosen == 1 and found[1] is None
+    assert [each[:72] for each in said] == ["face 1 of 2, from the left, stays as it is: the face's crop is 40 px wid"]
+    assert restorer.find_each(both, [(identity, crops), (other, [darker])], scale=8)[0].face.y.shape[0] == 4
+    monkeypatch.setattr("idfsr_jax.restore.find_face.places_of", lambda *_, **__: [front])
+    with pytest.raises(InputError, match=r"the picture: the face's crop is 40 px wide.*nothing to restore"):
+        restorer.find_each(both, [(other, [darker]), (identity, crops)])
     # Of two who look alike nobody can say whose face it is.
     monkeypatch.setattr("idfsr_jax.restore.find_face.places_of", lambda *_, **__: [left])
     with pytest.raises(LeftAlone):
         restorer.find_each(photo, [(identity, crops), (other, crops)])
     with pytest.raises(InputError, match="one of the people comes without photographs"):
         restorer.find_each(photo, [(identity, crops), (other, [])])
+    with pytest.raises(InputError, match="nobody is given"):
+        restorer.find_each(photo, [])
     with pytest.raises(InputError, match="is an aligned crop, which shows one face"):
         restorer.find_each(photo[:8, :8], [(other, [darker]), (identity, crops)])
 
