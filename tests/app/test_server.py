@@ -240,7 +240,8 @@ def test_a_page_that_is_closed_leaves_nothing(site, enter, pictures):
     uploads = list(site.visitors._visitors[secret].uploads)
     assert (folder / "identity.safetensors").is_file() and all(path.is_file() for path in uploads)
     with carl.http.stream("GET", f"/gradio_api/heartbeat/{carl.session}") as beat:
-        assert next(beat.iter_lines()).startswith("data")
+        lines = beat.iter_lines()  # Kept, as the connection is closed with it.
+        assert next(lines).startswith("data")
         assert visit.closed is None
     _until(lambda: visit.closed is not None)
     site.visitors._grace = -1.0
