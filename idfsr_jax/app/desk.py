@@ -119,10 +119,11 @@ class Desk:
     ) -> list[Any]:
         """A click at one of the faces of group pictures: that is the person, who is learnt anew."""
         visit, _ = self._visit(request)
-        faces = _faces_of(visit.person)
-        if not 0 <= int(event.index) < len(faces):
+        given = [Path(path) for path in paths_in(photographs)]
+        faces, number = _faces_of(visit.person), int(event.index)
+        if not 0 <= number < len(faces) or faces[number][0].path not in given:
             raise InputError("These faces are gone; learn the person again.")
-        group, face = faces[int(event.index)]
+        group, face = faces[number]
         box = group.faces[face].box
         assert box is not None
         visit.boxes[group.path] = box
@@ -163,7 +164,8 @@ class Desk:
     def drop(self, picture: Any, request: gr.Request) -> list[Any]:
         """Another picture was dropped: what belonged to the last one goes."""
         visit, _ = self._visit(request)
-        visit.question, visit.result, visit.clicks, visit.base = None, None, [], None
+        visit.clear()
+        visit.question, visit.clicks, visit.base = None, [], None
         return ["", *_nothing()]
 
     @answers(0, 1 + len(SHOWN))
@@ -296,7 +298,7 @@ def _learnt(person: Person) -> str:
     told = f"Learnt from {_plural(used)}."
     report = f"<details><summary>What became of each photograph</summary><ul>{rows}</ul></details>"
     refused = [f"{name}: {why}." for name, state, why in person.photographs if state != "used"]
-    asked = said("ask", [_WHOSE] if person.groups else [])
+    asked = said("ask", [_WHOSE] if any(not group.is_told for group in person.groups) else [])
     return said("good", [told]) + said("warn", [*person.warnings, *refused]) + report + asked
 
 

@@ -1,7 +1,7 @@
 """What a visitor of the page does once a person is learnt: restores a picture, answers a question. No Gradio here."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,8 +12,8 @@ from PIL import Image
 
 from idfsr_jax.app.people import Person
 from idfsr_jax.app.wording import on_the_page
-from idfsr_jax.face import cut_crop, read_image, write_image
-from idfsr_jax.io.errors import InputError, NoFace
+from idfsr_jax.face import cut_crop, read_image, read_metadata, write_image
+from idfsr_jax.io.errors import InputError, NoFace, SeveralFaces
 from idfsr_jax.restore.find_face import CROP_SIDES
 from idfsr_jax.restore.overview import overview
 from idfsr_jax.restore.places import Box, Choice, UndecidedFaces
@@ -149,6 +149,8 @@ def restore_picture(
         boxes = tuple(place.box for place in error.choice.places)
         shown = overview(error.image, error.choice, _SHOWN)
         return Question("face", on_the_page(str(error), [picture]), shown, _scale(shown, error.image), boxes)
+    except SeveralFaces:
+        return ask_which(restorer, picture)
     except NoFace as error:
         return _eyes_question(picture, error)
 
@@ -161,11 +163,15 @@ def ask_which(restorer: Any, picture: Path | None) -> Question:
       picture: a file.
 
     Raises:
-      InputError: it is missing or cannot be read, or is a crop of one face.
+      InputError: it is missing or cannot be read, or is as small as a crop of one face.
     """
     if picture is None:
         raise InputError("There is no picture yet; drop the small one into step 2.")
-    if max(read_image(picture).shape[:2]) <= CROP_SIDES[1]:
+    height, width = read_image(picture).shape[:2]
+    if max(height, width) <= CROP_SIDES[1]:
+        if height != width:
+            size = f"{width} x {height} px"
+            raise InputError(f"{picture.name}: is {size}, and an aligned crop is square; crop it to the head.")
         raise InputError(f"{picture.name}: is taken for a crop of one face; restore it as it is.")
     try:
         image, places = restorer.faces(picture)
@@ -193,13 +199,13 @@ def write_result(restoration: Restoration, folder: Path, name: str, wishes: Wish
       wishes: what was chosen.
       base: the same picture with other faces restored already, which stay as they are.
     """
-    into = _into(restoration, base)
-    pictures = restoration.save(folder / f"{name}-restored.png", label=wishes.label, **into)
+    into, said = _into(restoration, base), _said(restoration, base)
+    pictures = restoration.save(folder / f"{name}-restored.png", label=wishes.label, metadata=said, **into)
     before, *after = _close_ups(restoration, into)
     write_image(folder / "before.png", before, {"Description": "The input of a restoration by idfsr-jax, enlarged."})
     views = [folder / f"after-{number}.png" for number in range(1, len(after) + 1)]
     for path, view in zip(views, after, strict=True):
-        write_image(path, mark(view) if wishes.label else view, restoration.metadata)
+        write_image(path, mark(view) if wishes.label else view, said)
     spread = None
     if len(after) > 1:
         spread = folder / "spread.png"
@@ -222,6 +228,15 @@ def _into(restoration: Restoration, base: Base | None) -> dict[str, Any]:
 
     # Never smaller than it is, so that no face loses what was made of it.
     return {"enlarge": max(restoration.enlargement(), base.enlarged), "background": background}
+
+
+def _said(restoration: Restoration, base: Base | None) -> Mapping[str, str]:
+    """The metadata of a picture: where it holds several faces, how each was made, in their order, joined by "+"."""
+    if base is None:
+        return restoration.metadata
+    before, last = read_metadata(base.picture), restoration.metadata
+    each = ("idfsr:identity", "idfsr:seed", "idfsr:sampler", "idfsr:consistency")
+    return {**last, **{key: f"{before[key]}+{last[key]}" for key in each}}
 
 
 def face_at(question: Question, x: float, y: float) -> int:

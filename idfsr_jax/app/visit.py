@@ -42,11 +42,15 @@ class Visit:
     connections: int = 0
     closed: float | None = None
 
-    def room(self) -> Path:
-        """A new, empty folder for the next result; the one before goes."""
+    def clear(self) -> None:
+        """The last result goes, and its folder."""
         if self.result is not None:
             shutil.rmtree(self.result.before.parent, ignore_errors=True)
-            self.result, self.shown = None, 0
+        self.result, self.shown = None, 0
+
+    def room(self) -> Path:
+        """A new, empty folder for the next result; the one before goes."""
+        self.clear()
         folder = self.folder / secrets.token_hex(8)
         folder.mkdir()
         return folder

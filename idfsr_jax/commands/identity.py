@@ -32,7 +32,7 @@ def fit(
     """Fits an identity to 1 to 20 photographs of one person; the model itself stays as it is.
 
     Photographs without a usable face, and those that show somebody else, are named and left out; blurred ones count
-    less. Of a photograph with several faces the one is taken that is most like those with one face.
+    less. Of a photograph with several faces the one is taken that the other photographs show.
 
     Args:
       photos: Photographs of one person, or a folder of them.

@@ -224,10 +224,12 @@ def crop_faces(path: Path, box: Box | None = None) -> list[FaceCrop]:
     if all(flaws) or (box is not None and flaws[0]):
         raise InputError(_FLAWED.format(path, flaws[0]))
     sound = [face for face, flaw in zip(faces, flaws, strict=True) if not flaw]
-    lefts = sorted(face.box[0] for face in sound)
+    order = sorted(face.box for face in sound)
     which = [
-        f"face {lefts.index(x) + 1} of {len(sound)} from the left, {w} x {h} px at {x},{y}" if len(sound) > 1 else ""
-        for x, y, w, h in (face.box for face in sound)
+        f"face {order.index(box) + 1} of {len(sound)} from the left, {box[2]} x {box[3]} px at {box[0]},{box[1]}"
+        if len(sound) > 1
+        else ""
+        for box in (face.box for face in sound)
     ]
     return [
         replace(align_face(image, face), notes=picture.notes, which=words)

@@ -121,7 +121,7 @@ def parse_eyes(text: str) -> Eyes:
 def photographs_of(
     given: Sequence[Path], what: str, tell: Callable[[str], object] = lambda sentence: None
 ) -> list[Path]:
-    """The files among what `--photos` was given, and those in its folders.
+    """The files among what `--photos` was given, and those in its folders; each once, however often it was given.
 
     Args:
       given: files and folders.
@@ -133,7 +133,11 @@ def photographs_of(
     """
     if not given:
         raise InputError(f"--photos is missing; give {what}.")
-    return [photo for path in given for photo in pictures_of(path, "photograph", tell)]
+    photographs: dict[str, Path] = {}
+    for path in given:
+        for photograph in pictures_of(path, "photograph", tell):
+            photographs.setdefault(os.path.realpath(photograph), photograph)
+    return list(photographs.values())
 
 
 def pictures_of(path: Path, what: str = "picture", tell: Callable[[str], object] = lambda sentence: None) -> list[Path]:

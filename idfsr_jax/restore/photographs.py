@@ -1,12 +1,12 @@
 """A folder of somebody's photographs: which can be used, which show somebody else, and how much each shall count."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from idfsr_jax.face import Box, FaceCrop, crop_faces, crop_side
 from idfsr_jax.face.same import Same, same_photograph
@@ -108,7 +108,8 @@ class Gathering:
 
     def warnings(self) -> list[str]:
         """What is doubtful about those used, a sentence each."""
-        said = [group.sentence() for group in self.groups if not group.is_told]
+        used = {photograph.path for photograph in self.used}
+        said = [group.sentence() for group in self.groups if not group.is_told and group.path in used]
         count = len(self.used)
         if count < FEW:
             number = "one photograph remains" if count == 1 else f"{count} photographs remain"
@@ -153,7 +154,8 @@ def gather_photographs(
 
     Files without a usable face are noted and do not stop the rest. Of a photograph with several faces the one is taken
     that a box points at, or else the one most like the person: the one given, or whom the photographs with one face
-    show. Where none stands out, it is the largest and most central one.
+    show, or, where there are none, the only one who is on most of them. Where none stands out, it is the largest and
+    most central one, which says nothing about who the person is.
 
     Copies of a file count once, and so does a photograph that was saved again, resized, cropped, recoloured or
     mirrored, of which the sharpest remains. The largest group of photographs that are like each other is the person;
@@ -168,8 +170,10 @@ def gather_photographs(
       read: file, and box if there is one, to the crops of its faces, the likeliest first; raises InputError.
 
     Raises:
-      InputError: none can be used, or two people are shown equally often.
+      InputError: none was given or can be used, or two people are shown equally often.
     """
+    if not paths:
+        raise InputError(f"no photograph was given; give 1 to {MAX_PHOTOGRAPHS} of one person.")
     files, unusable, set_aside = _read_all(paths, identities_of, boxes or {}, read)
     photographs, groups = _of_the_person(files, person, keep_all)
     photographs = _each_once(photographs, set_aside)
@@ -178,7 +182,8 @@ def gather_photographs(
             raise InputError(unusable[0])
         raise InputError(f"none of the {len(paths)} photographs can be used; of the first it holds: {unusable[0]}")
     identities = np.stack([photograph.identity for photograph in photographs])
-    kept = list(range(len(photographs))) if keep_all else _the_person(photographs, identities, set_aside)
+    guessed = {group.path for group in groups if not group.is_told}
+    kept = list(range(len(photographs))) if keep_all else _the_person(photographs, identities, guessed, set_aside)
     if len(kept) > MAX_PHOTOGRAPHS:
         order = sorted(kept, key=lambda position: -photographs[position].detail)
         for position in order[MAX_PHOTOGRAPHS:]:
@@ -286,7 +291,8 @@ def _of_the_person(
 ) -> tuple[list[Photograph], list[Group]]:
     """Of each file the face that is the person's, and what is to be known of those with several."""
     if person is None and not all(file.is_told for file in files):
-        person = _shown_by([file.photograph(0) for file in files if file.is_told], keep_all)
+        told = [file.photograph(0) for file in files if file.is_told]
+        person = _shown_by(told, keep_all) if told else _in_common(files)
     photographs, groups = [], []
     for file in files:
         taken, is_told = (0, True) if file.is_told else _told_by(person, file.identities)
@@ -297,13 +303,23 @@ def _of_the_person(
     return photographs, groups
 
 
-def _shown_by(photographs: Sequence[Photograph], keep_all: bool) -> Float[np.ndarray, " d"] | None:
-    """Whom photographs show; None if there are none."""
+def _shown_by(photographs: Sequence[Photograph], keep_all: bool) -> Float[np.ndarray, " d"]:
+    """Whom photographs show, all of which are told."""
     once = _each_once(photographs, [])
-    if not once:
-        return None
     identities = np.stack([photograph.identity for photograph in once])
-    return mean_direction(identities if keep_all else identities[_the_person(once, identities, [])])
+    return mean_direction(identities if keep_all else identities[_the_person(once, identities, set(), [])])
+
+
+def _in_common(files: Sequence[_File]) -> Float[np.ndarray, " d"] | None:
+    """Who is on more than half of some group pictures; None where nobody is, or more than one."""
+    everybody = np.concatenate([file.identities for file in files])
+    shown_on = np.sum([(file.identities @ everybody.T).max(axis=0) >= SAME_PERSON for file in files], axis=0)
+    often = shown_on > max(1, len(files) / 2)
+    # Nobody is on a photograph twice, and any two who are on most of them meet on one.
+    last = np.cumsum([len(file.faces) for file in files])[:-1]
+    if not often.any() or any(faces.sum() > 1 for faces in np.split(often, last)):
+        return None
+    return mean_direction(everybody[often])
 
 
 def _told_by(person: Float[np.ndarray, " d"] | None, identities: Float[np.ndarray, "n d"]) -> tuple[int, bool]:
@@ -344,11 +360,18 @@ def _each_once(photographs: Sequence[Photograph], set_aside: list[tuple[Path, st
 
 
 def _the_person(
-    photographs: Sequence[Photograph], identities: Float[np.ndarray, "k d"], set_aside: list[tuple[Path, str]]
+    photographs: Sequence[Photograph],
+    identities: Float[np.ndarray, "k d"],
+    guessed: Set[Path],
+    set_aside: list[tuple[Path, str]],
 ) -> list[int]:
-    """Positions of the largest group; notes the others."""
-    groups = group_by_person(identities)
-    if len(groups) > 1 and len(groups[1]) == len(groups[0]):
+    """Positions of the largest group; notes the others. Faces that were guessed make none larger than one of others."""
+
+    def told(group: Int[np.ndarray, " _"]) -> int:
+        return sum(photographs[position].path not in guessed for position in group)
+
+    groups = sorted(group_by_person(identities), key=lambda group: (-told(group), -len(group), group[0]))
+    if len(groups) > 1 and told(groups[0]) == told(groups[1]) > 0:
         names = " and ".join(photographs[group[0]].path.name for group in groups[:2])
         raise InputError(
             f"the photographs seem to show several people equally often ({names} differ); "

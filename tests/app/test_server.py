@@ -97,14 +97,17 @@ def test_the_face_of_a_group_picture_that_is_clicked_is_learnt(enter, pictures):
     photographs = [[{"image": file, "caption": None} for file in bert.upload(pictures / "two.png")], False]
     answer = bert.ask("learn", "click", photographs)
     captions = [each["caption"] for each in answer["faces"]["value"]]
+    assert "Which face is the person" in answer["learnt"]
     assert answer["faces"]["visible"] and sum("✓" in caption for caption in captions) == 1
     other = int("✓" in captions[0])
     answer = bert.ask("faces", "select", photographs, {"index": other, "value": None})
     captions = [each["caption"] for each in answer["faces"]["value"]]
     assert captions[other] == f"✓ {other + 1}, two.png" and f"face {other + 1} of 2 from the left" in answer["learnt"]
     assert bert.fetch(answer["faces"]["value"][0]["image"]["path"]).status_code == 200
+    assert "Which face is the person" not in answer["learnt"], "it was clicked"
     assert "are gone" in bert.ask("faces", "select", photographs, {"index": 9, "value": None})["learnt"]
     photographs[0] = [{"image": file, "caption": None} for file in bert.upload(pictures / "one.png")]
+    assert "are gone" in bert.ask("faces", "select", photographs, {"index": 0, "value": None})["learnt"]
     assert not bert.ask("learn", "click", photographs)["faces"]["visible"]
 
 
@@ -133,6 +136,15 @@ def test_another_face_is_put_into_the_picture_that_was_made(enter, pictures, tmp
     bert.ask("picture", "change", [picture])
     _, other = restored(picture, [546, 240], [582, 240])
     assert np.array_equal(other[:, middle:], both[:, middle:]) and np.any(other[:, :middle] != one[:, :middle])
+    # Nor is the variant that was shown of the last picture one of this picture's.
+    assert bert.restore(picture, variants=3)["ask"]
+    for index in ([186, 240], [222, 240]):
+        bert.ask("chooser", "select", [3, *wishes[1:]], {"index": index, "value": None})
+    shown = bert.ask("variants", "select", [], {"index": 2, "value": None})["download"]["value"]
+    bert.ask("picture", "change", [picture])
+    assert bert.fetch(shown["path"]).status_code in (403, 404), "it went with its picture"
+    restored(picture, [186, 240], [222, 240])
+    assert "What is restored stays" in bert.ask("another", "click", [])["ask"]
     assert not bert.restore(bert.upload(pictures / "small.png")[0])["another"]["visible"]
 
 
@@ -228,7 +240,8 @@ def test_a_page_that_is_closed_leaves_nothing(site, enter, pictures):
     uploads = list(site.visitors._visitors[secret].uploads)
     assert (folder / "identity.safetensors").is_file() and all(path.is_file() for path in uploads)
     with carl.http.stream("GET", f"/gradio_api/heartbeat/{carl.session}") as beat:
-        assert next(beat.iter_lines()).startswith("data")
+        lines = beat.iter_lines()  # Kept, as the connection is closed with it.
+        assert next(lines).startswith("data")
         assert visit.closed is None
     _until(lambda: visit.closed is not None)
     site.visitors._grace = -1.0

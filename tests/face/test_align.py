@@ -253,6 +253,15 @@ def test_all_faces_of_a_photograph_the_most_prominent_first(group):
     np.testing.assert_array_equal(crops[0].image, crop_face(path, box=right).image)
 
 
+def test_faces_above_one_another_have_numbers_of_their_own(tmp_path, astronaut):
+    path = tmp_path / "collage.png"
+    Image.fromarray(np.concatenate([astronaut, astronaut])).save(path)
+    crops = crop_faces(path)
+    numbers = {crop.box[1]: crop.which[:11] for crop in crops}
+    assert len({crop.box[0] for crop in crops}) == 1
+    assert [numbers[y] for y in sorted(numbers)] == ["face 1 of 2", "face 2 of 2"]
+
+
 def test_the_face_that_a_box_points_at_comes_first_found_or_not(group):
     path, left, right = group
     x, y, w, h = left

@@ -53,6 +53,13 @@ def test_pictures_of_a_folder_are_its_pictures_by_name():
     assert pictures_of(Path("ü n\u4eba.png")) == [Path("ü n\u4eba.png")]
 
 
+def test_a_photograph_that_is_given_twice_is_one():
+    given = [Path("me"), Path("me/a.png"), Path("me/a.png").absolute()]
+    photographs = photographs_of(given, "")
+    assert photographs == [Path("me/a.png"), Path("me/b.JPG")]
+    assert parse_boxes(["me/a.png:1,2,3,4"], photographs) == {photographs[0]: (1, 2, 3, 4)}
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

@@ -117,16 +117,57 @@ def test_a_group_picture_does_not_decide_between_two_people(tmp_path):
         gather(tmp_path, "anna1.jpg", "bert1.jpg", "anna22+bert22.jpg")
 
 
-@pytest.mark.parametrize(
-    "others", [(), ("dora1.jpg", "dora22.jpg")], ids=["nobody to compare with", "none of them is the person"]
-)
-def test_where_nothing_tells_the_first_face_is_taken_with_a_note(tmp_path, others):
-    gathered = gather(tmp_path, "bert1+anna22.jpg", *others)
+def test_where_nothing_tells_the_first_face_is_taken_with_a_note(tmp_path):
+    gathered = gather(tmp_path, "bert1+anna22.jpg")
     (group,) = gathered.groups
-    assert group.taken == 0 and not group.is_told
+    assert group.taken == 0 and not group.is_told and gathered.set_aside == ()
     said = gathered.warnings()[0]
     assert said.startswith(f"{tmp_path / 'bert1+anna22.jpg'}: nothing tells which of its 2 faces") and "--box" in said
-    assert [path.name for path, _ in gathered.set_aside] == (["bert1+anna22.jpg"] if others else [])
+
+
+@pytest.mark.parametrize("others", [("dora1.jpg",), ("dora1.jpg", "dora22.jpg", "dora333.jpg")])
+def test_a_guessed_face_that_is_unlike_the_others_is_set_aside_without_a_note(tmp_path, others):
+    """However many say the same: who stands in front says nothing about who is meant."""
+    gathered = gather(tmp_path, "bert1+anna22.jpg", "bert22+carl1.jpg", *others)
+    assert [each.path.name for each in gathered.used] == list(others)
+    assert [path.name for path, _ in gathered.set_aside] == ["bert1+anna22.jpg", "bert22+carl1.jpg"]
+    assert not any(group.is_told for group in gathered.groups)
+    assert not any("nothing tells" in warning for warning in gathered.warnings())
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("bert1+anna1.jpg", "carl1+anna22.jpg"),
+        ("bert1+anna1.jpg", "anna22+bert22.jpg", "carl1+anna333.jpg", "emil1+dora1+carl22.jpg"),
+    ],
+    ids=["on both", "on most, others on half"],
+)
+def test_of_group_pictures_alone_the_one_on_most_of_them_is_the_person(tmp_path, names):
+    gathered = gather(tmp_path, *names)
+    assert [each.path.name for each in gathered.used] == [name for name in names if "anna" in name]
+    assert {each.crop.image[0, 0, 0] for each in gathered.used} == {ord("a")}
+    assert [group.is_told for group in gathered.groups] == ["anna" in name for name in names]
+    assert not any("nothing tells" in warning for warning in gathered.warnings())
+
+
+@pytest.mark.parametrize(
+    ("names", "used"),
+    [
+        (("bert1+anna1.jpg", "carl1+dora1.jpg"), ["bert1+anna1.jpg"]),
+        (("bert1+anna1.jpg", "bert22+anna22.jpg"), ["bert1+anna1.jpg", "bert22+anna22.jpg"]),
+        (("bert1+anna1.jpg", "anna22+carl1.jpg", "bert22+anna333.jpg"), ["bert1+anna1.jpg", "bert22+anna333.jpg"]),
+        (("bert1+anna1.jpg", "carl1+anna22.jpg", "dora1+emil1.jpg", "fred1+gina1.jpg"), ["bert1+anna1.jpg"]),
+    ],
+    ids=["nobody on both", "two on both", "one on all, another on most", "one on half"],
+)
+def test_group_pictures_with_nobody_or_several_in_common_are_guessed_with_a_note(tmp_path, names, used):
+    gathered = gather(tmp_path, *names)
+    assert [each.path.name for each in gathered.used] == used and not any(group.is_told for group in gathered.groups)
+    assert [group.path.name for group in gathered.groups] == list(names)
+    notes = [warning for warning in gathered.warnings() if "nothing tells" in warning]
+    assert [note.split(":")[0] for note in notes] == [str(tmp_path / name) for name in used]
+    assert all("--box" in note for note in notes)
 
 
 def test_of_two_faces_alike_the_first_is_taken_with_a_note(tmp_path):
@@ -157,6 +198,8 @@ def test_a_known_person_tells_the_face(tmp_path):
 
 
 def test_nothing_usable_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no photograph was given; give 1 to 20"):
+        gather(tmp_path)
     with pytest.raises(InputError, match=r"landscape\.jpg: no face"):
         gather(tmp_path, "landscape.jpg")
     with pytest.raises(InputError, match="none of the 2 photographs"):
