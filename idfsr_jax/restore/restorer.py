@@ -72,7 +72,8 @@ class Restorer(LoadedModel):
           photos: files.
           keep_all: sets none aside as somebody else's.
           boxes: of the person's face in some of them, x, y, width and height, by file.
-          identity: that tells which of several faces is the person's; by default the photographs with one face do.
+          identity: that tells which of several faces is the person's; by default the photographs with one face do, or,
+            without any, who alone is on most of them.
 
         Raises:
           InputError: none can be used, or two people are shown equally often.
