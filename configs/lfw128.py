@@ -47,11 +47,11 @@ weights), the face's PSNR and LPIPS:
     the same with other people's references in 5% of the examples, no longer in 27%, and LPIPS 0.8, 150 steps
                                                                          0.610   19.74      0.193
         341 steps                                                        0.608   19.80      0.194
-    from there on with the LandmarkNet of 3,800 steps more, 5e-5, MobileFaceNet's loss 0.8 in place of 0.5, averaged
-    over 1,500 images, 411 steps (0.600 before them)                 0.590   19.67      0.195
         the nearest reference alone                                      0.609   19.80      0.194
         the nearest by the truth's own points, which nobody has          0.619   19.89      0.189
         of the five photographs only the three likest their mean         0.618   19.82      0.193
+    after 341 steps, with the LandmarkNet of 3,800 steps more, 5e-5, MobileFaceNet's loss 0.8 in place of 0.5, averaged
+    over 1,500 images, 411 steps (0.600 before them)                 0.590   19.67      0.195
 
 Why, by gradients at START under Adam's scaling, 48 examples of each kind (what a step along them does to the loss by
 MobileFaceNet of val people who have their own references, times 1,000 after 100 steps of 1e-4): own references, LFW
