@@ -97,17 +97,7 @@ def _person() -> dict[str, Any]:
             keep_all = gr.Checkbox(label="All of them", info="Even if some look like somebody else.")
         learn = gr.Button("Learn this person", variant="primary", elem_id="learn")
         status = gr.HTML("", elem_id="learnt", elem_classes="status", padding=False)
-        faces = gr.Gallery(
-            label="Faces of group pictures",
-            show_label=False,
-            visible=False,
-            interactive=False,
-            columns=4,
-            height="auto",
-            allow_preview=False,
-            buttons=[],
-            elem_id="faces",
-        )
+        faces = _thumbnails("Faces of group pictures", 4, "faces")
         identity = gr.DownloadButton(
             "Download the identity (a few kilobytes, no photograph in it)",
             visible=False,
@@ -186,17 +176,7 @@ def _result() -> dict[str, Any]:
         )
         notes = gr.HTML("", elem_id="notes", elem_classes="status", padding=False)
         download = gr.DownloadButton("Download the picture", variant="primary", visible=False, elem_id="download")
-        variants = gr.Gallery(
-            label="Variants",
-            show_label=False,
-            visible=False,
-            interactive=False,
-            columns=3,
-            height="auto",
-            allow_preview=False,
-            buttons=[],
-            elem_id="variants",
-        )
+        variants = _thumbnails("Variants", 3, "variants")
         spread = _shown_image("Where the variants differ", "spread")
         again = gr.Button("Draw another one", visible=False, elem_id="again")
         another = gr.Button("Restore another face in this picture", visible=False, elem_id="another")
@@ -220,6 +200,21 @@ def _shown_image(label: str, name: str) -> Any:
     """A picture that the page shows once there is one."""
     buttons = ["fullscreen"]
     return gr.Image(label=label, show_label=False, visible=False, interactive=False, buttons=buttons, elem_id=name)
+
+
+def _thumbnails(label: str, columns: int, name: str) -> Any:
+    """Pictures of which one can be clicked, that the page shows once there are some."""
+    return gr.Gallery(
+        label=label,
+        show_label=False,
+        visible=False,
+        interactive=False,
+        columns=columns,
+        height="auto",
+        allow_preview=False,
+        buttons=[],
+        elem_id=name,
+    )
 
 
 def _wire(desk: Desk, person: dict[str, Any], picture: dict[str, Any], result: dict[str, Any]) -> None:

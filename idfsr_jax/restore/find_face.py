@@ -135,6 +135,40 @@ def low_resolution_side(native: int, size: int, scale: int | None, name: str | P
     return min(max(native, least), most)
 
 
+def small_enough(
+    told: Sequence[Choice | None], size: int, scale: int | None, name: str | Path, note: Callable[[str], None]
+) -> list[Choice | None]:
+    """The faces of several people, None in place of those that are as large as the result already.
+
+    Args:
+      told: the face of each, None where theirs is not told.
+      size: side S of the result.
+      scale: see `low_resolution_side`.
+      name: of the picture, for complaints.
+      note: called with a sentence for each that is too large.
+
+    Raises:
+      InputError: all are.
+    """
+    kept: list[Choice | None] = []
+    refusals = []
+    for choice in told:
+        kept.append(choice)
+        if choice is None:
+            continue
+        native = round(crop_side(choice.places[choice.chosen].transform))
+        try:
+            low_resolution_side(native, size, scale, name)
+        except InputError as error:
+            kept[-1] = None
+            refusals.append(error)
+            which = f"face {choice.chosen + 1} of {len(choice.places)}, from the left, stays as it is"
+            note(f"{which}: {str(error).removeprefix(f'{name}: ')}")
+    if not any(kept):
+        raise refusals[0]
+    return kept
+
+
 def _resize(image: UInt8[np.ndarray, "n n 3"], side: int) -> UInt8[np.ndarray, "m m 3"]:
     if image.shape[0] == side:
         return image

@@ -11,13 +11,13 @@ import numpy as np
 from jaxtyping import UInt8
 
 from idfsr_jax.config import FitConfig
-from idfsr_jax.face import Box, FaceCrop, crop_side, read_crops, read_image
+from idfsr_jax.face import Box, FaceCrop, read_crops, read_image
 from idfsr_jax.io.errors import InputError
 from idfsr_jax.method.landmarks import person_shape
 from idfsr_jax.method.model import load_model
 from idfsr_jax.method.sample import agreement_with
 from idfsr_jax.restore.conditions import condition_of, tables_of
-from idfsr_jax.restore.find_face import LowResolutionFace, find_low_resolution_faces, low_resolution_side
+from idfsr_jax.restore.find_face import LowResolutionFace, find_low_resolution_faces, small_enough
 from idfsr_jax.restore.fitting import fit_person
 from idfsr_jax.restore.found import Found, at_once, sample_found, sampling_of
 from idfsr_jax.restore.identity import Identity
@@ -277,7 +277,7 @@ class Restorer(LoadedModel):
 
         def choose(image: np.ndarray, places: Sequence[Place], name: str | Path) -> list[Choice]:
             told = choose_places(image, places, name, likenesses=partial(self.likenesses, people=crops))
-            choices.extend(self._small_enough(told, name, scale, note))
+            choices.extend(small_enough(told, self.config.data.size, scale, name, note))
             return [each for each in choices if each is not None]
 
         faces = iter(
@@ -292,28 +292,6 @@ class Restorer(LoadedModel):
             None if choice is None else self._found(next(faces), identity, own, shown)
             for choice, (identity, _), own in zip(choices, people, crops, strict=True)
         ]
-
-    def _small_enough(
-        self, told: Sequence[Choice | None], name: str | Path, scale: int | None, note: Callable[[str], None]
-    ) -> list[Choice | None]:
-        """The faces but for those that are too large to restore, of which notes say so; a refusal if all are."""
-        kept: list[Choice | None] = []
-        refusals = []
-        for choice in told:
-            kept.append(choice)
-            if choice is None:
-                continue
-            native = round(crop_side(choice.places[choice.chosen].transform))
-            try:
-                low_resolution_side(native, self.config.data.size, scale, name)
-            except InputError as error:
-                kept[-1] = None
-                refusals.append(error)
-                which = f"face {choice.chosen + 1} of {len(choice.places)}, from the left, stays as it is"
-                note(f"{which}: {str(error).removeprefix(f'{name}: ')}")
-        if not any(kept):
-            raise refusals[0]
-        return kept
 
     def _shown(self, reveal: float | None) -> float:
         shown = self.config.sample.reveal if reveal is None else reveal
