@@ -54,8 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
       standard error); 130 after Ctrl-C; and of `train` 128 + N after signal N, which is 143 for SIGTERM, once the run
       has been saved.
     """
-    # Where a program compiles for two minutes XLA asks the user to file a bug, in the middle of the progress shown; what
-    # goes wrong comes as an exception in any case. Read when JAX is loaded.
+    # Where a program compiles for two minutes XLA asks the user to file a bug, in the middle of what is shown; whatever
+    # goes wrong comes as an exception as well. Read when JAX is loaded.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         # A shell leaves a `~` within quotes, and after `=`, as it is.
