@@ -93,7 +93,7 @@ config = Config(
         samples_every=250,
         keep_checkpoints=2,
     ),
-    sample=SampleConfig(steps=2, temperature=0.3),
+    sample=SampleConfig(steps=2, temperature=0.3, guidance=6),
     fit=FitConfig(steps=12, learning_rate=0.02),
     evaluate=EvaluateConfig(protocol="configs/protocols/lfw_val.json"),
 )

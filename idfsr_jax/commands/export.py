@@ -76,5 +76,5 @@ def export(
         write_person(out / "person.safetensors", restorer.model, person, crops, restorer.units(crops))
         say(f"{out / 'person.safetensors'}: {len(crops)} references; it holds the person's face")
     config = with_sampling(restorer.config, steps, None)
-    write_export(out, restorer.model, config, restorer.sizes, formats, batch, say)
+    write_export(out, restorer.model, restorer.networks[2], config, restorer.sizes, formats, batch, say)
     return 0

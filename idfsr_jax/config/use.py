@@ -16,8 +16,8 @@ class SampleConfig:
     a model with little training; 1 is the model's own distribution."""
     reveal: float = 0.5
     """How much of the LR face the denoiser is shown, 0 (nothing, as in the paper) to 1 (all that its pixels hold)."""
-    guidance: float = 1.0
-    """Classifier-free guidance weight w: out = null + w (conditioned - null); 1 is no guidance and one pass a step."""
+    guidance: int = 0
+    """Steps by which a face recogniser pulls the last state towards the ID embedding (`method.guidance`); 0 is none."""
     consistency: float = 0.0
     """Strength of the projection onto pictures that down-sample to the input (DDNM), 0 to 1; 0 is the paper."""
 

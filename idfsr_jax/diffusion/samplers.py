@@ -9,6 +9,7 @@ from noise levels to a table of these numbers, and the loop is written once. DPM
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -25,6 +26,9 @@ Denoise = Callable[[Float[Array, "b h w c"], Float[Array, "b"]], Float[Array, "b
 Project = Callable[[Float[Array, "b h w c"]], Float[Array, "b h w c"]]
 """x0 estimate -> x0 estimate."""
 
+Steer = Callable[[Float[Array, "b h w c"], Float[Array, "b"]], Float[Array, "b h w c"]]
+"""(x_t, log_snr of each example) -> x_t."""
+
 
 def sample(
     denoise: Denoise,
@@ -36,6 +40,7 @@ def sample(
     project: Project | None = None,
     noise: Float[Array, "b h w c"] | None = None,
     bound: float = 1.0,
+    steer: Steer | None = None,
 ) -> Float[Array, "b h w c"]:
     """Draws pictures, or latents, by `config.steps` calls of the denoiser.
 
@@ -46,7 +51,7 @@ def sample(
     To be jitted by the caller, with the denoiser's parameters as an argument; `denoise` is traced once.
 
     Args:
-      denoise: predicts v. Guidance and consistency are the caller's business (`guided`, `project`): `config.guidance`
+      denoise: predicts v. Guidance and consistency are the caller's business (`steer`, `project`): `config.guidance`
         and `config.consistency` are not read here.
       key: the only source of randomness.
       shape: [b, h, w, c] of the result; b may be symbolic (`jax.export`).
@@ -56,6 +61,7 @@ def sample(
       project: applied to every x0 estimate, for example `method.sample.projection`.
       noise: starting noise, standard normal, instead of that drawn from the key.
       bound: of the values of what is sampled; infinity clips nothing.
+      steer: applied to the last state, before the denoiser makes the result of it.
 
     Raises:
       BadConfig: fewer than one step, or more than the schedule has.
@@ -70,7 +76,7 @@ def sample(
         x0 = jnp.clip(x0, -bound, bound)
         return x0 if project is None else project(x0)
 
-    return sample_at(denoise, key, noise, levels, config.sampler, refine)
+    return sample_at(denoise, key, noise, levels, config.sampler, refine, steer)
 
 
 def sample_at(
@@ -80,6 +86,7 @@ def sample_at(
     levels: Float[Array, "steps"],
     sampler: Literal["dpm++2m", "ddim", "ancestral"] = "dpm++2m",
     refine: Project = lambda x0: x0,
+    steer: Steer | None = None,
 ) -> Float[Array, "b h w c"]:
     """The sampling loop on any noise levels.
 
@@ -90,11 +97,15 @@ def sample_at(
       levels: log-SNR of each call of the denoiser, increasing; after the last one the x0 estimate is returned.
       sampler: which table to follow.
       refine: applied to every x0 estimate; DDIM's and the ancestral sampler's noise estimate follows the refined x0.
+      steer: applied to the state at the last level.
     """
     draws_noise = sampler == "ancestral"
 
     def step(carry: tuple[Array, Array], row: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], None]:
         index, level, numbers = row
+        if steer is not None:
+            steered = partial(steer, log_snr=jnp.broadcast_to(level, noise.shape[:1]))
+            carry = (jax.lax.cond(index == levels.shape[0], steered, lambda x: x, carry[0]), carry[1])
         x, x0 = _advanced(denoise, refine, carry, level, numbers)
         if draws_noise:
             x = x + numbers[3] * jax.random.normal(jax.random.fold_in(key, index), x.shape)
@@ -146,23 +157,6 @@ def _advanced(
     level = jnp.broadcast_to(level, x.shape[:1])
     x0 = refine(x0_from_v(x, denoise(x, level).astype(x.dtype), level))
     return on_x * x + on_x0 * x0 + on_previous * x0_previous, x0
-
-
-def guided(denoise: Denoise, denoise_null: Denoise, weight: float) -> Denoise:
-    """Classifier-free guidance (Ho and Salimans 2022): null + weight (conditioned - null).
-
-    v is affine in the noise estimate, so guiding v guides that. At weights 1 and 0 only one of the two is called.
-    """
-    if weight == 1.0:
-        return denoise
-    if weight == 0.0:
-        return denoise_null
-
-    def denoise_guided(x: Float[Array, "b h w c"], log_snr: Float[Array, "b"]) -> Float[Array, "b h w c"]:
-        null = denoise_null(x, log_snr)
-        return null + weight * (denoise(x, log_snr) - null)
-
-    return denoise_guided
 
 
 def _ddim_table(levels: Float[Array, "steps"]) -> Float[Array, "steps 4"]:

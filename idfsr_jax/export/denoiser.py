@@ -16,8 +16,8 @@ from idfsr_jax.method.condition import Condition
 from idfsr_jax.method.denoiser import Denoiser, empty_condition
 from idfsr_jax.method.model import Model
 
-INPUTS = ("x_t", "log_snr", *(field.name for field in dataclasses.fields(Condition)))
-"""Of the network, in this order: what is noised, its noise level, and the fields of `Condition`."""
+INPUTS = ("x_t", "log_snr", *(field.name for field in dataclasses.fields(Condition) if field.name != "landmarks"))
+"""Of the network, in this order: what is noised, its noise level, and the fields of `Condition` that it reads."""
 TOLERANCE = 1e-4
 """Largest difference from Flax that is let pass; v is about 1."""
 
@@ -45,7 +45,9 @@ def denoise(
 ) -> Float[Array, "b s s 3"]:
     """v; the fields of `Condition` in the order of `INPUTS`."""
     network = Denoiser(model.config.model, sizes)
-    return network.apply({"params": model.denoiser}, x_t, log_snr, Condition(*condition))  # type: ignore[return-value]
+    fields = dict(zip(INPUTS[2:], condition, strict=True))
+    whole = Condition(**fields, landmarks=np.zeros((len(x_t), 68, 2), np.float32))
+    return network.apply({"params": model.denoiser}, x_t, log_snr, whole)  # type: ignore[return-value]
 
 
 def export_denoiser(model: Model, sizes: tuple[int, ...], batch: int = 1) -> bytes:

@@ -17,6 +17,7 @@ from idfsr_jax.export import denoiser, sampler
 from idfsr_jax.face import FaceCrop
 from idfsr_jax.io.errors import InputError
 from idfsr_jax.io.files import write_atomically, write_summed_json
+from idfsr_jax.method.guidance import Guide
 from idfsr_jax.method.model import Model
 from idfsr_jax.restore.conditions import known_person, shown_photographs, tables_of
 from idfsr_jax.restore.identity import Identity
@@ -61,6 +62,7 @@ _METADATA = {
 def write_export(
     out: Path,
     model: Model,
+    guide: Guide,
     config: Config,
     sizes: tuple[int, ...],
     formats: Sequence[str],
@@ -72,6 +74,7 @@ def write_export(
     Args:
       out: folder; made if missing.
       model: of `load_model`.
+      guide: of the model, `guidance.make_guide`.
       config: the model's, with the sampling that is wanted.
       sizes: length of each recogniser's part of the identity.
       formats: of "jax" and "onnx".
@@ -105,9 +108,9 @@ def write_export(
         say(f"{out / name}: {len(data) / 1e6:.2f} MB")
 
     if "jax" in formats:
-        exported = sampler.export_sampler(model, config, sizes, batch)
+        exported = sampler.export_sampler(model, guide, config, sizes, batch)
         write("sampler.jax", bytes(exported.serialize()))
-        write("sampler.safetensors", save_safetensors(sampler.flat_weights(model)))
+        write("sampler.safetensors", save_safetensors(sampler.flat_weights(model, guide)))
         write("run.py", resources.files("idfsr_jax.export").joinpath("run.py").read_bytes())
         shapes = sampler.input_shapes(config, sizes, batch).items()
         manifest["sampler.jax"] = {
@@ -133,9 +136,8 @@ def write_export(
             "output": "v = alpha noise - sigma x0, alpha^2 = sigmoid(log_snr), sigma^2 = sigmoid(-log_snr)",
             "difference": difference,
             "temperature": config.sample.temperature,
-            "loop": "x = temperature noise; each row: v of the identity, or null + guidance (v - null) with null that "
-            "of the null identity; x0 = clip(alpha x - sigma v, -1, 1); "
-            "x = on_x x + on_x0 x0 + on_previous previous_x0 + on_noise noise; the last x is the result",
+            "loop": "x = temperature noise; each row: x0 = clip(alpha x - sigma v, -1, 1); "
+            "x = on_x x + on_x0 x0 + on_previous previous_x0 + on_noise noise; the last x is the result, without guidance",
             "table": {"columns": ["log_snr", "on_x", "on_x0", "on_previous", "on_noise"], "rows": rows.tolist()},
         }
     write_summed_json(out / "manifest.json", manifest | {"sha256": sums})

@@ -18,8 +18,10 @@ from idfsr_jax.config import Config
 from idfsr_jax.io.images import to_float
 from idfsr_jax.method.condition import References
 from idfsr_jax.method.degrade import enlarge
+from idfsr_jax.method.guidance import Guide
 from idfsr_jax.method.model import Model
 from idfsr_jax.method.sample import Agreement, sample_pictures, smooth_inverse
+from idfsr_jax.networks.id_encoder import IdEncoder
 from idfsr_jax.restore.conditions import condition_among, tables_of
 from idfsr_jax.restore.sampling import starting_noise
 
@@ -48,8 +50,9 @@ def restore_faces(
     *,
     config: Config,
     sizes: tuple[int, ...],
+    recogniser: IdEncoder,
 ) -> UInt8[Array, "b s s 3"]:
-    """Restores faces of any width; to be compiled or exported with `config` and `sizes` closed over.
+    """Restores faces of any width; to be compiled or exported with what is static closed over.
 
     Args:
       weights: of `flat_weights`.
@@ -68,6 +71,7 @@ def restore_faces(
       seed: uint32, of the noise, which is the same for all faces.
       config: static.
       sizes: length of each recogniser's part of the identity; static.
+      recogniser: the guide's, whose parameters are those of `weights`; static.
     """
     size, tables = config.data.size, tables_of(config.data.size)
     networks: Any = flax.traverse_util.unflatten_dict(weights, sep="/")
@@ -88,13 +92,19 @@ def restore_faces(
     down, up = jnp.asarray(tables.down[0])[places], jnp.asarray(inverses)[places]
     agreement = Agreement(small, down, up, jnp.broadcast_to(consistency, n.shape))
     noise = jnp.broadcast_to(starting_noise(jax.random.key(seed), 1, (size, size, 3)), condition.hidden.shape)
-    restored = sample_pictures(networks["denoiser"], condition, noise, config, sizes, agreement)
+    guide = Guide(recogniser.replace(params=networks["guide"]), networks["guide_center"])  # type: ignore[attr-defined]
+    restored = sample_pictures(networks["denoiser"], condition, noise, config, sizes, agreement, guide=guide)
     return jnp.clip((restored + 1.0) * 127.5 + 0.5, 0.0, 255.0).astype(jnp.uint8)
 
 
-def flat_weights(model: Model) -> dict[str, Float32[np.ndarray, "..."]]:
-    """Weights of LandmarkNet and denoiser by their paths (`denoiser/unet/...`), the artifact's first argument."""
-    tree = {"denoiser": model.denoiser, "landmark_net": model.landmark_net}
+def flat_weights(model: Model, guide: Guide) -> dict[str, Float32[np.ndarray, "..."]]:
+    """Weights of all networks by their paths (`denoiser/unet/...`), the artifact's first argument."""
+    tree = {
+        "denoiser": model.denoiser,
+        "landmark_net": model.landmark_net,
+        "guide": guide.recogniser.params,
+        "guide_center": guide.center,
+    }
     return {name: np.asarray(leaf, np.float32) for name, leaf in flax.traverse_util.flatten_dict(tree, sep="/").items()}
 
 
@@ -120,7 +130,9 @@ def input_shapes(config: Config, sizes: tuple[int, ...], batch: int | None = Non
     return {name: jax.ShapeDtypeStruct(*shapes[name]) for name in INPUTS}
 
 
-def export_sampler(model: Model, config: Config, sizes: tuple[int, ...], batch: int | None = None) -> export.Exported:
+def export_sampler(
+    model: Model, guide: Guide, config: Config, sizes: tuple[int, ...], batch: int | None = None
+) -> export.Exported:
     """`restore_faces` for CPU, CUDA and TPU.
 
     All that it calls outside of StableHLO (the factorisation of the warp's linear system) is among what JAX promises
@@ -128,10 +140,11 @@ def export_sampler(model: Model, config: Config, sizes: tuple[int, ...], batch: 
 
     Args:
       model: whose weights' shapes count.
+      guide: of the model, `guidance.make_guide`.
       config: the model's, with the sampling that is wanted.
       sizes: length of each recogniser's part of the identity.
       batch: faces at once; any number if None.
     """
-    weights = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in flat_weights(model).items()}
-    function = jax.jit(partial(restore_faces, config=config, sizes=sizes))
+    weights = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in flat_weights(model, guide).items()}
+    function = jax.jit(partial(restore_faces, config=config, sizes=sizes, recogniser=guide.recogniser))
     return export.export(function, platforms=PLATFORMS)(weights, *input_shapes(config, sizes, batch).values())

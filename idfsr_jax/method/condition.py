@@ -55,6 +55,7 @@ class Condition:
       identity_present: 1, or 0 where the learned null identity shall stand in for e.
       token_offsets: what fitting has added to the identity's tokens.
       scale: down-sampling factor s, the crop's side over the LR crop's.
+      landmarks: l_y, unit coordinates; the denoiser knows them as `pose`, guidance looks at the face by them.
     """
 
     hidden: Float[Array, "b s s c"]
@@ -68,6 +69,7 @@ class Condition:
     identity_present: Float[Array, " b"]
     token_offsets: Float[Array, "b n e"]
     scale: Float[Array, " b"]
+    landmarks: Float[Array, "b 68 2"]
 
 
 def nearest_references(
@@ -155,6 +157,7 @@ def make_condition(
         identity_present=jnp.ones(identity.shape[0]),
         token_offsets=token_offsets,
         scale=scale,
+        landmarks=landmarks,
     )
 
 

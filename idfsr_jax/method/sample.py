@@ -1,6 +1,7 @@
 """From a condition to a picture: the denoiser inside a sampler, one compiled call."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,11 +12,13 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, UInt8
 
 from idfsr_jax.config import Config
-from idfsr_jax.diffusion.samplers import Project, guided, sample
+from idfsr_jax.diffusion.samplers import Denoise, Project, Steer, sample
+from idfsr_jax.diffusion.schedule import x0_from_v
 from idfsr_jax.io.images import to_float
 from idfsr_jax.method.condition import Condition
 from idfsr_jax.method.degrade import ResamplingTables
 from idfsr_jax.method.denoiser import denoiser_of
+from idfsr_jax.method.guidance import Guide, pull
 
 
 @flax.struct.dataclass
@@ -84,6 +87,7 @@ def sample_pictures(
     sizes: tuple[int, ...],
     agreement: Agreement | None = None,
     autoencoder: Any = None,
+    guide: Guide | None = None,
 ) -> Float32[Array, "b s s 3"]:
     """Samples one restoration per condition, in [-1, 1].
 
@@ -95,6 +99,7 @@ def sample_pictures(
       sizes: length of each recogniser's part of the identity.
       agreement: with LR pictures; None leaves it out. Of latents the picture that they decode to is made to agree.
       autoencoder: of the latents that are diffused; None of pixels.
+      guide: who pulls the last state towards the identity, `config.sample.guidance` steps; None leaves it out.
     """
     if autoencoder is not None:
         from idfsr_jax.latent.space import encode_condition, to_pixels
@@ -103,19 +108,44 @@ def sample_pictures(
     network = denoiser_of(config, sizes)
     features = network.apply({"params": params}, condition, method="encode")
 
-    def under(condition: Condition) -> Any:
-        return lambda x_t, log_snr: network.apply({"params": params}, x_t, log_snr, condition, features)
+    def denoise(x_t: Float[Array, "b h w c"], log_snr: Float[Array, " b"]) -> Float[Array, "b h w c"]:
+        return network.apply({"params": params}, x_t, log_snr, condition, features)  # type: ignore[return-value]
 
-    denoise = under(condition)
-    if config.sample.guidance != 1.0:
-        nothing = {name: jnp.zeros_like(getattr(condition, name)) for name in ("identity_present", "token_offsets")}
-        nobody = condition.replace(**nothing)  # type: ignore[attr-defined]
-        denoise = guided(denoise, under(nobody), config.sample.guidance)
+    def pictures_of(x0: Float[Array, "b h w c"]) -> Float[Array, "b s s 3"]:
+        return jnp.clip(x0, -1.0, 1.0) if autoencoder is None else to_pixels(x0, autoencoder)
+
+    steer = None
+    if guide is not None and config.sample.guidance > 0:
+        steer = steering(denoise, pictures_of, condition, guide, config.sample.guidance)
     key, size = jax.random.key(0), noise.shape[1]  # no sampler that is used here draws further noise
     project = None if agreement is None else projection(agreement)
     start = config.sample.temperature * noise
     run: Any = partial(sample, denoise, key, noise.shape, config.sample, config.diffusion, size, noise=start)  # type: ignore[arg-type]
     if autoencoder is None:
-        return run(project=project)
-    pictures = to_pixels(run(bound=math.inf), autoencoder)
+        return run(project=project, steer=steer)
+    pictures = to_pixels(run(bound=math.inf, steer=steer), autoencoder)
     return pictures if project is None else project(pictures)
+
+
+def steering(
+    denoise: Denoise,
+    pictures_of: Callable[[Float[Array, "b h w c"]], Float[Array, "b s s 3"]],
+    condition: Condition,
+    guide: Guide,
+    steps: int,
+) -> Steer:
+    """What `guidance.pull` does to a state of known noise level.
+
+    Args:
+      denoise: predicts v.
+      pictures_of: estimates of x0 to pictures in [-1, 1].
+      condition: of each; its mask has the side of what is diffused.
+      guide: who looks.
+      steps: how many.
+    """
+
+    def steer(x_t: Float[Array, "b h w c"], log_snr: Float[Array, " b"]) -> Float[Array, "b h w c"]:
+        estimate = lambda x_t: pictures_of(x0_from_v(x_t, denoise(x_t, log_snr), log_snr))  # noqa: E731
+        return pull(x_t, estimate, condition, guide, steps)
+
+    return steer

@@ -83,14 +83,16 @@ def sampling_of(
     seed: int,
     variants: int,
     consistency: float | None,
-    guidance: float | None,
+    guidance: int | None,
     sizes: tuple[int, ...],
 ) -> Sampling:
     """What is asked for of a model; None leaves its own choice.
 
     Raises:
-      InputError: no variant, or a consistency that is none.
+      InputError: no variant, or a consistency or guidance that is none.
     """
+    if guidance is not None and guidance < 0:
+        raise InputError(f"guidance={guidance}: give a number of steps, 0 for none.")
     config = with_sampling(config, steps, guidance)
     strength = config.sample.consistency if consistency is None else consistency
     if variants < 1 or not 0.0 <= strength <= 1.0:
@@ -103,7 +105,7 @@ def at_once(variants: int, mesh: Mesh) -> int:
     return max(1, _AT_ONCE // variants) * mesh.size
 
 
-def with_sampling(config: Config, steps: int | None, guidance: float | None) -> Config:
+def with_sampling(config: Config, steps: int | None, guidance: int | None) -> Config:
     """The configuration with other sampling steps and guidance, where they are given."""
     given = {"steps": steps, "guidance": guidance}
     changes: Any = {name: value for name, value in given.items() if value is not None}

@@ -14,6 +14,7 @@ from jaxtyping import Float, Float32, UInt8
 from idfsr_jax.config import Config
 from idfsr_jax.face import FaceCrop
 from idfsr_jax.io.errors import InputError
+from idfsr_jax.method.guidance import Guide, make_guide
 from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.landmarks import turn
 from idfsr_jax.method.model import Model
@@ -57,9 +58,10 @@ class LoadedModel:
         return data_mesh(self.devices)
 
     @functools.cached_property
-    def networks(self) -> tuple[Any, Any]:
-        """Denoiser and autoencoder (None of pixels), on each of the devices."""
-        return everywhere((self.model.denoiser, self.model.autoencoder), self.mesh)
+    def networks(self) -> tuple[Any, Any, Guide]:
+        """Denoiser, autoencoder (None of pixels) and who guides, on each of the devices."""
+        guide = make_guide(self.recognisers, jnp.asarray(self.model.center))
+        return everywhere((self.model.denoiser, self.model.autoencoder, guide), self.mesh)
 
     @functools.cached_property
     def recognisers(self) -> Recognisers:

@@ -160,7 +160,7 @@ class Restorer(LoadedModel):
         seed: int = 0,
         variants: int = 1,
         consistency: float | None = None,
-        guidance: float | None = None,
+        guidance: int | None = None,
         reveal: float | None = None,
         truth: UInt8[np.ndarray, "s s 3"] | None = None,
     ) -> Restoration:
@@ -183,7 +183,8 @@ class Restorer(LoadedModel):
           variants: how many samples to draw.
           consistency: strength of the projection onto pictures that down-sample to the input, 0 to 1; the model's own
             choice by default.
-          guidance: classifier-free guidance weight.
+          guidance: steps by which a recogniser pulls the picture towards the identity (`method.guidance`), 0 or more;
+            the model's own choice by default.
           reveal: how much of the LR face is shown to the model, 0 (nothing, as in the paper) to 1 (all there is); the
             model's own choice by default.
           truth: the true crop where it is known, for the sheet.
@@ -320,7 +321,7 @@ class Restorer(LoadedModel):
         seed: int = 0,
         variants: int = 1,
         consistency: float | None = None,
-        guidance: float | None = None,
+        guidance: int | None = None,
     ) -> list[Restoration]:
         """Restores faces, in batches over all devices; each comes out as by `restore` alone, but for rounding.
 
@@ -330,10 +331,10 @@ class Restorer(LoadedModel):
           seed: of the noise.
           variants: how many samples to draw of each.
           consistency: with the input.
-          guidance: weight.
+          guidance: towards the identity.
 
         Raises:
-          InputError: no variant, or a consistency that is none.
+          InputError: no variant, or a consistency or guidance that is none.
         """
         sampling = sampling_of(self.config, steps, seed, variants, consistency, guidance, self.sizes)
         draw = partial(sample_found, self.networks, mesh=self.mesh, sampling=sampling)
@@ -374,7 +375,7 @@ class Restorer(LoadedModel):
         steps: int | None = None,
         variants: int = 1,
         consistency: float | None = None,
-        guidance: float | None = None,
+        guidance: int | None = None,
     ) -> None:
         """Compiles the sampler before there is a picture, where one is not to wait for it.
 
@@ -387,10 +388,10 @@ class Restorer(LoadedModel):
           steps: see `restore`, as for the others.
           variants: how many samples to draw of each.
           consistency: with the input.
-          guidance: weight.
+          guidance: towards the identity.
 
         Raises:
-          InputError: no variant, or a consistency that is none.
+          InputError: no variant, or a consistency or guidance that is none.
         """
         sampling = sampling_of(self.config, steps, 0, variants, consistency, guidance, self.sizes)
         held = None

@@ -35,7 +35,7 @@ def sample_many(
     one program for each length of `runtime.devices.bucket`, which serves all LR widths, keys and strengths.
 
     Args:
-      networks: (the denoiser's parameters, autoencoder or None), put `runtime.devices.everywhere` on the mesh.
+      networks: (the denoiser's parameters, autoencoder or None, guide), put `runtime.devices.everywhere` on the mesh.
       condition: b of them, in pixels.
       keys: source of the noise of each.
       config: static; `config.sample` says how to sample.
@@ -104,6 +104,6 @@ def _share(
     shape = (side, side, config.model.diffused_channels)
     drawn = jax.vmap(partial(starting_noise, variants=variants, shape=shape))(keys).reshape(-1, *shape)
     held = None if agreement is None else Agreement(**agreement)
-    denoiser, autoencoder = networks
-    pictures = sample_pictures(denoiser, Condition(**condition), drawn, config, sizes, held, autoencoder)
+    denoiser, autoencoder, guide = networks
+    pictures = sample_pictures(denoiser, Condition(**condition), drawn, config, sizes, held, autoencoder, guide)
     return pictures.reshape(-1, variants, *pictures.shape[1:])

@@ -1,6 +1,6 @@
 """Samplers against diffusers' PyTorch schedulers and against Gaussian data, whose exact denoiser is known."""
 
-import functools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -147,7 +147,7 @@ def test_a_run_is_one_program_that_follows_its_key(sampler):
 def test_given_noise_leaves_only_the_ancestral_sampler_random(sampler, differs):
     noise = jax.random.normal(jax.random.key(5), SHAPE)
     config = SampleConfig(sampler=sampler, steps=6)
-    run = functools.partial(samplers.sample, denoise, shape=SHAPE, config=config, diffusion=DiffusionConfig(), size=16)
+    run = partial(samplers.sample, denoise, shape=SHAPE, config=config, diffusion=DiffusionConfig(), size=16)
     results = [run(jax.random.key(seed), noise=noise) for seed in (0, 1)]
     assert (float(jnp.abs(results[0] - results[1]).max()) > 1e-3) is differs
 
@@ -180,16 +180,18 @@ def test_no_steps_are_refused():
         samplers.sample(denoise, jax.random.key(0), SHAPE, SampleConfig(steps=0), DiffusionConfig(), 16)
 
 
-def test_guidance_blends_the_two_and_calls_one_where_one_is_enough():
-    x, level = jax.random.normal(jax.random.key(0), SHAPE), jnp.array([0.0, 2.0])
-    cond, null = (lambda x, level: 2.0 * x), (lambda x, level: x + level[:, None, None, None])
-    assert samplers.guided(cond, null, 1.0) is cond
-    assert samplers.guided(cond, null, 0.0) is null
-    expected = null(x, level) + 2.5 * (cond(x, level) - null(x, level))
-    np.testing.assert_allclose(samplers.guided(cond, null, 2.5)(x, level), expected, atol=1e-6)
-    # Guiding v must be guiding the noise estimate.
-    noises = [schedule.noise_from_v(x, f(x, level), level) for f in (cond, null, samplers.guided(cond, null, 2.5))]
-    np.testing.assert_allclose(noises[2], noises[1] + 2.5 * (noises[0] - noises[1]), atol=1e-5)
+@pytest.mark.parametrize("sampler", ["dpm++2m", "ddim"])
+def test_the_last_state_alone_is_steered(sampler):
+    config, diffusion = SampleConfig(sampler=sampler, steps=4), DiffusionConfig()
+    noise = jax.random.normal(jax.random.key(2), SHAPE)
+    states, levels = samplers.course(denoise, noise, config, diffusion, 16)
+    level = jnp.full(SHAPE[0], levels[-1])
+    moved = states[-1] + 0.1 * level[:, None, None, None]
+    expected = jnp.clip(schedule.x0_from_v(moved, denoise(moved, level), level), -1.0, 1.0)
+    steer = lambda x_t, log_snr: x_t + 0.1 * log_snr[:, None, None, None]  # noqa: E731
+    draw = partial(samplers.sample, denoise, jax.random.key(0), SHAPE, config, diffusion, 16, noise=noise)
+    np.testing.assert_allclose(draw(steer=steer), expected, atol=1e-6)
+    assert jnp.abs(draw() - expected).max() > 1e-3
 
 
 @pytest.mark.parametrize("sampler", ["dpm++2m", "ddim"])

@@ -166,8 +166,15 @@ def test_what_a_fit_reads(restorer, crops):
     assert frozen.tables.down.shape[-1] == SIZE
 
 
-def test_guidance_away_from_nobody_changes_the_picture(restorer, small, identity, crops, result):
-    assert np.any(restorer.restore(small, identity, crops, guidance=3.0).images[0] != result.images[0])
+def test_guidance_makes_the_picture_more_like_the_person(restorer, small, identity, crops, result):
+    guided = restorer.restore(small, identity, crops, guidance=3)
+    likenesses = [
+        likeness(to_float(each.images[0])[None], each.condition, restorer.networks[2])[0] for each in (result, guided)
+    ]
+    assert likenesses[1] > likenesses[0] + 0.01
+    assert "guidance 3," in guided.metadata["idfsr:sampler"]
+    with pytest.raises(InputError, match=r"guidance=-1: give a number of steps"):
+        restorer.restore(small, identity, crops, guidance=-1)
 
 
 def test_what_is_compiled_ahead_serves(restorer, identity, crops, small, caplog):

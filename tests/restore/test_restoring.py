@@ -215,5 +215,5 @@ def test_without_being_told_it_samples_as_the_model_was_made_for(restorer):
     made = replace(restorer.config, sample=replace(restorer.config.sample, consistency=0.75))
     untold = sampling_of(made, None, 3, 1, None, None, restorer.sizes)
     assert (untold.config, untold.consistency) == (made, 0.75)
-    told = sampling_of(made, 5, 3, 1, 0.0, 2.0, restorer.sizes)
-    assert (told.config.sample.steps, told.consistency, told.config.sample.guidance) == (5, 0.0, 2.0)
+    told = sampling_of(made, 5, 3, 1, 0.0, 2, restorer.sizes)
+    assert (told.config.sample.steps, told.consistency, told.config.sample.guidance) == (5, 0.0, 2)

@@ -1,0 +1,92 @@
+"""Guidance at the last step: a face recogniser's gradient pulls the state towards the person's ID embedding.
+
+What the denoiser makes of a state is looked at by a recogniser, and the state is moved so that this becomes more like
+e: classifier guidance (Dhariwal and Nichol 2021) by way of the estimate of x0, as in diffusion posterior sampling
+(Chung et al. 2023). The gradient goes through the denoiser, so that what changes is a face, and not a pattern that
+only the recogniser sees, as when the picture itself is moved. No weight changes, and nothing is trained for it.
+"""
+
+from collections.abc import Callable
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from idfsr_jax.method.condition import Condition
+from idfsr_jax.networks.chips import face_chips
+from idfsr_jax.networks.id_encoder import IdEncoder, chip_descriptors, unit_identity
+from idfsr_jax.networks.recognisers import Recognisers, dimensions
+from idfsr_jax.networks.resample import smoothed
+
+STRIDE = 0.02
+"""How far one step moves a state, root mean square over the values of a picture; noise has 1."""
+SMOOTHING = 4
+"""How often the recogniser's view is smoothed, as in training: of the finest detail it would make a pattern."""
+
+
+@flax.struct.dataclass
+class Guide:
+    """Who looks.
+
+    Attributes:
+      recogniser: the last of the model's.
+      center: its mean raw descriptor over the training people.
+    """
+
+    recogniser: IdEncoder
+    center: Float[Array, " d"]
+
+
+def make_guide(recognisers: Recognisers, center: Float[Array, " all"]) -> Guide:
+    """The guide of a model: its last recogniser, whose gradient is felt by recognisers that it was not trained with.
+
+    Args:
+      recognisers: the model's.
+      center: mean raw descriptor of all of them, one after the other.
+    """
+    return Guide(recognisers[-1], center[sum(dimensions(recognisers)[:-1]) :])
+
+
+def likeness(pictures: Float[Array, "b s s 3"], condition: Condition, guide: Guide) -> Float[Array, " b"]:
+    """The cosine between what the guide sees in pictures and its part of the ID embedding, -1 to 1.
+
+    Args:
+      pictures: canonical crops, in [-1, 1].
+      condition: its `identity` and `landmarks` are read.
+      guide: who looks.
+    """
+    chips = face_chips(smoothed(pictures, SMOOTHING), condition.landmarks, guide.recogniser.chip)
+    found = unit_identity(chip_descriptors(guide.recogniser, chips), guide.center)
+    wanted = condition.identity[:, -guide.recogniser.dimension :]
+    return jnp.sum(found * wanted, axis=-1) / jnp.maximum(jnp.linalg.norm(wanted, axis=-1), 1e-6)
+
+
+def pull(
+    x_t: Float[Array, "b h w c"],
+    pictures_of: Callable[[Float[Array, "b h w c"]], Float[Array, "b s s 3"]],
+    condition: Condition,
+    guide: Guide,
+    steps: int,
+) -> Float[Array, "b h w c"]:
+    """States moved by `steps` of `STRIDE` along the gradient of `likeness`, each as far, where the face is.
+
+    Where the condition has the null identity there is nobody to become like, and the state stays.
+
+    Args:
+      x_t: states of the sampler.
+      pictures_of: what becomes of states, in [-1, 1]; no picture may depend on another's state.
+      condition: of each; `mask` has the side of the states.
+      guide: who looks.
+      steps: how many.
+    """
+
+    def step(x_t: Float[Array, "b h w c"], _: None) -> tuple[Float[Array, "b h w c"], None]:
+        gradient = jax.grad(lambda x_t: jnp.sum(likeness(pictures_of(x_t), condition, guide)))(x_t) * condition.mask
+        power = jnp.mean(jnp.square(gradient), axis=(1, 2, 3), keepdims=True)
+        # A gradient of nothing moves nothing, and is no division by nothing.
+        return x_t + stride * gradient * jax.lax.rsqrt(jnp.maximum(power, 1e-24)), None
+
+    stride = STRIDE * condition.identity_present[:, None, None, None]
+
+    return jax.lax.scan(step, x_t, length=steps)[0]
