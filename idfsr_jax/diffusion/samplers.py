@@ -9,7 +9,6 @@ from noise levels to a table of these numbers, and the loop is written once. DPM
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -104,8 +103,9 @@ def sample_at(
     def step(carry: tuple[Array, Array], row: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], None]:
         index, level, numbers = row
         if steer is not None:
-            steered = partial(steer, log_snr=jnp.broadcast_to(level, noise.shape[:1]))
-            carry = (jax.lax.cond(index == levels.shape[0], steered, lambda x: x, carry[0]), carry[1])
+            log_snr = jnp.broadcast_to(level, noise.shape[:1])
+            steered = jax.lax.cond(index == levels.shape[0], steer, lambda x, log_snr: x, carry[0], log_snr)
+            carry = (steered, carry[1])
         x, x0 = _advanced(denoise, refine, carry, level, numbers)
         if draws_noise:
             x = x + numbers[3] * jax.random.normal(jax.random.fold_in(key, index), x.shape)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32
 
@@ -46,7 +47,7 @@ def denoise(
     """v; the fields of `Condition` in the order of `INPUTS`."""
     network = Denoiser(model.config.model, sizes)
     fields = dict(zip(INPUTS[2:], condition, strict=True))
-    whole = Condition(**fields, landmarks=np.zeros((len(x_t), 68, 2), np.float32))
+    whole = Condition(**fields, landmarks=jnp.zeros((len(x_t), 68, 2)))
     return network.apply({"params": model.denoiser}, x_t, log_snr, whole)  # type: ignore[return-value]
 
 

@@ -137,7 +137,7 @@ def write_export(
             "difference": difference,
             "temperature": config.sample.temperature,
             "loop": "x = temperature noise; each row: x0 = clip(alpha x - sigma v, -1, 1); "
-            "x = on_x x + on_x0 x0 + on_previous previous_x0 + on_noise noise; the last x is the result, without guidance",
+            "x = on_x x + on_x0 x0 + on_previous previous_x0 + on_noise noise; the last x is the result (guidance 0)",
             "table": {"columns": ["log_snr", "on_x", "on_x0", "on_previous", "on_noise"], "rows": rows.tolist()},
         }
     write_summed_json(out / "manifest.json", manifest | {"sha256": sums})
