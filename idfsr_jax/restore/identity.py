@@ -152,14 +152,7 @@ class Identity:
           BadWeights: the file is missing, damaged, or no identity file.
         """
         path = Path(path).expanduser()
-        try:
-            arrays = load_safetensors(path.read_bytes())
-            with safe_open(str(path), framework="np") as file:
-                metadata = file.metadata() or {}
-        except OSError as error:
-            raise BadWeights(f"{path}: cannot be read ({error.strerror}); `idfsr fit` makes identity files.") from error
-        except (SafetensorError, ValueError, KeyError, json.JSONDecodeError) as error:
-            raise BadWeights(f"{path}: is not an identity file; `idfsr fit` makes identity files.") from error
+        arrays, metadata = _arrays_and_metadata(path)
         if metadata.get("format") == "idfsr-identity-1":
             raise BadWeights(
                 f"{path}: was written by an earlier version and lacks what is kept now; fit it again with "
@@ -207,6 +200,17 @@ class Identity:
         if [each.ndim for each in rest] != [2, 2] or not all(np.isfinite(each).all() for each in rest):
             raise BadWeights(f"{path}: what was fitted is not finite, or of another shape; fit it again.")
         return identity
+
+
+def _arrays_and_metadata(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    try:
+        arrays = load_safetensors(path.read_bytes())
+        with safe_open(str(path), framework="np") as file:
+            return arrays, file.metadata() or {}
+    except OSError as error:
+        raise BadWeights(f"{path}: cannot be read ({error.strerror}); `idfsr fit` makes identity files.") from error
+    except (SafetensorError, ValueError, KeyError, json.JSONDecodeError) as error:
+        raise BadWeights(f"{path}: is not an identity file; `idfsr fit` makes identity files.") from error
 
 
 def _is_direction(vector: Float[np.ndarray, " d"]) -> bool:
