@@ -1,4 +1,6 @@
-"""A picture restored end to end: by the command, cold and with programs kept from before, and again in one process.
+"""A person fitted and a picture restored, end to end: by the commands, part by part, and again in one process.
+
+The commands are run the first time ever, and again with the programs kept by that; `benchmarks.parts` splits them.
 
 python -m benchmarks.restore [--photos FILE ...] [--steps N] [--rounds 5] [--out FILE]
 
@@ -6,6 +8,7 @@ The default photograph is the astronaut of scikit-image, public domain, reduced 
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from time import perf_counter
 
-import numpy as np
 from PIL import Image
 
 from benchmarks.table import interleaved, milliseconds, publish
@@ -40,22 +42,18 @@ def main() -> int:
 def measure(options: argparse.Namespace, place: Path) -> int:
     """All times; temporary files go to `place`."""
     photos = options.photos or [astronaut(place)]
-    command = [sys.executable, "-m", "idfsr_jax.cli"]
     weights = ["--weights", str(options.weights)] if options.weights else []
     given = ["--photos", *map(str, photos), *weights]
     tiny, identity = place / "tiny.png", place / "me.safetensors"
     Image.fromarray(resize_crop(crop_face(photos[0]).image, INPUT_SIDE)).save(tiny)
-    environment = os.environ | {"XDG_CACHE_HOME": str(place / "cache")}
-
-    def run(*arguments: str) -> float:
-        began = perf_counter()
-        subprocess.run([*command, *arguments], env=environment, check=True, capture_output=True)
-        return perf_counter() - began
-
-    fit = ["fit", *given, "--out", str(identity)]
-    restore = ["restore", str(tiny), "--identity", str(identity), *given, "--out", str(place / "out.png")]
-    facts = {f"`idfsr {name}`, {how}": [run(*line)] for how in ("first time", "again")
-             for name, line in (("fit", fit), ("restore", restore))}  # fmt: skip
+    commands = {
+        "fit": [*given, "--out", str(identity)],
+        "restore": [str(tiny), "--identity", str(identity), *given, "--out", str(place / "out.png")],
+    }
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in commands}
+    for _ in range(options.rounds + 1):
+        for name, arguments in commands.items():
+            runs[name].append(parts_of([name, *arguments], place))
 
     restorer = Restorer.load(options.weights)
     person = restorer.fit(photos)
@@ -63,13 +61,32 @@ def measure(options: argparse.Namespace, place: Path) -> int:
     own = restorer.config.sample.steps
     work = {f"in one process, {steps} sampling steps": partial(again, steps=steps) for steps in (own, *options.steps)}
     work["in one process, fit"] = partial(restorer.fit, photos)
-    facts |= interleaved(work, options.rounds)
-    size = restorer.config.data.size
-    rows = [[name, milliseconds(seconds)] for name, seconds in facts.items()]
-    medians = {name: float(np.median(seconds)) for name, seconds in facts.items()}
-    title = f"A face of {INPUT_SIDE} px to {size} px, {len(photos)} photographs of the person"
-    publish(title, ["", "ms"], rows, medians, options.out)
+    seconds = interleaved(work, options.rounds)
+    rows = [row for name in commands for row in rows_of(name, runs[name])]
+    rows += [[name, "", milliseconds(each)] for name, each in seconds.items()]
+    title = f"A face of {INPUT_SIDE} px to {restorer.config.data.size} px, {len(photos)} photographs of the person"
+    publish(title, ["", "first time, ms", "again, ms"], rows, {"commands": runs, "process": seconds}, options.out)
     return 0
+
+
+def parts_of(arguments: list[str], place: Path) -> dict[str, float]:
+    """Seconds of a command in a process of its own, "in all" and by its parts; what it keeps goes to `place`."""
+    environment = os.environ | {"XDG_CACHE_HOME": str(place / "cache")}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # An installed package is compiled to bytecode once.
+    began = perf_counter()
+    command = [sys.executable, "-m", "benchmarks.parts", str(place / "parts.json"), *arguments]
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    return {"in all": perf_counter() - began} | json.loads((place / "parts.json").read_text())
+
+
+def rows_of(name: str, runs: list[dict[str, float]]) -> list[list[str]]:
+    """A command's total and its parts, a row each: of the first run, and of those after it."""
+    first, *again = runs
+    rows = []
+    for part in dict.fromkeys(part for run in runs for part in run):
+        cells = f"{first.get(part, 0.0) * 1e3:.0f}", milliseconds([run.get(part, 0.0) for run in again])
+        rows.append([f"`idfsr {name}`, {part}", *cells])
+    return rows
 
 
 def astronaut(place: Path) -> Path:

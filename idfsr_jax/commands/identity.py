@@ -36,7 +36,7 @@ def fit(
 
     Args:
       photos: Photographs of one person, or a folder of them.
-      out: The identity file to write, a few kilobytes (me.safetensors).
+      out: The identity file to write, some kilobytes (me.safetensors).
       keep_all: Set no photograph aside as somebody else's.
       box: The face in one of the photographs, by its path or name and x,y,width,height in pixels; may be given several
         times.
@@ -104,6 +104,8 @@ def identity(
     if not person.origins:
         say("  their names are not recorded")
     judged = ("they agree" if agreed >= AGREEING else "they disagree") if known else "not recorded, typical assumed"
+    if person.seen is not None:
+        say("  kept of each, so that it is not looked for again: where the face lies, its landmarks and unit vectors")
     say(f"agreement    {agreed:.2f} (mean cosine of all pairs; {judged})")
     if person.photographs:
         quality = reliability(person.photographs, agreed)

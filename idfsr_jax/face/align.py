@@ -144,6 +144,13 @@ def cut_crop(
     return resize_crop(crop, size)
 
 
+def is_near(transform: Float64[np.ndarray, "3 3"], image: UInt8[np.ndarray, "h w 3"]) -> bool:
+    """Whether a crop's corners lie in a photograph or at most four of its sides away, none on another."""
+    corners = apply_transform(transform, np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]))
+    height, width = image.shape[:2]
+    return crop_side(transform) >= 1.0 and bool(np.all(np.abs(corners / (width, height) - 0.5) <= 4.5))
+
+
 def align_face(image: UInt8[np.ndarray, "h w 3"], face: Face, *, max_side: int = 512) -> FaceCrop:
     """Cuts a face's canonical crop at the photo's own resolution.
 
@@ -153,11 +160,22 @@ def align_face(image: UInt8[np.ndarray, "h w 3"], face: Face, *, max_side: int =
       max_side: upper bound of the crop's side in pixels; the lower is 32.
     """
     transform = ffhq_transform(face.landmarks)
-    size = max(_MIN_SIDE, min(max_side, round(crop_side(transform))))
     unit = apply_transform(np.linalg.inv(transform), face.landmarks)
+    return replace(crop_at(image, transform, unit.astype(np.float32), max_side=max_side), box=face.box)
+
+
+def crop_at(
+    image: UInt8[np.ndarray, "h w 3"],
+    transform: Float64[np.ndarray, "3 3"],
+    landmarks: Float32[np.ndarray, "68 2"],
+    *,
+    max_side: int = 512,
+) -> FaceCrop:
+    """The canonical crop of a face whose place and landmarks are known; see `FaceCrop` and `align_face`."""
+    size = max(_MIN_SIDE, min(max_side, round(crop_side(transform))))
     height, width = image.shape[:2]
     frame = photograph_frame(transform, width, height)
-    return FaceCrop(cut_crop(image, transform, size), unit.astype(np.float32), transform, frame=frame, box=face.box)
+    return FaceCrop(cut_crop(image, transform, size), landmarks, transform, frame=frame)
 
 
 def resize_crop(image: UInt8[np.ndarray, "n n 3"], size: int) -> UInt8[np.ndarray, "m m 3"]:

@@ -3,7 +3,6 @@
 import numpy as np
 from jaxtyping import Float, Float32, Float64, UInt8
 from PIL import Image, ImageFilter
-from scipy.ndimage import maximum_filter
 
 from idfsr_jax.face.paste import warp_crop
 from idfsr_jax.face.window import to_bytes
@@ -72,6 +71,9 @@ def paste_mask(mask: Float[np.ndarray, "s s"], scale: float) -> Float32[np.ndarr
       mask: of the face, 0..1.
       scale: the mask's side over the LR crop's, that is, how wide an input pixel is.
     """
+    # Only here, as it takes long to load and an aligned crop is not put back anywhere.
+    from scipy.ndimage import maximum_filter
+
     side = mask.shape[0]
     reach = max(1, round(side * 0.04 + 0.6 * scale))
     # In each direction by itself, unlike Pillow's filter, which takes seconds where pictures are large.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
@@ -12,7 +13,10 @@ _LABEL = 22
 
 
 def to_float(images: UInt8[np.ndarray | Array, "*b s s 3"]) -> Float[Array, "*b s s 3"]:
-    """0..255 to [-1, 1]."""
+    """0..255 to [-1, 1], float32."""
+    if isinstance(images, np.ndarray):
+        # On the host nothing is compiled. XLA divides by a constant so, and the bits shall not depend on who does it.
+        return jax.device_put(images.astype(np.float32) * np.float32(1.0 / 127.5) - np.float32(1.0))
     return jnp.asarray(images, jnp.float32) / 127.5 - 1.0
 
 

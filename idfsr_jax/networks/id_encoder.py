@@ -125,12 +125,12 @@ def load_id_encoder(choice: str = "dlib") -> IdEncoder:
       BadWeights: the file is missing, damaged, or another network's.
     """
     if choice == "dlib":
-        return IdEncoder(jax.tree.map(jnp.asarray, read_dlib_resnet()), DLIB_NAME, DlibResNet())
+        return IdEncoder(jax.device_put(read_dlib_resnet()), DLIB_NAME, DlibResNet())
     if choice == "mobilefacenet":
-        return IdEncoder(jax.tree.map(jnp.asarray, read_mobilefacenet()), MOBILEFACENET_NAME, MobileFaceNet())
+        return IdEncoder(jax.device_put(read_mobilefacenet()), MOBILEFACENET_NAME, MobileFaceNet())
     name, weights = read_arcface(_arcface_path(choice))
     network = IResNet(weights.blocks, weights.dimension, weights.mean, weights.deviation)
-    return IdEncoder(jax.tree.map(jnp.asarray, weights.params), name, network)
+    return IdEncoder(jax.device_put(weights.params), name, network)
 
 
 def encoder_name(choice: str) -> str:

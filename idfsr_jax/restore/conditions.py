@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int, UInt8
@@ -77,25 +78,24 @@ def conditions_of(
         rows = [getattr(known, name) for known in people]
         return np.stack([np.pad(row, [(0, places - len(row)), *[(0, 0)] * (row.ndim - 1)]) for row in rows])
 
+    # Put, not made by `jax.numpy`, for which every shape is a program.
     candidates = References(
         images=to_float(filled("images")),
-        landmarks=jnp.asarray(filled("landmarks")),
-        frames=jnp.asarray(filled("frames")),
-        present=jnp.asarray(np.arange(places) < counts[:, None], jnp.float32),
-        identities=jnp.asarray(filled("units")),
+        landmarks=jax.device_put(filled("landmarks")),
+        frames=jax.device_put(filled("frames")),
+        present=jax.device_put((np.arange(places) < counts[:, None]).astype(np.float32)),
+        identities=jax.device_put(filled("units")),
     )
-    together = (np.stack([getattr(each, name) for each in people]) for name in ("shape", "identity", "token_offsets"))
-    shapes, identities, offsets = map(jnp.asarray, together)
-    shown = jnp.full((len(people),), reveal, jnp.float32)
+    together = lambda name: np.stack([getattr(known, name) for known in people])  # noqa: E731
     given = {
         "landmark_net": landmark_net,
         "y_up": y_up,
         "n": n,
-        "shape": shapes,
+        "shape": together("shape"),
         "candidates": candidates,
-        "identity": identities,
-        "token_offsets": offsets,
-        "reveal": shown,
+        "identity": together("identity"),
+        "token_offsets": together("token_offsets"),
+        "reveal": np.full(len(people), reveal, np.float32),
     }
     condition, chosen = _condition_among(given, config)
     return Condition(**condition), [row[row >= 0].tolist() for row in np.asarray(chosen)]
@@ -197,7 +197,7 @@ def enlarged(y: UInt8[np.ndarray, "n n 3"], size: int) -> tuple[Float[Array, "1 
     tables, side = tables_of(size), y.shape[0]
     filled = np.zeros((1, tables.down.shape[2], tables.down.shape[2], 3), np.float32)
     filled[0, :side, :side] = to_float(y)
-    return _enlarge(filled, np.array([side], np.int32), tables), jnp.full((1,), side, jnp.float32)
+    return _enlarge(filled, np.array([side], np.int32), tables), jax.device_put(np.full(1, side, np.float32))
 
 
 @functools.lru_cache(maxsize=2)

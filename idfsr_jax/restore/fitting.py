@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -47,7 +46,8 @@ def fit_person(
     """
     sizes = dimensions(recognisers)
     start = unit_parts(np.average(units, axis=0, weights=weights), sizes)
-    begin = IDEmbedding(jnp.asarray(start), jnp.zeros((config.model.identity_tokens, config.model.embedding)))
+    nothing = np.zeros((config.model.identity_tokens, config.model.embedding), np.float32)
+    begin = IDEmbedding(jax.device_put(start), jax.device_put(nothing))
     if config.fit.steps == 0:
         return start, begin, np.zeros(0, np.float32)
     album = album_of(crops, units, sizes, config)
@@ -86,11 +86,11 @@ def album_of(
 def frozen_of(model: Model, recognisers: Recognisers) -> Frozen:
     """What fitting reads and never changes; of training people, who are strangers here, it knows none."""
     return Frozen(
-        landmark_net=jax.tree.map(jnp.asarray, model.landmark_net),
+        landmark_net=jax.device_put(model.landmark_net),
         recognisers=recognisers,
-        center=jnp.asarray(model.center),
-        people=jnp.zeros((1, model.center.shape[0])),
-        perceptual=jax.tree.map(jnp.asarray, read_lpips("alexnet")),
-        tables=jax.tree.map(jnp.asarray, tables_of(model.config.data.size)),
+        center=jax.device_put(model.center),
+        people=jax.device_put(np.zeros((1, model.center.shape[0]), np.float32)),
+        perceptual=jax.device_put(read_lpips("alexnet")),
+        tables=jax.device_put(tables_of(model.config.data.size)),
         autoencoder=model.autoencoder,
     )

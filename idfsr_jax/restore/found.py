@@ -147,4 +147,4 @@ def sample_found(
 
 def _joined(*leaves: Array) -> Array:
     """Batches as one; on the host, as on a device every number of them would be a program."""
-    return jnp.asarray(np.concatenate(leaves))
+    return jax.device_put(np.concatenate(leaves))

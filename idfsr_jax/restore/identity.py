@@ -1,14 +1,15 @@
-"""The identity file: what was fitted to one person, in a few kilobytes, with no photograph in it."""
+"""The identity file: what was fitted to one person, in some kilobytes, with no photograph in it."""
 
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float32, Float64
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
@@ -18,6 +19,8 @@ from idfsr_jax.io.files import write_atomically
 
 _FORMAT = "idfsr-identity-2"
 _ARRAYS = ("embedding", "start", "losses", "token_offsets", "shape")
+_SEEN = ("transforms", "landmarks", "units")
+"""Of the photographs; files of before there were these lack them."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,21 @@ class Origin:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What was seen in k photographs, so that it need not be looked for again; no pixels.
+
+    Attributes:
+      transforms: where the faces lie, `face.FaceCrop.transform`.
+      landmarks: of the faces, `face.FaceCrop.landmarks`.
+      units: unit vectors by all recognisers, one after the other.
+    """
+
+    transforms: Float64[np.ndarray, "k 3 3"]
+    landmarks: Float32[np.ndarray, "k 68 2"]
+    units: Float32[np.ndarray, "k d"]
+
+
+@dataclass(frozen=True)
 class Identity:
     """A person, to one model.
 
@@ -57,6 +75,7 @@ class Identity:
       token_offsets: what the fit adds to the tokens that the denoiser makes of e, [tokens, width]; empty in a model
         that has none.
       shape: proportions of the face, `method.landmarks.person_shape`, [68, 2]; empty likewise.
+      seen: what was seen in the photographs, in the order of the origins; None where it is not known.
     """
 
     embedding: Float[np.ndarray, " d"]
@@ -69,6 +88,7 @@ class Identity:
     agreement: float = math.nan
     token_offsets: Float[np.ndarray, "t w"] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     shape: Float[np.ndarray, "p 2"] = field(default_factory=lambda: np.zeros((0, 2), np.float32))
+    seen: Seen | None = None
 
     @property
     def digest(self) -> str:
@@ -77,7 +97,20 @@ class Identity:
         # What came later is left out where it is absent, so that older files keep their digest.
         if self.origins or not math.isnan(self.agreement):
             facts += [self._origins_json(), repr(self.agreement)]
-        return _digest(json.dumps(facts), *(getattr(self, name) for name in _ARRAYS))
+        arrays = [np.asarray(getattr(self, name), np.float32) for name in _ARRAYS]
+        return _digest(json.dumps(facts), *arrays, *self._seen_arrays().values())
+
+    def place_of(self, sha256: str) -> int | None:
+        """Position among the origins of a photograph in which something was `seen`; None of any other.
+
+        Args:
+          sha256: as in `Origin`.
+        """
+        places = [] if self.seen is None else [n for n, each in enumerate(self.origins) if each.sha256 == sha256]
+        return places[0] if places else None
+
+    def _seen_arrays(self) -> dict[str, np.ndarray]:
+        return {} if self.seen is None else {name: np.ascontiguousarray(getattr(self.seen, name)) for name in _SEEN}
 
     def _origins_json(self) -> str:
         rows: list[list[Any]] = [
@@ -105,7 +138,7 @@ class Identity:
             "origins": self._origins_json(),
             "agreement": repr(self.agreement),
         }
-        data = save_safetensors(arrays, metadata)
+        data = save_safetensors(arrays | self._seen_arrays(), metadata)
         try:
             write_atomically(path, lambda file: file.write(data))
         except OSError as error:
@@ -119,21 +152,15 @@ class Identity:
           BadWeights: the file is missing, damaged, or no identity file.
         """
         path = Path(path).expanduser()
-        try:
-            arrays = load_safetensors(path.read_bytes())
-            with safe_open(str(path), framework="np") as file:
-                metadata = file.metadata() or {}
-        except OSError as error:
-            raise BadWeights(f"{path}: cannot be read ({error.strerror}); `idfsr fit` makes identity files.") from error
-        except (SafetensorError, ValueError, KeyError, json.JSONDecodeError) as error:
-            raise BadWeights(f"{path}: is not an identity file; `idfsr fit` makes identity files.") from error
+        arrays, metadata = _arrays_and_metadata(path)
         if metadata.get("format") == "idfsr-identity-1":
             raise BadWeights(
                 f"{path}: was written by an earlier version and lacks what is kept now; fit it again with "
                 f"`idfsr fit --photos DIR --out {path}`."
             )
-        if metadata.get("format") != _FORMAT or set(arrays) != set(_ARRAYS):
+        if metadata.get("format") != _FORMAT or set(arrays) not in ({*_ARRAYS}, {*_ARRAYS, *_SEEN}):
             raise BadWeights(f"{path}: is not an identity file; `idfsr fit` makes identity files.")
+        seen = {name: arrays.pop(name) for name in _SEEN if name in arrays}
         shapes = [arrays[name].shape for name in ("embedding", "start")]
         if shapes[0] != shapes[1] or len(shapes[0]) != 1 or any(value.dtype != np.float32 for value in arrays.values()):
             raise BadWeights(f"{path}: holds no identity vector; fit it again.")
@@ -154,6 +181,8 @@ class Identity:
             agreement = float(metadata.get("agreement", "nan"))
         except (ValueError, TypeError, LookupError, RecursionError) as error:
             raise BadWeights(f"{path}: is damaged; fit it again.") from error
+        if seen and not _is_sound(seen, len(origins), len(arrays["start"])):
+            raise BadWeights(f"{path}: what was seen in the photographs is damaged; fit it again.")
         identity = cls(
             **arrays,
             photographs=int(photographs) if photographs.isdecimal() else 0,
@@ -161,6 +190,7 @@ class Identity:
             model=metadata.get("model", ""),
             origins=origins,
             agreement=agreement,
+            seen=Seen(**seen) if seen else None,
         )
         if identity.digest != metadata.get("sha256"):
             raise BadWeights(f"{path}: its SHA-256 sum is not the recorded one, so it is damaged; fit it again.")
@@ -172,12 +202,32 @@ class Identity:
         return identity
 
 
+def _arrays_and_metadata(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    try:
+        arrays = load_safetensors(path.read_bytes())
+        with safe_open(str(path), framework="np") as file:
+            return arrays, file.metadata() or {}
+    except OSError as error:
+        raise BadWeights(f"{path}: cannot be read ({error.strerror}); `idfsr fit` makes identity files.") from error
+    except (SafetensorError, ValueError, KeyError, json.JSONDecodeError) as error:
+        raise BadWeights(f"{path}: is not an identity file; `idfsr fit` makes identity files.") from error
+
+
 def _is_direction(vector: Float[np.ndarray, " d"]) -> bool:
     return bool(np.all(np.isfinite(vector)) and np.any(vector))
+
+
+def _is_sound(seen: Mapping[str, np.ndarray], count: int, length: int) -> bool:
+    """Whether these arrays are what was `Seen` in `count` photographs, vectors being `length` long."""
+    wanted = {"transforms": (np.float64, 3, 3), "landmarks": (np.float32, 68, 2), "units": (np.float32, length)}
+    return all(
+        seen[name].dtype == kind and seen[name].shape == (count, *shape) and bool(np.isfinite(seen[name]).all())
+        for name, (kind, *shape) in wanted.items()
+    )
 
 
 def _digest(facts: str, *arrays: Float[np.ndarray, "..."]) -> str:
     digest = hashlib.sha256(facts.encode())
     for array in arrays:
-        digest.update(np.ascontiguousarray(array, "<f4").tobytes())
+        digest.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
     return digest.hexdigest()

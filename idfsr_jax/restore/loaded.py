@@ -1,35 +1,30 @@
 """A loaded model: its networks on the devices, its face recogniser, and what they see in photographs."""
 
 import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Float32, UInt8
 
 from idfsr_jax.config import Config
-from idfsr_jax.face import FaceCrop
+from idfsr_jax.face import FaceCrop, crop_at, is_near, read_picture
 from idfsr_jax.io.errors import InputError
 from idfsr_jax.method.guidance import Guide, make_guide
 from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.landmarks import turn
 from idfsr_jax.method.model import Model
-from idfsr_jax.networks.id_encoder import IdEncoder, require_encoder, unit_identity
+from idfsr_jax.networks.id_encoder import IdEncoder, require_encoder
 from idfsr_jax.networks.recognisers import Recognisers, dimensions, load_recognisers, recognisers_name
-from idfsr_jax.restore.identity import Identity
+from idfsr_jax.restore.identity import Identity, Seen
 from idfsr_jax.restore.likeness import Likeness
-from idfsr_jax.restore.photographs import MAX_PHOTOGRAPHS
-from idfsr_jax.restore.recognition import SEEN_SIDES, photograph_descriptors, reduce_crop, small_unit
+from idfsr_jax.restore.recognition import photograph_descriptors, reduce_crop, small_unit
 from idfsr_jax.runtime.devices import data_mesh, everywhere
 
-_PEOPLE = 5
-"""People of whose photographs is remembered what was seen in them. They are asked for in the same order again and
-again, so that of one person too many nothing would be found. Of more people it is seen anew, as the photographs are
-remembered too, up to 0.8 MB each."""
 _MOST_REFERENCES = 3
 """Photographs that a small face is compared with."""
 
@@ -93,22 +88,65 @@ class LoadedModel:
 
     def identities(self, crops: Sequence[FaceCrop]) -> Float[np.ndarray, "k d"]:
         """Unit identities of photographs by `encoder`, which tell people apart."""
-        descriptors = photograph_descriptors(self.encoder, crops)
-        return np.asarray(unit_identity(jnp.asarray(descriptors), jnp.asarray(self.model.center[: self.sizes[0]])))
+        return np.array([self._unit_by(0, crop) for crop in crops], np.float32).reshape(-1, self.sizes[0])
 
     def units(self, crops: Sequence[FaceCrop]) -> Float[np.ndarray, "k d"]:
         """Unit vectors of photographs by all recognisers, one after the other: what ID embeddings are means of."""
-        return np.array([self._unit_of(crop) for crop in crops], np.float32).reshape(-1, sum(self.sizes))
+        found = [[self._unit_by(place, crop) for place in range(len(self.sizes))] for crop in crops]
+        return np.array([np.concatenate(parts) for parts in found], np.float32).reshape(-1, sum(self.sizes))
+
+    def known_face(self, identity: Identity | None, path: Path, sha256: str) -> FaceCrop | None:
+        """The person's face in a photograph that an identity was fitted to, neither looked for nor described again.
+
+        Args:
+          identity: of this model, or another, which is of no use then; None likewise.
+          path: the photograph.
+          sha256: `Origin.sha256` of it.
+
+        Returns:
+          The face; None where the identity does not know it.
+
+        Raises:
+          UnreadableImage: the file cannot be read.
+        """
+        place = None if identity is None or identity.model != self.model.digest else identity.place_of(sha256)
+        if identity is None or identity.seen is None or place is None:
+            return None
+        picture, transform = read_picture(path), identity.seen.transforms[place]
+        if not is_near(transform, picture.pixels):  # A file that was made by hand.
+            return None
+        crop = crop_at(picture.pixels, transform, identity.seen.landmarks[place])
+        crop = replace(crop, notes=picture.notes, which=identity.origins[place].face)
+        for number, part in enumerate(self._by_recogniser(identity.seen.units[place])):
+            self._seen_in(crop)["recogniser", number] = part
+        return crop
+
+    def _unit_by(self, place: int, crop: FaceCrop) -> Float32[np.ndarray, " d"]:
+        """The unit vector of a photograph by the recogniser at that place."""
+        seen, key = self._seen_in(crop), ("recogniser", place)
+        if key not in seen:
+            (found,) = photograph_descriptors(self.recognisers[place], [crop])
+            center = self._by_recogniser(self.model.center)[place]
+            seen[key] = unit_parts(found - center, self.sizes[place : place + 1])
+        return seen[key]
+
+    def _reduced_unit_of(self, crop: FaceCrop, side: int) -> Float32[np.ndarray, " d"]:
+        """What is seen in a photograph made as small as a face is."""
+        seen, key = self._seen_in(crop), ("side", side)
+        if key not in seen:
+            seen[key] = self._see(reduce_crop(crop.image, side))[0]
+        return seen[key]
+
+    def _by_recogniser(self, vector: Float[np.ndarray, " d"]) -> list[Float[np.ndarray, " _"]]:
+        return np.split(vector, np.cumsum(self.sizes)[:-1])
+
+    def _seen_in(self, crop: FaceCrop) -> dict[tuple[str, int], Float32[np.ndarray, " d"]]:
+        return self._seen.setdefault(crop, {})
 
     @functools.cached_property
-    def _unit_of(self) -> Callable[[FaceCrop], Float[np.ndarray, " d"]]:
-        """The unit vectors of one photograph, remembered: an album asks for the same ones at each of its pictures."""
-
-        def unit_of(crop: FaceCrop) -> Float[np.ndarray, " d"]:
-            found = [photograph_descriptors(recogniser, [crop]) for recogniser in self.recognisers]
-            return unit_parts(np.concatenate(found, axis=1)[0] - self.model.center, self.sizes)
-
-        return functools.lru_cache(maxsize=_PEOPLE * MAX_PHOTOGRAPHS)(unit_of)
+    def _seen(self) -> WeakKeyDictionary[FaceCrop, dict[tuple[str, int], Float32[np.ndarray, " d"]]]:
+        """Vectors of photographs, as long as anybody holds these: albums and pages ask for them again and again."""
+        return WeakKeyDictionary()
 
     def likeness(self, small: UInt8[np.ndarray, "n n 3"], crops: Sequence[FaceCrop]) -> Likeness:
         """How like a person's photographs a small face is, all seen at the small face's resolution.
@@ -134,12 +172,6 @@ class LoadedModel:
     def _see(self, small: UInt8[np.ndarray, "n n 3"]) -> tuple[Float32[np.ndarray, " d"], Float[np.ndarray, "68 2"]]:
         return small_unit(small, self.recognisers, self.model.landmark_net, self.model.center, self.config)
 
-    @functools.cached_property
-    def _reduced_unit_of(self) -> Callable[[FaceCrop, int], Float32[np.ndarray, " d"]]:
-        """What is seen in a photograph made as small as a face is; remembered likewise, for each face asks for it."""
-        see = lambda crop, side: self._see(reduce_crop(crop.image, side))[0]  # noqa: E731
-        return functools.lru_cache(maxsize=_PEOPLE * _MOST_REFERENCES * len(SEEN_SIDES))(see)
-
     def check_identity(self, identity: Identity, name: str | Path = "The identity") -> None:
         """Checks that an identity belongs to this model; a complaint calls it by the name given.
 
@@ -149,3 +181,9 @@ class LoadedModel:
         another = identity.model != self.model.digest or identity.encoder != self.model.encoder
         if another or identity.embedding.shape != self.model.center.shape:
             raise InputError(f"{name}: was fitted with another model; fit it again with this one.")
+
+
+def seen_in(crops: Sequence[FaceCrop], units: Float[np.ndarray, "k d"]) -> Seen:
+    """What an identity keeps of photographs, one or more, besides their names."""
+    transforms, landmarks = (np.stack([getattr(crop, name) for crop in crops]) for name in ("transform", "landmarks"))
+    return Seen(transforms.astype(np.float64), landmarks.astype(np.float32), units.astype(np.float32))

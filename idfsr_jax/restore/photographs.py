@@ -1,6 +1,5 @@
 """A folder of somebody's photographs: which can be used, which show somebody else, and how much each shall count."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,9 +8,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from idfsr_jax.face import Box, FaceCrop, crop_faces, crop_side
+from idfsr_jax.face.read import head_of_regular_file
 from idfsr_jax.face.same import Same, same_photograph
 from idfsr_jax.face.sharpness import detail_side, sharpness_weight
 from idfsr_jax.io.errors import InputError
+from idfsr_jax.io.files import file_sha256
 from idfsr_jax.restore.identity import Identity, Origin
 from idfsr_jax.restore.likeness import (
     AGREEING,
@@ -149,6 +150,7 @@ def gather_photographs(
     boxes: Mapping[Path, Box] | None = None,
     person: Float[np.ndarray, " d"] | None = None,
     read: Callable[[Path, Box | None], list[FaceCrop]] = crop_faces,
+    known: Callable[[Path, str], FaceCrop | None] = lambda path, digest: None,
 ) -> Gathering:
     """Reads photographs of a person and keeps those that can be used and show the same person.
 
@@ -168,13 +170,14 @@ def gather_photographs(
       boxes: of the person's face in some of the files, x, y, width and height in their pixels.
       person: unit identity, where it is known.
       read: file, and box if there is one, to the crops of its faces, the likeliest first; raises InputError.
+      known: file without a box, and `Origin.sha256` of it, to the person's face where it was found before; likewise.
 
     Raises:
       InputError: none was given or can be used, or two people are shown equally often.
     """
     if not paths:
         raise InputError(f"no photograph was given; give 1 to {MAX_PHOTOGRAPHS} of one person.")
-    files, unusable, set_aside = _read_all(paths, identities_of, boxes or {}, read)
+    files, unusable, set_aside = _read_all(paths, identities_of, boxes or {}, read, known)
     photographs, groups = _of_the_person(files, person, keep_all)
     photographs = _each_once(photographs, set_aside)
     if not photographs:
@@ -246,11 +249,22 @@ class _File:
         return Photograph(self.path, crop, self.identities[face], detail, origin)
 
 
+def digest_of(path: Path) -> str:
+    """The first 16 digits of a file's SHA-256, by which a photograph is known again.
+
+    Raises:
+      UnreadableImage: it is missing, empty, or no regular file.
+    """
+    head_of_regular_file(path)  # Reading a pipe would wait for a writer that may never come.
+    return file_sha256(path)[:16]
+
+
 def _read_all(
     paths: Sequence[Path],
     identities_of: Callable[[list[FaceCrop]], Float[np.ndarray, "k d"]],
     boxes: Mapping[Path, Box],
     read: Callable[[Path, Box | None], list[FaceCrop]],
+    known: Callable[[Path, str], FaceCrop | None],
 ) -> tuple[list[_File], list[str], list[tuple[Path, str]]]:
     found: dict[tuple[str, Box | None], tuple[Path, list[FaceCrop]]] = {}
     unusable: list[str] = []
@@ -259,17 +273,15 @@ def _read_all(
     for path in paths:
         box = boxes.get(path)
         try:
-            crops = read(path, box)
+            digest = digest_of(path)
+            if (digest, box) in found:
+                copies.append((path, f"the same file as {found[digest, box][0].name}"))
+                copied.setdefault((digest, box), []).append(path.name)
+                continue
+            crop = known(path, digest) if box is None else None
+            found[digest, box] = path, read(path, box) if crop is None else [crop]
         except InputError as error:
             unusable.append(str(error))
-            continue
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-        if (digest, box) in found:
-            copies.append((path, f"the same file as {found[digest, box][0].name}"))
-            copied.setdefault((digest, box), []).append(path.name)
-        else:
-            found[digest, box] = path, crops
     everybody = [crop for _, crops in found.values() for crop in crops]
     identities = iter(identities_of(everybody) if everybody else ())
     files = [

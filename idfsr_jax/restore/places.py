@@ -2,13 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import jax
 import numpy as np
-from jaxtyping import Float, Float64, UInt8
+from jaxtyping import Float64, UInt8
 
 from idfsr_jax.config import Config
 from idfsr_jax.face import Box, apply_transform, crop_side, cut_crop, ffhq_transform
@@ -16,10 +14,8 @@ from idfsr_jax.face.detect import turn_of
 from idfsr_jax.face.search import find_every_face
 from idfsr_jax.io.errors import InputError, NoFace, SeveralFaces
 from idfsr_jax.io.images import to_float
-from idfsr_jax.networks.resample import bicubic_upsample
 from idfsr_jax.restore.likeness import Likeness, evidence, face_probabilities, is_told, shared_out
 from idfsr_jax.restore.recognition import locate, seen_side
-from idfsr_jax.runtime.programs import kept_jit
 
 Eyes = tuple[float, float, float, float]
 T = TypeVar("T")
@@ -250,7 +246,7 @@ def straighten(
     for _ in range(2):
         side = min(max(4, round(crop_side(transform))), config.landmarks.size)
         y = to_float(cut_crop(image, transform, side))[None]
-        points = np.asarray(_estimate_landmarks(landmark_net, y, np.float32(side), config))[0]
+        points = np.asarray(locate(landmark_net, y, np.float32(side), config))[0]
         transform = ffhq_transform(apply_transform(transform, points).astype(np.float32))
     return transform
 
@@ -294,10 +290,3 @@ def _place_of_eyes(image: UInt8[np.ndarray, "h w 3"], eyes: Eyes, name: str | Pa
     side = crop_side(transform) / _BOX_TO_CROP
     centre = apply_transform(transform, np.array([[0.5, 0.5]]))[0] + (0.0, _BOX_DROP * side)
     return Place((round(centre[0] - side / 2), round(centre[1] - side / 2), round(side), round(side)), transform)
-
-
-@partial(kept_jit, static_argnames="config")
-def _estimate_landmarks(
-    landmark_net: Any, y: Float[jax.Array, "1 n n 3"], n: Any, config: Config
-) -> Float[jax.Array, "1 68 2"]:
-    return locate(landmark_net, bicubic_upsample(y, config.landmarks.size), n, config)

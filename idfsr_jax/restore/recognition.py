@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, UInt8
@@ -29,11 +30,11 @@ SEEN_SIDES = (4, 6, 8, 12, 16, 24, 32, 48, 64)
 
 @partial(kept_jit, static_argnames="config")
 def locate(
-    landmark_net: Any, y_up: Float[Array, "b s s 3"], n: Float[Array, ""] | float, config: Config
+    landmark_net: Any, y: Float[Array, "b m m 3"], n: Float[Array, ""] | float, config: Config
 ) -> Float[Array, "b 68 2"]:
-    """The landmarks of enlarged LR crops of n pixels of nobody in particular."""
+    """The landmarks of crops of n pixels of nobody in particular, given in [-1, 1] as they are, or smaller."""
     # As in training, where pictures of 8 bits are enlarged to pictures.
-    b, y_up = y_up.shape[0], jnp.clip(y_up, -1.0, 1.0)
+    b, y_up = y.shape[0], jnp.clip(bicubic_upsample(y, config.landmarks.size), -1.0, 1.0)
     shapes, known = jnp.broadcast_to(jnp.asarray(MEAN_SHAPE), (b, 68, 2)), jnp.zeros(b)
     n = jnp.full((b,), n, jnp.float32)
     return estimate_landmarks(landmark_net, y_up, n, shapes, known, config.landmarks)
@@ -41,11 +42,11 @@ def locate(
 
 def photograph_descriptors(encoder: Any, crops: Sequence[FaceCrop]) -> Float[np.ndarray, "k d"]:
     """Raw descriptors of photographs, as `idfsr prepare` computes them."""
-    images = to_float(np.stack([resize_crop(crop.image, _ENCODER_SIDE) for crop in crops]))
-    landmarks = np.stack([crop.landmarks for crop in crops])
-    # One at a time: a single compiled shape, whatever the number of photographs.
-    rows = [_describe_photograph(encoder, images[i : i + 1], landmarks[i : i + 1])[0] for i in range(len(crops))]
-    return np.asarray(rows)
+    rows = []
+    for crop in crops:  # One at a time: a single compiled shape, whatever the number of photographs.
+        image, landmarks = resize_crop(crop.image, _ENCODER_SIDE), jax.device_put(crop.landmarks[None])
+        rows.append(_describe_photograph(encoder, to_float(image[None]), landmarks))
+    return np.concatenate(rows)
 
 
 @kept_jit
@@ -78,11 +79,10 @@ def small_unit(
     """
     size = config.landmarks.size
     shown = image if image.shape[0] <= size else reduce_crop(image, size)
-    y_up = bicubic_upsample(to_float(shown[None]), size)
-    landmarks = locate(landmark_net, y_up, np.float32(shown.shape[0]), config)
+    landmarks = locate(landmark_net, to_float(shown[None]), np.float32(shown.shape[0]), config)
     large = Image.fromarray(image).resize((_ENCODER_SIDE, _ENCODER_SIDE), Image.Resampling.BICUBIC)
-    found = [_describe_photograph(each, to_float(np.asarray(large)[None]), landmarks)[0] for each in recognisers]
-    return unit_parts(np.concatenate(found) - center, dimensions(recognisers)), np.asarray(landmarks)[0]
+    found = [_describe_photograph(each, to_float(np.asarray(large)[None]), landmarks) for each in recognisers]
+    return unit_parts(np.concatenate(found, axis=1)[0] - center, dimensions(recognisers)), np.asarray(landmarks)[0]
 
 
 def reduce_crop(image: UInt8[np.ndarray, "n n 3"], side: int) -> UInt8[np.ndarray, "m m 3"]:

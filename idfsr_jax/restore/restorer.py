@@ -18,11 +18,10 @@ from idfsr_jax.method.model import load_model
 from idfsr_jax.method.sample import agreement_with
 from idfsr_jax.restore.conditions import condition_of, tables_of
 from idfsr_jax.restore.find_face import LowResolutionFace, find_low_resolution_faces, small_enough
-from idfsr_jax.restore.fitting import fit_person
 from idfsr_jax.restore.found import Found, at_once, sample_found, sampling_of
 from idfsr_jax.restore.identity import Identity
 from idfsr_jax.restore.likeness import agreement
-from idfsr_jax.restore.loaded import LoadedModel
+from idfsr_jax.restore.loaded import LoadedModel, seen_in
 from idfsr_jax.restore.photographs import (
     MAX_PHOTOGRAPHS,
     Gathering,
@@ -72,8 +71,8 @@ class Restorer(LoadedModel):
           photos: files.
           keep_all: sets none aside as somebody else's.
           boxes: of the person's face in some of them, x, y, width and height, by file.
-          identity: that tells which of several faces is the person's; by default the photographs with one face do, or,
-            without any, who alone is on most of them.
+          identity: that tells which of several faces is the person's, and knows the photographs that it was fitted
+            to; by default the photographs with one face tell, or, without any, who alone is on most of them.
 
         Raises:
           InputError: none can be used, or two people are shown equally often.
@@ -84,6 +83,7 @@ class Restorer(LoadedModel):
             keep_all=keep_all,
             boxes={photo.expanduser(): box for photo, box in (boxes or {}).items()},
             person=None if identity is None else direction_of(identity, self.sizes[0]),
+            known=partial(self.known_face, identity),
         )
 
     def references(self, photos: Sequence[str | Path], identity: Identity) -> tuple[list[FaceCrop], list[str]]:
@@ -112,16 +112,16 @@ class Restorer(LoadedModel):
         Raises:
           InputError: too few or too many photographs, or one of them cannot be used; the sentence names it.
         """
+        from idfsr_jax.restore.fitting import fit_person  # Only here, as restoring needs neither it nor Optax.
+
         gathered = photos if isinstance(photos, Gathering) else None
         given: Sequence[Any] = photos.crops if isinstance(photos, Gathering) else photos
-        weights = gathered.weights if gathered else None
         if not 1 <= len(given) <= MAX_PHOTOGRAPHS:
             raise InputError(f"{len(given)} photographs were given to fit; give 1 to {MAX_PHOTOGRAPHS} of one person.")
         crops = read_crops(given)
-        settings = replace(self.config, fit=config or self.config.fit)
-        units = self.units(crops)
+        settings, units = replace(self.config, fit=config or self.config.fit), self.units(crops)
+        weights = gathered.weights if gathered else None
         start, fitted, losses = fit_person(self.model, self.recognisers, crops, units, settings, progress, weights)
-        first = units[:, : self.sizes[0]]
         return Identity(
             embedding=np.asarray(fitted.identity),
             start=start,
@@ -130,9 +130,10 @@ class Restorer(LoadedModel):
             encoder=self.model.encoder,
             model=self.model.digest,
             origins=gathered.origins if gathered else (),
-            agreement=agreement(first) if len(crops) > 1 else math.nan,
+            agreement=agreement(units[:, : self.sizes[0]]) if len(crops) > 1 else math.nan,
             token_offsets=np.asarray(fitted.token_offsets),
             shape=person_shape(np.stack([crop.landmarks for crop in crops])),
+            seen=seen_in(crops, units) if gathered else None,
         )
 
     def faces(self, picture: str | Path) -> tuple[UInt8[np.ndarray, "h w 3"], list[Place]]:
@@ -227,8 +228,7 @@ class Restorer(LoadedModel):
         crops = read_crops(photos)
         # Without photographs nobody can say how like the person a face is.
         likeness = partial(self.likeness, crops=crops) if crops else None
-        pointed_at = box is not None or eyes is not None
-        choose = partial(choose_place, number=face, likeness=likeness, anyone=pointed_at or anyone)
+        choose = partial(choose_place, number=face, likeness=likeness, anyone=bool(box or eyes) or anyone)
         (found,) = find_low_resolution_faces(
             picture,
             self.config,

@@ -119,7 +119,7 @@ class Restoration:
         if photo.shape != (size[1], size[0], 3) or photo.dtype != np.uint8:
             raise InputError(f"the background came back as {photo.shape} {photo.dtype}; return uint8 RGB of {size}.")
         placed = np.diag([size[0] / width, size[1] / height, 1.0]) @ self.face.transform
-        mask = paste_mask(np.asarray(self.condition.mask[0, ..., 0]), float(self.condition.scale[0]))
+        mask = paste_mask(np.asarray(self.condition.mask)[0, ..., 0], float(np.asarray(self.condition.scale)[0]))
         seed = int(self.metadata.get("idfsr:seed", "0"))
         return blend_face(photo, crop, placed, mask, enlarged=max(1.0, enlarge), seed=seed)
 
@@ -159,7 +159,7 @@ class Restoration:
         """Root mean square distance between the input's face and the first sample's, made as small, in grey levels."""
         n = self.face.y.shape[0]
         reduced = np.asarray(Image.fromarray(self.images[0]).resize((n, n), Image.Resampling.BOX))
-        mask = Image.fromarray(np.asarray(self.condition.mask[0, ..., 0])).resize((n, n), Image.Resampling.BOX)
+        mask = Image.fromarray(np.asarray(self.condition.mask)[0, ..., 0]).resize((n, n), Image.Resampling.BOX)
         weight = np.asarray(mask, np.float64)
         difference = reduced.astype(np.float64) - self.face.y
         if np.ptp(self.face.y, axis=-1).max() <= _COLOURLESS:

@@ -57,6 +57,17 @@ def test_turns_are_taken_and_the_first_round_does_not_count():
     assert milliseconds([0.001, 0.002, 0.003]) == "2.0 (1.5 to 2.5)"
 
 
+def test_what_lies_within_a_part_counts_once(monkeypatch):
+    from benchmarks import parts
+
+    now = iter([0.0, 1.0, 4.0, 6.0])
+    monkeypatch.setattr(parts, "perf_counter", lambda: next(now))
+    clock = parts._Clock()
+    inner = clock.timed("inner", lambda: clock.add("event", 0.5))
+    clock.timed("outer", inner)()
+    assert clock.seconds == {"event": 0.5, "inner": 2.5, "outer": 3.0}
+
+
 def test_the_denoiser_in_onnx_is_timed_against_ours(run, tiny_model):
     pytest.importorskip("jax2onnx", reason="makes the peer")
     pytest.importorskip("onnxruntime", reason="is the peer")

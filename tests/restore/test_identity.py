@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from idfsr_jax.io.errors import BadWeights, InputError
-from idfsr_jax.restore.identity import Identity, Origin
+from idfsr_jax.restore.identity import Identity, Origin, Seen
 
 
 @pytest.fixture
@@ -59,6 +60,55 @@ def test_a_change_of_where_it_came_from_is_noticed(identity, tmp_path, key):
     assert key in data
     path.write_bytes(data.replace(key, key[:-1] + bytes([key[-1] + 1]), 1))
     complaint(path)
+
+
+@pytest.fixture
+def seen():
+    rng = np.random.default_rng(1)
+    landmarks, units = rng.normal(size=(2, 68, 2)).astype(np.float32), rng.normal(size=(2, 128)).astype(np.float32)
+    return Seen(rng.normal(size=(2, 3, 3)), landmarks, units)
+
+
+ORIGINS = (Origin("one.jpg", "ab" * 8, 1.0, 0.7), Origin("two.jpg", "cd" * 8, 1.0, 0.7))
+
+
+def test_what_was_seen_in_the_photographs_comes_back(identity, seen, tmp_path):
+    known = replace(identity, origins=ORIGINS, seen=seen)
+    known.save(tmp_path / "me.safetensors")
+    back = Identity.load(tmp_path / "me.safetensors")
+    for name in ("transforms", "landmarks", "units"):
+        kept, given = getattr(back.seen, name), getattr(seen, name)
+        assert kept.dtype == given.dtype and np.array_equal(kept, given)
+    assert back.digest == known.digest != replace(known, seen=None).digest
+    assert [back.place_of(each) for each in ("cd" * 8, "ab" * 8, "ef" * 8)] == [1, 0, None]
+    assert replace(back, seen=None).place_of("ab" * 8) is None
+
+
+@pytest.mark.parametrize("name", ["transforms", "landmarks", "units"])
+def test_the_digest_covers_what_was_seen(identity, seen, name):
+    known = replace(identity, origins=ORIGINS, seen=seen)
+    changed = replace(seen, **{name: np.nextafter(getattr(seen, name), np.inf, dtype=getattr(seen, name).dtype)})
+    assert replace(known, seen=changed).digest != known.digest
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("transforms", lambda array: array.astype(np.float32)),
+        ("landmarks", lambda array: array[:1]),
+        ("units", lambda array: array[:, :64].copy()),
+        ("transforms", lambda array: array * np.nan),
+    ],
+    ids=["type", "count", "length", "not finite"],
+)
+def test_what_was_seen_in_another_form_is_refused(identity, seen, tmp_path, name, change):
+    path = tmp_path / "me.safetensors"
+    replace(identity, origins=ORIGINS, seen=seen).save(path)
+    with safe_open(path, framework="np") as file:
+        metadata = file.metadata()
+    arrays = load_file(path)
+    save_file(arrays | {name: change(arrays[name])}, path, metadata)
+    assert "seen in the photographs" in complaint(path)
 
 
 def test_an_older_file_keeps_its_digest(identity):

@@ -117,13 +117,6 @@ def test_photographs_like_the_identity_are_its_references(restorer, identity, _a
     assert len(crops) == 1 and notes == []
 
 
-def test_photographs_are_described_once_for_all_pictures(restorer, identity, crops, reduced):
-    fresh = Restorer(restorer.model)
-    for n in (5, 8):
-        fresh.find(reduced(n), identity, crops)
-    assert fresh._unit_of.cache_info().misses == len(crops)
-
-
 def test_of_five_people_everything_is_seen_once(restorer, face_crop, monkeypatch):
     """Each photograph, at every size; and each small face, however many people it is compared with."""
     fresh = Restorer(restorer.model)

@@ -1,6 +1,7 @@
 """The whole of it, with a model of random weights: what is asked for, and what comes out."""
 
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from idfsr_jax.face import apply_transform, crop_side, read_image, read_metadata
 from idfsr_jax.io.errors import InputError
 from idfsr_jax.restore.conditions import condition_of
 from idfsr_jax.restore.found import sampling_of
+from idfsr_jax.restore.identity import Identity
 from idfsr_jax.restore.likeness import Likeness
+from idfsr_jax.restore.photographs import digest_of
 from idfsr_jax.restore.places import LeftAlone, Place
 from idfsr_jax.restore.restorer import Restorer
 
@@ -203,6 +206,45 @@ def test_a_gathering_says_where_the_identity_came_from(restorer, place):
     (origin,) = identity.origins
     assert origin.name == "photo.jpg" and identity.photographs == 1
     assert len(gathered.unusable) == 2
+
+
+@pytest.fixture
+def known(restorer, place):
+    """An identity that was fitted to a file, as it comes back from its own."""
+    restorer.fit(restorer.gather([place / "photo.jpg"])).save(place / "me.safetensors")
+    return Identity.load(place / "me.safetensors")
+
+
+def test_photographs_of_the_identity_are_not_looked_at_again(restorer, small, place, known, monkeypatch):
+    """By what they hold, whatever their name; and all that comes of them is the same, to the bit."""
+    photo = (place / "photo.jpg").rename(place / "renamed.jpg")
+    ((looked_at,), notes) = restorer.references([photo], replace(known, seen=None))
+    expected = restorer.restore(small, known, [looked_at]).images[0]
+    units = restorer.units([looked_at])
+    refuse = mock.Mock(side_effect=AssertionError)
+    monkeypatch.setattr("idfsr_jax.face.align.find_faces", refuse)
+    monkeypatch.setattr("idfsr_jax.restore.loaded.photograph_descriptors", refuse)
+    ((crop,), said) = restorer.references([photo], known)
+    for name in ("image", "landmarks", "transform", "frame"):
+        np.testing.assert_array_equal(getattr(crop, name), getattr(looked_at, name))
+    assert (crop.notes, crop.which, said) == (looked_at.notes, looked_at.which, notes)
+    np.testing.assert_array_equal(restorer.units([crop]), units)
+    np.testing.assert_array_equal(restorer.restore(small, known, [crop]).images[0], expected)
+
+
+@pytest.mark.parametrize("change", ["another model", "another file", "far away"])
+def test_what_an_identity_does_not_know_is_looked_at(restorer, place, known, change):
+    photo = place / "photo.jpg"
+    assert restorer.known_face(known, photo, digest_of(photo)) is not None
+    if change == "another model":
+        known = replace(known, model="ab" * 32)
+    elif change == "another file":
+        photo.write_bytes(photo.read_bytes() + b"\0")
+    else:
+        known = replace(known, seen=replace(known.seen, transforms=known.seen.transforms * 1e6))
+    assert restorer.known_face(known, photo, digest_of(photo)) is None
+    (crop,) = restorer.gather([photo], identity=known).crops
+    assert crop.box is not None
 
 
 def test_the_reference_is_the_photograph_nearest_in_pose(restorer, small, crops, identity):
