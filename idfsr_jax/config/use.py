@@ -63,7 +63,7 @@ class EvaluateConfig:
     please, or the path of another in ONNX (ArcFace, AdaFace)."""
     inception: str = ""
     """ONNX file of an Inception network for FID: [batch, 3, 299, 299] in [-1, 1] to its features."""
-    scales: tuple[int, ...] = ()
+    scales: tuple[int | float, ...] = ()
     """Of the protocol's scales these only; all if empty."""
     degradations: tuple[str, ...] = ()
     """Of the protocol's degradations these only; all if empty."""

@@ -8,12 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from idfsr_jax.evaluation.methods import Method
-from idfsr_jax.evaluation.protocol import SWAP_PAIRS, Protocol, swap_partners
+from idfsr_jax.evaluation.protocol import SWAP_PAIRS, Protocol, Setting, setting_name, swap_partners
 from idfsr_jax.evaluation.statistics import summary
 
 Row = Mapping[str, Any]
-Setting = tuple[int, str]
-"""Scale and degradation."""
 Groups = Mapping[tuple[Setting, str], Sequence[Row]]
 """The pictures of each setting and method, always in the same order."""
 
@@ -122,7 +120,7 @@ def sentences(claims: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
 
 
 def _setting(entry: Mapping[str, Any]) -> str:
-    return f"{entry['scale']}x, {entry['degradation']}"
+    return setting_name((entry["scale"], entry["degradation"]))
 
 
 def _number(found: Mapping[str, Any], form: str) -> str:

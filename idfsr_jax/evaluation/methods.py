@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from idfsr_jax.config import Config
-from idfsr_jax.evaluation.protocol import Protocol
+from idfsr_jax.evaluation.protocol import CLEAN, Protocol
 
 Kind = Literal["bicubic", "lanczos", "pasted", "toned", "restored", "outputs"]
 IdentityKind = Literal["unfitted", "fitted", "truth", "swapped", "none"]
@@ -44,11 +44,11 @@ class Method:
     model: str = ""
     folder: str = ""
     area_only: bool = False
-    scales: tuple[int, ...] = ()
+    scales: tuple[int | float, ...] = ()
 
-    def applies(self, scale: int, degradation: str) -> bool:
+    def applies(self, scale: int | float | None, degradation: str) -> bool:
         """Whether it is measured there."""
-        return (not self.area_only or degradation == "area") and (not self.scales or scale in self.scales)
+        return (not self.area_only or degradation == CLEAN) and (not self.scales or scale in self.scales)
 
     @property
     def fit(self) -> tuple[str, int, int | None] | None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from idfsr_jax.evaluation.protocol import CLEAN
 from idfsr_jax.io.files import write_atomically
 
 Series = Sequence[tuple[str, Sequence[tuple[float | int, Any]]]]
@@ -23,8 +24,7 @@ def write_plots(facts: Mapping[str, Any], out: Path) -> list[Path]:
     judge = facts["judges"][0]
     key, real = f"identity/{judge['name']}", facts["real_pairs"][judge["name"]]
     label = f"identity cosine to the truth,\n{judge['title']}"
-    first = facts["summary"][0]["degradation"]
-    chosen = [entry for entry in facts["summary"] if entry["degradation"] == first]
+    chosen = [entry for entry in facts["summary"] if entry["degradation"] == CLEAN]
     methods = {method["name"]: method for method in facts["methods"]}
     lines = {"real, same person": real["same"], "real, different people": real["different"]}
     plots = {
@@ -69,7 +69,7 @@ def by_photographs(entries: Sequence[Mapping[str, Any]], methods: Mapping[str, A
     for entry in entries:
         method = methods[entry["method"]]
         if entry["method"].split(",")[0] in ("fitted", "unfitted") and _plain(method) and method["steps"] is None:
-            line = lines.setdefault(f"{entry['method'].split(',')[0]}, {entry['scale']}x", [])
+            line = lines.setdefault(f"{entry['method'].split(',')[0]}, {entry['scale']:g}x", [])
             line.append((method["photographs"], entry["metrics"][key]))
     return [(name, sorted(points, key=lambda p: p[0])) for name, points in lines.items()]
 
@@ -83,7 +83,7 @@ def by_steps(entries: Sequence[Mapping[str, Any]], methods: Mapping[str, Any], k
         fitted = entry["method"].split(",")[0] == "fitted" and _plain(method) and method["photographs"] == main
         if fitted:
             point = (method["steps"] or default, entry["metrics"][key])
-            lines.setdefault(f"fitted, {entry['scale']}x", []).append(point)
+            lines.setdefault(f"fitted, {entry['scale']:g}x", []).append(point)
     # Other scales have the model's own number of steps only.
     return [(name, sorted(points, key=lambda p: p[0])) for name, points in lines.items() if len(points) > 1]
 

@@ -82,13 +82,7 @@ def evaluate(config: Config, changes: Mapping[str, Any] | None = None) -> dict[s
     # Findings, claims and curves are by the first, who should not be a network that the model is conditioned on.
     real = [real_vectors(judge, study, options.batch) for judge in sorted(judges, key=lambda j: j.same_as_condition)]
     seen = inception(options.inception) if options.inception else None
-    units = [
-        Unit(method, scale, degradation)
-        for degradation in protocol.degradations
-        for scale in protocol.scales
-        for method in methods
-        if method.applies(scale, degradation)
-    ]
+    units = [Unit(method, *setting) for setting in protocol.settings for method in methods if method.applies(*setting)]
     parts = out / "parts"
     with _progress(console) as progress:
         fits = {unit.method.fit: unit.method for unit in units if unit.method.fit}
@@ -119,7 +113,7 @@ def evaluate(config: Config, changes: Mapping[str, Any] | None = None) -> dict[s
         real_pairs={each.judge.name: real_pairs(each.vectors, study.index.person) for each in real},
         landmark_net=landmark_errors(main, study),
     )
-    pictures = {(unit.method.name, unit.scale, unit.degradation): part["images"] for unit, part in results.items()}
+    pictures = {(unit.method.name, unit.setting): part["images"] for unit, part in results.items()}
     printer = Console()
     if not printer.is_terminal:  # into a file no column shall be cut off
         printer = Console(width=200)
