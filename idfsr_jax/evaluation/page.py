@@ -54,7 +54,8 @@ def account(facts: Mapping[str, Any], columns: Sequence[Column], plots: Sequence
         f"{facts['fitting']['steps']} fitting steps. "
         f"Protocol {protocol['sha256'][:16]}.",
         "Every number is a mean over pictures, with its 95% interval (bootstrap over people). Nothing is dropped: "
-        "where a detector found no face, that is counted and said.",
+        "where a detector found no face, that is counted and said. What is given other numbers of photographs than "
+        "most methods is measured on those people only who have enough of them.",
     ]
     blocks += [f"- {sentence}" for sentence in (*facts["notes"], *findings(facts), *sentences(facts["claims"]))]
     judged = ("identity", "accepted", "copy_paste")

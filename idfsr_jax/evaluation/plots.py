@@ -31,8 +31,8 @@ def write_plots(facts: Mapping[str, Any], out: Path) -> list[Path]:
         "identity_scale": (by_scale(chosen, key), "down-sampling factor", label, lines),
         "lpips_scale": (by_scale(chosen, "lpips_vgg"), "down-sampling factor", "LPIPS, VGG16 (lower is better)", {}),
         "identity_photographs": (
-            by_photographs(chosen, methods, key),
-            "photographs of the person, at the most",
+            by_photographs(facts["claims"]["photographs"]),
+            "photographs of the person, the same people",
             label,
             lines,
         ),
@@ -63,15 +63,17 @@ def by_scale(entries: Sequence[Mapping[str, Any]], key: str) -> Series:
     return [(name, sorted(points, key=lambda p: p[0])) for name, points in lines]
 
 
-def by_photographs(entries: Sequence[Mapping[str, Any]], methods: Mapping[str, Any], key: str) -> Series:
-    """A metric of fitted and unfitted against the number of photographs, a line for each scale."""
+def by_photographs(entries: Sequence[Mapping[str, Any]]) -> Series:
+    """Identity of fitted and unfitted against the number of photographs, two lines for each scale.
+
+    Args:
+      entries: `claims.photographs`.
+    """
     lines: dict[str, list[tuple[float, dict[str, Any]]]] = {}
     for entry in entries:
-        method = methods[entry["method"]]
-        if entry["method"].split(",")[0] in ("fitted", "unfitted") and _plain(method) and method["steps"] is None:
-            line = lines.setdefault(f"{entry['method'].split(',')[0]}, {entry['scale']:g}x", [])
-            line.append((method["photographs"], entry["metrics"][key]))
-    return [(name, sorted(points, key=lambda p: p[0])) for name, points in lines.items()]
+        for kind in ("fitted", "unfitted"):
+            lines.setdefault(f"{kind}, {entry['scale']:g}x", []).append((entry["photographs"], entry[kind]))
+    return list(lines.items())
 
 
 def by_steps(entries: Sequence[Mapping[str, Any]], methods: Mapping[str, Any], key: str, default: int) -> Series:

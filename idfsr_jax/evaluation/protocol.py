@@ -160,7 +160,7 @@ def read_protocol(path: str | Path) -> Protocol:
     except ValueError as error:
         raise BadConfig(f"{path}: is not JSON ({error}); write it anew with evaluation.make_protocol.") from None
     protocol = _from_json(facts, path)
-    _check(protocol, path)
+    require_sound(protocol, path)
     return protocol
 
 
@@ -233,7 +233,12 @@ def _names(values: Any) -> tuple[str, ...]:
     return tuple(map(str, values)) if isinstance(values, list) else ()
 
 
-def _check(protocol: Protocol, path: Path) -> None:
+def require_sound(protocol: Protocol, path: str | Path) -> None:
+    """Makes sure that a protocol is one.
+
+    Raises:
+      BadConfig: it says what makes no sense; the sentence names the file and what.
+    """
     for field, kind, least in (("counts", int, 1), ("scales", int | float, 1), ("seeds", int, 0)):
         values = getattr(protocol, field)
         if not values or not all(isinstance(value, kind) and value >= least for value in values):

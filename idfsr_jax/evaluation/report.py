@@ -183,7 +183,7 @@ def claims(results: Results) -> dict[str, list[dict[str, Any]]]:
     return {
         "swap": swap(groups, results.protocol, judge),
         "expression": expression(groups),
-        "photographs": photographs(groups, results.methods, judge),
+        "photographs": photographs(groups, results.methods, results.protocol, judge),
     }
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 from PIL import Image
 
 from idfsr_jax.config import Config
@@ -65,9 +65,9 @@ def restore(
     condition, _ = conditions(method, cases, study, restorer, fitted, given)
     if method.kind == "toned":
         return np.asarray(condition.guess)
-    if method.kind == "pasted":
-        shown = condition.mask * condition.valid[:, 0]
-        return np.asarray(y_up + shown * (condition.references[:, 0] - y_up))
+    if method.kind in ("pasted", "mixed"):
+        reference = _mixed(condition) if method.kind == "mixed" else condition.references[:, 0]
+        return np.asarray(y_up + condition.mask * condition.valid[:, 0] * (reference - y_up))
     config, agreement = restorer.config, None
     if method.steps is not None:
         config = replace(config, sample=replace(config.sample, steps=method.steps))
@@ -104,6 +104,14 @@ def conditions(
         condition = condition.replace(identity_present=jnp.zeros(len(cases)))  # type: ignore[attr-defined]
     shown = [study.records(_shown(method, case, study, restorer)) for case in cases]
     return condition, [[own[place] for place in places] for own, places in zip(shown, chosen, strict=True)]
+
+
+def _mixed(condition: Condition) -> Float[Array, "b s s 3"]:
+    """Two thirds of the nearest reference and one third of the mean of the others that show something there."""
+    nearest, others, valid = condition.references[:, 0], condition.references[:, 1:], condition.valid[:, 1:]
+    total = valid.sum(axis=1)
+    mean = (others * valid).sum(axis=1) / jnp.maximum(total, 1e-6)
+    return nearest + jnp.clip(total, 0.0, 1.0) / 3.0 * (mean - nearest)
 
 
 def _shown(method: Method, case: Case, study: Study, restorer: Restorer) -> Sequence[str]:

@@ -59,8 +59,8 @@ def test_the_methods_of_a_group(study):
     protocol = replace(study.protocol, counts=(1, 3, 5))  # Ada has three photographs to fit on
     config = replace(Config(), sample=replace(Config().sample, steps=2), fit=replace(Config().fit, steps=25))
     core = [method.name for method in methods_of(protocol, "core", (), config)]
-    pasted = ["pasted reference", "pasted reference, toned"]
-    assert core[:6] == ["bicubic", "lanczos", *pasted, "unfitted", "fitted"]
+    pasted = ["pasted reference", "pasted mean", "pasted reference, toned"]
+    assert core[:7] == ["bicubic", "lanczos", *pasted, "unfitted", "fitted"]
     everything = {method.name: method for method in methods_of(protocol, "all", ("other",), config)}
     assert len(everything) == len(methods_of(protocol, "all", ("other",), config))
     assert {"no reference", "no identity", "fitted, 1 photograph", "unfitted, 1 photograph"} <= set(everything)
@@ -69,7 +69,11 @@ def test_the_methods_of_a_group(study):
     assert {"fitted, 5 fitting steps", "fitted, 50 fitting steps"} <= set(everything)
     assert "fitted, 25 fitting steps" not in everything
     assert everything["fitted"].photographs == 3
+    assert [name for name, method in everything.items() if method.applies(None, "severe")] == [
+        "bicubic", "pasted reference", "unfitted", "fitted", "other"]  # fmt: skip
     curve = everything["fitted, 1 photograph"]
+    assert [person.name for person in curve.people(protocol).people] == ["Ada"]  # the others have fewer than 3
+    assert everything["fitted"].people(protocol) == protocol
     assert curve.applies(8, "area") and not curve.applies(8, "classical")
     fits = {name: method.fit for name, method in everything.items()}
     assert fits["fitted"] == fits["no reference"] == ("", 3, None) and fits["other"] == ("other", 3, None)

@@ -7,7 +7,14 @@ import pytest
 
 from idfsr_jax.data.index import Index
 from idfsr_jax.evaluation import make_protocol as command
-from idfsr_jax.evaluation.protocol import check_protocol, make_protocol, read_protocol, setting_name, write_protocol
+from idfsr_jax.evaluation.protocol import (
+    DEGRADATIONS,
+    check_protocol,
+    make_protocol,
+    read_protocol,
+    setting_name,
+    write_protocol,
+)
 from idfsr_jax.io.errors import BadConfig
 
 SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "protocols").glob("*.json"))
@@ -138,4 +145,4 @@ def test_shipped_protocols_are_sound_and_share_nobody():
     assert len(names) == len(set(names)) == 80
     for protocol in protocols:
         assert protocol.counts == (1, 3, 5, 10) and protocol.scales == (8, 16, 32)
-        assert protocol.degradations == ("area", "classical")
+        assert protocol.degradations == DEGRADATIONS

@@ -108,6 +108,21 @@ def test_a_reference_is_pasted_as_it_is_or_in_the_light_of_the_face(study, cases
     np.testing.assert_allclose(plain[inside == 0], np.asarray(given.y_up)[inside == 0], atol=1e-6)
 
 
+def test_a_third_of_the_mean_of_the_other_references_is_mixed_in(study, cases, restorer):
+    given = low_resolution(study, cases)
+    seen, _ = conditions(Method("u", identity="unfitted"), cases, study, restorer, {}, given)
+    found = restore(Method("m", "mixed", 5, "unfitted"), cases, study, restorer, {})
+    references, valid = np.asarray(seen.references), np.asarray(seen.valid)[..., 0]
+    inside = np.asarray(seen.mask)[..., 0] * valid[:, 0] > 0.999
+    counts = (valid[:, 1:] > 0.999).sum(axis=1)
+    for others in (0, 1):
+        places = inside & (counts == others) & (valid[:, 1:].sum(axis=1) == others)
+        nearest, second = references[:, 0][places], references[:, 1][places]
+        expected = nearest if others == 0 else (2 * nearest + second) / 3
+        assert places.any()
+        np.testing.assert_allclose(found[places], expected, atol=3e-3)
+
+
 def test_every_kind_of_identity_gives_another_picture(restorer, study, cases):
     photos, config = cases[0].person.photographs, restorer.config
     embedding, offsets = fit(photos, study, restorer, config)
