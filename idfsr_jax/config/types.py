@@ -55,5 +55,5 @@ def _described(kind: Any) -> str:
         return " or ".join(repr(each) for each in typing.get_args(kind))
     if typing.get_origin(kind) is tuple:
         return f"a tuple, each element {_described(typing.get_args(kind)[0])}"
-    names = {int: "a whole number", float: "a number", bool: "True or False", str: "a text"}
+    names = {int: "a whole number", float: "a number", int | float: "a number", bool: "True or False", str: "a text"}
     return names.get(kind, f"a {getattr(kind, '__name__', kind)}")

@@ -63,10 +63,10 @@ class EvaluateConfig:
     please, or the path of another in ONNX (ArcFace, AdaFace)."""
     inception: str = ""
     """ONNX file of an Inception network for FID: [batch, 3, 299, 299] in [-1, 1] to its features."""
-    scales: tuple[int, ...] = ()
-    """Of the protocol's scales these only; all if empty."""
+    scales: tuple[int | float, ...] = ()
+    """Down-sampling factors in place of the protocol's, whole or not."""
     degradations: tuple[str, ...] = ()
-    """Of the protocol's degradations these only; all if empty."""
+    """Degradations in place of the protocol's."""
     people: int = 0
     """The first so many of the protocol's people only; 0 means all."""
     batch: int = 16

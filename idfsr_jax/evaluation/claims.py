@@ -7,22 +7,22 @@ the reference's. Photographs: fitting gains something, with few of them and with
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from idfsr_jax.evaluation.methods import Method
-from idfsr_jax.evaluation.protocol import SWAP_PAIRS, Protocol, swap_partners
+from idfsr_jax.evaluation.methods import Method, main_count
+from idfsr_jax.evaluation.protocol import CLEAN, SWAP_PAIRS, Protocol, Setting, setting_name, swap_partners
 from idfsr_jax.evaluation.statistics import summary
 
 Row = Mapping[str, Any]
-Setting = tuple[int, str]
-"""Scale and degradation."""
 Groups = Mapping[tuple[Setting, str], Sequence[Row]]
-"""The pictures of each setting and method, always in the same order."""
+"""The pictures of each setting and method."""
 
 
 def difference(first: Sequence[Row], second: Sequence[Row], key: str) -> dict[str, Any]:
-    """The summary of a metric of one method minus that of another, on the same pictures."""
-    pairs = [(a["metrics"][key], b["metrics"][key]) for a, b in zip(first, second, strict=True)]
+    """The summary of a metric of one method minus that of another, on the pictures that both have."""
+    others = {(row["photo"], row["seed"]): row["metrics"][key] for row in second}
+    both = [row for row in first if (row["photo"], row["seed"]) in others]
+    pairs = [(row["metrics"][key], others[row["photo"], row["seed"]]) for row in both]
     values = [None if a is None or b is None else a - b for a, b in pairs]
-    return summary(values, [row["person"] for row in first])
+    return summary(values, [row["person"] for row in both])
 
 
 def swap(groups: Groups, protocol: Protocol, judge: str) -> list[dict[str, Any]]:
@@ -59,18 +59,27 @@ def expression(groups: Groups) -> list[dict[str, Any]]:
     ]
 
 
-def photographs(groups: Groups, methods: Sequence[Method], judge: str) -> list[dict[str, Any]]:
-    """Identity after fitting to few and to more photographs, and what fitting gained on the same pictures."""
-    key = f"identity/{judge}"
+def photographs(groups: Groups, methods: Sequence[Method], protocol: Protocol, judge: str) -> list[dict[str, Any]]:
+    """Identity by few and by more photographs, not fitted and fitted, and what fitting gained on the same pictures.
+
+    Of clean pictures, and of those people only who have as many photographs as `main_count`, so that every number of
+    photographs is measured on the same pictures.
+    """
+    key, most = f"identity/{judge}", main_count(protocol)
+    enough = {person.name for person in protocol.people if len(person.photographs) >= most}
     entries = []
     for (setting, name), rows in groups.items():
-        unfitted = groups.get((setting, f"un{name}"))
-        if unfitted is not None:
-            fitted = summary([row["metrics"][key] for row in rows], [row["person"] for row in rows])
-            count = next(method.photographs for method in methods if method.name == name)
-            entry = {"scale": setting[0], "degradation": setting[1], "photographs": count}
-            entries.append(entry | {"fitted": fitted, "gain": difference(rows, unfitted, key)})
-    return sorted(entries, key=lambda entry: (entry["degradation"], entry["scale"], entry["photographs"]))
+        plain = groups.get((setting, f"un{name}"))
+        count = next((method.photographs for method in methods if method.name == name), most + 1)
+        if plain is None or setting[1] != CLEAN or count > most:
+            continue
+        fitted, unfitted = ([row for row in each if row["person"] in enough] for each in (rows, plain))
+        entry: dict[str, Any] = {"scale": setting[0], "degradation": setting[1], "photographs": count}
+        entry |= {"people": len(enough), "gain": difference(fitted, unfitted, key)}
+        for kind, each in (("fitted", fitted), ("unfitted", unfitted)):
+            entry[kind] = summary([row["metrics"][key] for row in each], [row["person"] for row in each])
+        entries.append(entry)
+    return sorted(entries, key=lambda entry: (entry["scale"], entry["photographs"]))
 
 
 def fitting_course(groups: Groups, methods: Sequence[Method], judge: str, own_steps: int) -> list[dict[str, Any]]:
@@ -115,14 +124,15 @@ def sentences(claims: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
         )
     for entry in claims["photographs"]:
         said.append(
-            f"Photographs, {_setting(entry)}, {entry['photographs']}: fitted to identity "
-            f"{_number(entry['fitted'], '.3f')}, by fitting {_number(entry['gain'], '+.3f')}."
+            f"Photographs, {_setting(entry)}, {entry['photographs']} of each of the {entry['people']} people who have "
+            f"enough: fitted to identity {_number(entry['fitted'], '.3f')}, by fitting "
+            f"{_number(entry['gain'], '+.3f')}."
         )
     return said
 
 
 def _setting(entry: Mapping[str, Any]) -> str:
-    return f"{entry['scale']}x, {entry['degradation']}"
+    return setting_name((entry["scale"], entry["degradation"]))
 
 
 def _number(found: Mapping[str, Any], form: str) -> str:

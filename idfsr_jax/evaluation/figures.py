@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from idfsr_jax.evaluation.landmarks import estimated_landmarks
 from idfsr_jax.evaluation.methods import Method, main_count
+from idfsr_jax.evaluation.protocol import CLEAN, Setting, setting_name
 from idfsr_jax.evaluation.restoring import conditions
 from idfsr_jax.evaluation.study import Case, Study, cases_of, low_resolution
 from idfsr_jax.face import write_image
@@ -30,7 +31,7 @@ def write_figures(
     results: "Results",
     study: Study,
     restorer: Restorer,
-    pictures: Mapping[tuple[str, int, str], UInt8[np.ndarray, "n s s 3"]],
+    pictures: Mapping[tuple[str, Setting], UInt8[np.ndarray, "n s s 3"]],
     out: Path,
 ) -> list[Path]:
     """Writes grids of the best, median and worst results, LandmarkNet's points, and warped references.
@@ -43,9 +44,10 @@ def write_figures(
       out: folder.
     """
     figures = {"landmarks": landmark_sheet(restorer, study), "warps": warp_sheet(restorer, study)}
-    for scale, degradation in results.settings:
-        if degradation == results.settings[0][1] and ("fitted", scale, degradation) in pictures:
-            figures[f"grid_{scale}x_{degradation}"] = result_sheet(results, study, pictures, scale, degradation)
+    for setting in results.settings:
+        if setting[1] == results.settings[0][1] and ("fitted", setting) in pictures:
+            name = setting_name(setting).replace(", ", "_")
+            figures[f"grid_{name}"] = result_sheet(results, study, pictures, setting)
     paths = [out / f"{name}.png" for name in figures]
     for path, image in zip(paths, figures.values(), strict=True):
         write_image(path, image, {})
@@ -55,27 +57,26 @@ def write_figures(
 def result_sheet(
     results: "Results",
     study: Study,
-    pictures: Mapping[tuple[str, int, str], UInt8[np.ndarray, "n s s 3"]],
-    scale: int,
-    degradation: str,
+    pictures: Mapping[tuple[str, Setting], UInt8[np.ndarray, "n s s 3"]],
+    setting: Setting,
     each: int = 4,
 ) -> Panel:
     """Rows of the best, median and worst pictures by the first judge's identity cosine of the fitted method."""
-    cases = cases_of(results.protocol, scale, degradation)
+    cases = cases_of(results.protocol, *setting)
     key = f"identity/{results.judges[0][0]}"
-    chosen = [r for r in results.rows if (r["method"], r["scale"], r["degradation"]) == ("fitted", scale, degradation)]
+    chosen = [r for r in results.rows if (r["method"], r["scale"], r["degradation"]) == ("fitted", *setting)]
     order = np.argsort([-row["metrics"][key] for row in chosen])
     middle = max(0, len(order) // 2 - each // 2)
     places = [*order[:each], *order[middle : middle + each], *order[-each:]] if len(order) > 3 * each else list(order)
-    lows = to_uint8(low_resolution(study, cases)[1])
-    methods = [name for name in _GRID_METHODS if (name, scale, degradation) in pictures]
+    lows = low_resolution(study, cases).y
+    methods = [name for name in _GRID_METHODS if (name, setting) in pictures]
     rows = []
     for place in places:
         case = cases[place]
         reference = study.images[study.record[case.person.photographs[0]]]
-        results_here = [pictures[name, scale, degradation][place] for name in methods]
+        results_here = [pictures[name, setting][place] for name in methods]
         rows.append([lows[place], *results_here, study.images[study.record[case.photo]], reference])
-    labels = [f"input, {study.size // scale} px", *methods, "truth", "a photograph"]
+    labels = ["input", *methods, "truth", "a photograph"]
     notes = [f"{chosen[place]['metrics'][key]:.2f}" for place in places]
     return sheet(labels, rows, notes)
 
@@ -91,34 +92,34 @@ def landmark_sheet(restorer: Restorer, study: Study) -> Panel:
         if not columns:
             columns.append([draw_points(study.images[r], [(t, "lime")]) for r, t in zip(records, truth, strict=True)])
             labels.append("dlib")
-        small = zip(to_uint8(low_resolution(study, cases)[1]), truth, points, strict=True)
+        small = zip(low_resolution(study, cases).y, truth, points, strict=True)
         columns.append([draw_points(image, [(t, "lime"), (p, "red")]) for image, t, p in small])
-        labels.append(f"{scale}x, {study.size // scale} px")
+        labels.append(f"{scale:g}x")
     return sheet(labels, list(zip(*columns, strict=True)))
 
 
-def warp_sheet(restorer: Restorer, study: Study, scale: int | None = None) -> Panel:
+def warp_sheet(restorer: Restorer, study: Study) -> Panel:
     """Nearest reference, enlarged input, the reference moved onto it, the guess and the truth of ten faces."""
-    cases = _first_cases(study, scale or (16 if 16 in study.protocol.scales else study.protocol.scales[0]))
+    cases = _first_cases(study, 16 if 16 in study.protocol.scales else study.protocol.scales[0])
     method = Method("warp", photographs=main_count(study.protocol), identity="unfitted")
-    y_up, _ = low_resolution(study, cases)
-    condition, references = conditions(method, cases, study, restorer, {}, y_up)
+    given = low_resolution(study, cases)
+    condition, references = conditions(method, cases, study, restorer, {}, given)
     nearest = [records[0] for records in references]
     points = estimated_landmarks(restorer, study, cases)
     columns = [
         [draw_points(study.images[r], [(study.index.landmarks[r], "cyan")]) for r in nearest],
-        [draw_points(image, [(p, "red")]) for image, p in zip(to_uint8(y_up), points, strict=True)],
+        [draw_points(image, [(p, "red")]) for image, p in zip(to_uint8(given.y_up), points, strict=True)],
         list(to_uint8(condition.references[:, 0])),
         list(to_uint8(condition.guess)),
         [study.images[study.record[case.photo]] for case in cases],
     ]
-    labels = ["reference", f"input, {cases[0].scale}x", "warped", "guess", "truth"]
+    labels = ["reference", f"input, {cases[0].scale:g}x", "warped", "guess", "truth"]
     return sheet(labels, list(zip(*columns, strict=True)))
 
 
-def _first_cases(study: Study, scale: int) -> list[Case]:
-    """The first picture of each of the first ten people."""
-    cases = cases_of(study.protocol, scale, study.protocol.degradations[0])
+def _first_cases(study: Study, scale: int | float) -> list[Case]:
+    """The first picture of each of the first ten people, clean."""
+    cases = cases_of(study.protocol, scale, CLEAN)
     firsts = {case.person.name: case for case in reversed(cases)}
     return [firsts[person.name] for person in study.protocol.people[:_SHOWN]]
 

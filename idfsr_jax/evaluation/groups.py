@@ -17,6 +17,7 @@ from jaxtyping import Float, Float32, UInt8
 from skimage.color import rgb2lab
 
 from idfsr_jax.data.index import FaceImages, load_index
+from idfsr_jax.evaluation.protocol import setting_name
 from idfsr_jax.evaluation.statistics import from_the_rest, summary
 from idfsr_jax.face import resize_crop
 from idfsr_jax.io.errors import InputError
@@ -98,7 +99,9 @@ def differences(
     return rows
 
 
-def main(results: Path, dataset: Path, method: str = "fitted", scale: int = 16, degradation: str = "area") -> None:
+def main(
+    results: Path, dataset: Path, method: str = "fitted", scale: int | float | None = 16, degradation: str = "area"
+) -> None:
     """Prints a table of the groups, and one of their differences from all other pictures.
 
     Args:
@@ -134,7 +137,7 @@ def main(results: Path, dataset: Path, method: str = "fitted", scale: int = 16, 
     metrics = [*(f"identity/{judge}" for judge in judges), "psnr_face", "lpips_vgg"]
     header = ["group", "pictures of people", *metrics]
     limits = np.quantile(list(tones.values()), [0, 1 / 3, 2 / 3, 1])
-    print(f"{method}, {scale}x, {degradation}; skin angles {_listed(limits)} degrees\n")
+    print(f"{method}, {setting_name((scale, degradation))}; skin angles {_listed(limits)} degrees\n")
     for cells in (header, ["---"] * len(header), *table(pictures, groups, metrics)):
         print("| " + " | ".join(cells) + " |")
     header = ["group, minus the others", *metrics]

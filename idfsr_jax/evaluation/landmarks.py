@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from idfsr_jax.evaluation.metrics import landmark_nme
-from idfsr_jax.evaluation.protocol import DEGRADATIONS
+from idfsr_jax.evaluation.protocol import CLEAN
 from idfsr_jax.evaluation.statistics import summary
 from idfsr_jax.evaluation.study import Case, Study, cases_of, low_resolution
 from idfsr_jax.face import find_faces
@@ -28,11 +28,11 @@ _estimate = jax.jit(estimate_landmarks, static_argnames="config")
 
 def estimated_landmarks(restorer: Restorer, study: Study, cases: Sequence[Case]) -> Float[np.ndarray, "b 68 2"]:
     """LandmarkNet's points on the LR pictures of cases of one scale, told the persons' shapes; unit coordinates."""
-    y_up, y = low_resolution(study, cases)
+    given = low_resolution(study, cases)
     shapes = [person_shape(study.index.landmarks[study.records(case.person.photographs)]) for case in cases]
-    n, known = jnp.full(len(cases), y.shape[1], jnp.float32), jnp.ones(len(cases))
+    n, known = jnp.asarray(given.n), jnp.ones(len(cases))
     points = _estimate(
-        restorer.model.landmark_net, y_up, n, jnp.asarray(np.stack(shapes)), known, restorer.config.landmarks
+        restorer.model.landmark_net, given.y_up, n, jnp.asarray(np.stack(shapes)), known, restorer.config.landmarks
     )
     return np.asarray(points)
 
@@ -41,7 +41,7 @@ def landmark_errors(restorer: Restorer, study: Study) -> dict[str, Any]:
     """LandmarkNet's mean error against dlib in eye distances by scale, on clean LR pictures, with 95% intervals."""
     errors = {}
     for scale in study.protocol.scales:
-        cases = cases_of(study.protocol, scale, DEGRADATIONS[0])
+        cases = cases_of(study.protocol, scale, CLEAN)
         values: list[float] = []
         for start in range(0, len(cases), _BATCH):
             chunk = cases[start : start + _BATCH]
@@ -49,7 +49,7 @@ def landmark_errors(restorer: Restorer, study: Study) -> dict[str, Any]:
             truth = study.index.landmarks[study.records([case.photo for case in chunk])]
             values += landmark_nme(points[: len(chunk)], truth).tolist()
         found = summary(values, [case.person.name for case in cases])
-        errors[f"{scale}"] = {"mean": found["mean"], "interval": found["interval"], "photographs": found["count"]}
+        errors[f"{scale:g}"] = {"mean": found["mean"], "interval": found["interval"], "photographs": found["count"]}
     return errors
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import tyro
 
 from idfsr_jax.data.index import load_index
-from idfsr_jax.evaluation.protocol import make_protocol, write_protocol
-from idfsr_jax.io.errors import InputError
+from idfsr_jax.evaluation.protocol import DEGRADATIONS, make_protocol, write_protocol
+from idfsr_jax.io.errors import BadConfig, InputError
 
 
 def main(
@@ -16,7 +16,8 @@ def main(
     split: str = "val",
     name: str = "",
     counts: tuple[int, ...] = (1, 3, 5, 10),
-    scales: tuple[int, ...] = (8, 16, 32),
+    scales: tuple[int | float, ...] = (8, 16, 32),
+    degradations: tuple[str, ...] = ("area", "classical"),
     reserve: int = 5,
     most_restored: int = 3,
     seed: int = 0,
@@ -29,11 +30,15 @@ def main(
       split: Of the data set.
       name: What reports call it; the file's own name by default.
       counts: Numbers of photographs to fit on.
-      scales: Down-sampling factors.
+      scales: Down-sampling factors, whole or not.
+      degradations: Kinds of degradation; docs/evaluation.md lists them.
       reserve: Photographs of a person that are kept for fitting before a second one is restored.
       most_restored: Photographs of a person that are restored, at the most.
       seed: Of the draw.
     """
+    unknown = sorted(set(degradations) - set(DEGRADATIONS))
+    if unknown:
+        raise BadConfig(f"--degradations {unknown[0]}: is none of {', '.join(DEGRADATIONS)}.")
     index = load_index(dataset, split)
     protocol = make_protocol(
         index,
@@ -41,6 +46,7 @@ def main(
         name=name or out.stem,
         counts=counts,
         scales=scales,
+        degradations=degradations,
         reserve=reserve,
         most_restored=most_restored,
         seed=seed,

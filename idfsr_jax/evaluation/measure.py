@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from skimage.metrics import peak_signal_noise_ratio
 
 from idfsr_jax.evaluation.judges import Judge
 from idfsr_jax.evaluation.landmarks import expression_distances, expression_kept, seen_landmarks
 from idfsr_jax.evaluation.metrics import copy_paste, inside_only, landmark_nme, lr_consistency_psnr, psnr, ssim
 from idfsr_jax.evaluation.perceptual import lpips, lpips_vgg_and_features
-from idfsr_jax.evaluation.protocol import swap_partners
+from idfsr_jax.evaluation.protocol import CLEAN, swap_partners
 from idfsr_jax.evaluation.study import Case, Study, degraded, low_resolution, truths
 from idfsr_jax.io.images import to_float
 from idfsr_jax.method.mask import face_mask
@@ -67,10 +68,7 @@ def measure(
     scores["lpips_alex"], scores["lpips_alex_face"] = (np.asarray(lpips(x, truth)) for x in (results, inside))
     *distances, features = (np.asarray(x) for x in lpips_vgg_and_features(results, truth, inside))
     scores["lpips_vgg"], scores["lpips_vgg_face"] = distances
-    _, y = low_resolution(study, cases)
-    # Clean block means are compared before rounding to 8 bit, which would make most results look exact.
-    area = cases[0].degradation == "area"
-    scores["lr_psnr"] = np.asarray(lr_consistency_psnr(results, y) if area else psnr(degraded(results, cases)[1], y))
+    scores["lr_psnr"] = _lr_psnr(results, cases, study)
     for name in ("psnr", "psnr_face", "lr_psnr"):
         scores[name] = np.minimum(scores[name], MOST_PSNR)
     for real in judges:
@@ -117,6 +115,17 @@ def partner_cosines(
     means = [real.vectors[study.records(names)].mean(axis=0) for names in photos]
     units = np.stack([mean / np.linalg.norm(mean) for mean in means])
     return np.sum(vectors * units, axis=1).astype(np.float32)
+
+
+def _lr_psnr(results: Float[Array, "b s s 3"], cases: Sequence[Case], study: Study) -> Float[np.ndarray, " b"]:
+    """PSNR in dB between the LR pictures and what results are when degraded as they were."""
+    y = low_resolution(study, cases).y
+    if cases[0].degradation == CLEAN:
+        # Compared before rounding to 8 bit, which would make most results look exact.
+        return np.asarray(lr_consistency_psnr(results, to_float(np.stack(y))))
+    again = degraded(results, cases).y
+    with np.errstate(divide="ignore"):  # equal pictures
+        return np.array([peak_signal_noise_ratio(*pair) for pair in zip(y, again, strict=True)], np.float32)
 
 
 @jax.jit

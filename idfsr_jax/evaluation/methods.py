@@ -1,13 +1,13 @@
 """The methods that are compared."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from idfsr_jax.config import Config
-from idfsr_jax.evaluation.protocol import Protocol
+from idfsr_jax.evaluation.protocol import CLEAN, Protocol
 
-Kind = Literal["bicubic", "lanczos", "pasted", "toned", "restored", "outputs"]
+Kind = Literal["bicubic", "lanczos", "pasted", "mixed", "toned", "restored", "outputs"]
 IdentityKind = Literal["unfitted", "fitted", "truth", "swapped", "none"]
 
 
@@ -18,9 +18,10 @@ class Method:
     Attributes:
       name: what reports call it.
       kind: `bicubic` and `lanczos` enlarge; `pasted` puts the nearest reference, moved onto the face, into the enlarged
-        picture, `toned` with the light that is revealed of the LR face; `restored` runs a model; `outputs` are pictures
-        that another system made.
+        picture, `mixed` two thirds of it and one third of the mean of the others, `toned` it with the light that is
+        revealed of the LR face; `restored` runs a model; `outputs` are pictures that another system made.
       photographs: of the person, at the most.
+      least: people who have fewer photographs take no part.
       identity: the photographs' ID embedding, the same after fitting, the truth's own (an oracle: it cannot be had in
         use), another person's, or the learned null identity.
       references: how many of the photographs may be shown to the model; all if None.
@@ -44,11 +45,17 @@ class Method:
     model: str = ""
     folder: str = ""
     area_only: bool = False
-    scales: tuple[int, ...] = ()
+    scales: tuple[int | float, ...] = ()
+    least: int = 0
 
-    def applies(self, scale: int, degradation: str) -> bool:
+    def applies(self, scale: int | float | None, degradation: str) -> bool:
         """Whether it is measured there."""
-        return (not self.area_only or degradation == "area") and (not self.scales or scale in self.scales)
+        return (not self.area_only or degradation == CLEAN) and (not self.scales or scale in self.scales)
+
+    def people(self, protocol: Protocol) -> Protocol:
+        """A protocol of those people only who take part."""
+        taking_part = tuple(person for person in protocol.people if len(person.photographs) >= self.least)
+        return replace(protocol, people=taking_part)
 
     @property
     def fit(self) -> tuple[str, int, int | None] | None:
@@ -69,8 +76,10 @@ def methods_of(
     """The methods that are compared.
 
     Args:
-      protocol: its counts of photographs are used, as far as anybody has so many; see `main_count`.
-      group: `core`: baselines, the method with and without fitting, consistency, oracle. `standard`: also what it does
+      protocol: its counts of photographs are used, as far as anybody has so many; see `main_count`. Other counts than
+        that are measured on people who have that many photographs and more, so that the same people are compared.
+      group: `core`: baselines, the method with and without fitting, consistency, oracle; what is not clean is restored
+        by the method and measured against enlarging and pasting only. `standard`: also what it does
         without references or identity or with another's, and other numbers of photographs. `all`: also other numbers
         of sampling and of fitting steps.
       further: names of further models.
@@ -79,28 +88,31 @@ def methods_of(
     main = main_count(protocol)
     methods = [
         Method("bicubic", "bicubic", main),
-        Method("lanczos", "lanczos", main),
+        Method("lanczos", "lanczos", main, area_only=True),
         Method("pasted reference", "pasted", main, "unfitted"),
-        Method("pasted reference, toned", "toned", main, "unfitted"),
+        Method("pasted mean", "mixed", main, "unfitted", area_only=True),
+        Method("pasted reference, toned", "toned", main, "unfitted", area_only=True),
         Method("unfitted", photographs=main, identity="unfitted"),
         Method("fitted", photographs=main),
-        Method("fitted, consistent", photographs=main, consistency=1.0),
-        Method("oracle identity", photographs=main, identity="truth"),
+        Method("fitted, consistent", photographs=main, consistency=1.0, area_only=True),
+        Method("oracle identity", photographs=main, identity="truth", area_only=True),
     ]
     if group in ("standard", "all"):
         methods += [
-            Method("no reference", photographs=main, references=0),
-            Method("no identity", photographs=main, identity="none"),
-            Method("unfitted, no reference", photographs=main, identity="unfitted", references=0),
-            Method("another's identity", photographs=main, identity="swapped"),
-            Method("another's identity, no reference", photographs=main, identity="swapped", references=0),
+            Method("no reference", photographs=main, references=0, area_only=True),
+            Method("no identity", photographs=main, identity="none", area_only=True),
+            Method("unfitted, no reference", photographs=main, identity="unfitted", references=0, area_only=True),
+            Method("another's identity", photographs=main, identity="swapped", area_only=True),
+            Method(
+                "another's identity, no reference", photographs=main, identity="swapped", references=0, area_only=True
+            ),
         ]
         for count in usable_counts(protocol):
             if count != main:
-                given = _plural(count, "photograph")
+                given, least = _plural(count, "photograph"), max(count, main)
                 methods += [
-                    Method(f"unfitted, {given}", photographs=count, identity="unfitted", area_only=True),
-                    Method(f"fitted, {given}", photographs=count, area_only=True),
+                    Method(f"unfitted, {given}", photographs=count, identity="unfitted", area_only=True, least=least),
+                    Method(f"fitted, {given}", photographs=count, area_only=True, least=least),
                 ]
     if group == "all":
         middle = (protocol.scales[len(protocol.scales) // 2],)

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
+from idfsr_jax.method.degrade import KINDS, resampling_tables
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -247,10 +249,11 @@ def lr_consistency_psnr(images: Float[Array, "b S S 3"], y: Float[Array, "b n n 
 
     Args:
       images: restorations in [-1, 1].
-      y: LR pictures in [-1, 1]; n divides S.
+      y: LR pictures in [-1, 1].
     """
-    b, n, s = images.shape[0], y.shape[1], images.shape[1] // y.shape[1]
-    return psnr(images.reshape(b, n, s, n, s, 3).mean(axis=(2, 4)), y)
+    n = y.shape[1]
+    down = jnp.asarray(resampling_tables(images.shape[1], n, n).down[KINDS.index("area"), 0])
+    return psnr(jnp.einsum("nh,bhwc,mw->bnmc", down, images, down, precision="highest"), y)
 
 
 def _angles(vector: Float[np.ndarray, "d"], others: Float[np.ndarray, "k d"]) -> Float[np.ndarray, "k"]:

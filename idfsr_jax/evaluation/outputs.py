@@ -11,12 +11,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from idfsr_jax.evaluation.methods import Method, main_count
-from idfsr_jax.evaluation.protocol import Protocol, write_protocol
+from idfsr_jax.evaluation.protocol import Protocol, setting_name, write_protocol
 from idfsr_jax.evaluation.study import Case, Study, cases_of, low_resolution
 from idfsr_jax.face import read_image, resize_crop, write_image
 from idfsr_jax.io.errors import BadConfig, InputError, UnreadableImage
 from idfsr_jax.io.files import file_sha256
-from idfsr_jax.io.images import to_uint8
 from idfsr_jax.io.names import fitted
 
 _NAMED = 5
@@ -47,8 +46,8 @@ def write_inputs(study: Study, folder: Path, batch: int) -> None:
     for cases in _settings(protocol):
         for start in range(0, len(cases), batch):
             chunk = cases[start : start + batch]
-            _, y = low_resolution(study, [*chunk, *[chunk[-1]] * (batch - len(chunk))])
-            for case, image in zip(chunk, to_uint8(y), strict=False):
+            given = low_resolution(study, [*chunk, *[chunk[-1]] * (batch - len(chunk))])
+            for case, image in zip(chunk, given.y, strict=False):
                 write_image(_path(folder, case), image)
 
 
@@ -114,14 +113,14 @@ def _settings(protocol: Protocol) -> list[list[Case]]:
     """The cases of each scale, degradation and seed."""
     return [
         [case for case in cases_of(protocol, scale, degradation) if case.seed == seed]
-        for degradation in protocol.degradations
-        for scale in protocol.scales
+        for scale, degradation in protocol.settings
         for seed in protocol.seeds
     ]
 
 
 def _path(folder: Path, case: Case) -> Path:
-    return folder / f"{case.scale}x_{case.degradation}_seed{case.seed}" / _file_name(case.photo)
+    setting = setting_name((case.scale, case.degradation)).replace(", ", "_")
+    return folder / f"{setting}_seed{case.seed}" / _file_name(case.photo)
 
 
 def _file_name(photo: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from idfsr_jax.evaluation.claims import sentences
 from idfsr_jax.evaluation.columns import Column
+from idfsr_jax.evaluation.protocol import setting_name
 from idfsr_jax.io.files import write_atomically
 
 
@@ -53,16 +54,18 @@ def account(facts: Mapping[str, Any], columns: Sequence[Column], plots: Sequence
         f"{facts['fitting']['steps']} fitting steps. "
         f"Protocol {protocol['sha256'][:16]}.",
         "Every number is a mean over pictures, with its 95% interval (bootstrap over people). Nothing is dropped: "
-        "where a detector found no face, that is counted and said.",
+        "where a detector found no face, that is counted and said. What is given other numbers of photographs than "
+        "most methods is measured on those people only who have enough of them.",
     ]
     blocks += [f"- {sentence}" for sentence in (*facts["notes"], *findings(facts), *sentences(facts["claims"]))]
     judged = ("identity", "accepted", "copy_paste")
     identity = [column for column in columns if column.key.split("/")[0].startswith(judged)]
     pixels = [column for column in columns if column not in identity]
     for scale, degradation in dict.fromkeys((e["scale"], e["degradation"]) for e in facts["summary"]):
+        name = setting_name((scale, degradation))
         entries = [e for e in facts["summary"] if (e["scale"], e["degradation"]) == (scale, degradation)]
         paired = [e for e in facts["differences"] if (e["scale"], e["degradation"]) == (scale, degradation)]
-        blocks += [f"## {scale}x, {degradation}", _table(entries, identity), _table(entries, pixels, sets=True)]
+        blocks += [f"## {name}", _table(entries, identity), _table(entries, pixels, sets=True)]
         if paired:
             shown = [c for c in columns if c.key.startswith("identity/") or c.key in ("psnr_face", "lpips_vgg")]
             blocks += ["Paired differences, fitted minus the method of the row, on the same pictures:"]
@@ -101,7 +104,7 @@ def findings(facts: Mapping[str, Any]) -> list[str]:
             # A name may have a comma in it.
             quoted = {verdict: ", ".join(f'"{name}"' for name in names) for verdict, names in verdicts.items()}
             said = "; ".join(f"{verdict} {names}" for verdict, names in quoted.items() if names)
-            sentences.append(f"{scale}x, {degradation}, {name}: fitted is {said}.")
+            sentences.append(f"{setting_name((scale, degradation))}, {name}: fitted is {said}.")
     return sentences
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from idfsr_jax.evaluation.measure import RealVectors, measure
 from idfsr_jax.evaluation.methods import Method
 from idfsr_jax.evaluation.outputs import sums_of_outputs
-from idfsr_jax.evaluation.protocol import PersonPlan, Protocol, swap_partners
+from idfsr_jax.evaluation.protocol import PersonPlan, Protocol, Setting, setting_name, swap_partners
 from idfsr_jax.evaluation.restoring import Fitted, fit, restore
 from idfsr_jax.evaluation.study import Study, cases_of
 from idfsr_jax.io.files import write_atomically
@@ -38,13 +38,18 @@ class Unit:
     """A method on all cases of one scale and degradation."""
 
     method: Method
-    scale: int
+    scale: int | float | None
     degradation: str
+
+    @property
+    def setting(self) -> Setting:
+        """Scale and degradation."""
+        return self.scale, self.degradation
 
     @property
     def label(self) -> str:
         """For progress."""
-        return f"{self.method.name} {self.scale}x {self.degradation}"
+        return f"{self.method.name} {setting_name(self.setting)}"
 
     @property
     def folder(self) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from idfsr_jax.evaluation.protocol import CLEAN
 from idfsr_jax.io.files import write_atomically
 
 Series = Sequence[tuple[str, Sequence[tuple[float | int, Any]]]]
@@ -23,16 +24,15 @@ def write_plots(facts: Mapping[str, Any], out: Path) -> list[Path]:
     judge = facts["judges"][0]
     key, real = f"identity/{judge['name']}", facts["real_pairs"][judge["name"]]
     label = f"identity cosine to the truth,\n{judge['title']}"
-    first = facts["summary"][0]["degradation"]
-    chosen = [entry for entry in facts["summary"] if entry["degradation"] == first]
+    chosen = [entry for entry in facts["summary"] if entry["degradation"] == CLEAN]
     methods = {method["name"]: method for method in facts["methods"]}
     lines = {"real, same person": real["same"], "real, different people": real["different"]}
     plots = {
         "identity_scale": (by_scale(chosen, key), "down-sampling factor", label, lines),
         "lpips_scale": (by_scale(chosen, "lpips_vgg"), "down-sampling factor", "LPIPS, VGG16 (lower is better)", {}),
         "identity_photographs": (
-            by_photographs(chosen, methods, key),
-            "photographs of the person, at the most",
+            by_photographs(facts["claims"]["photographs"]),
+            "photographs of the person, the same people",
             label,
             lines,
         ),
@@ -63,15 +63,17 @@ def by_scale(entries: Sequence[Mapping[str, Any]], key: str) -> Series:
     return [(name, sorted(points, key=lambda p: p[0])) for name, points in lines]
 
 
-def by_photographs(entries: Sequence[Mapping[str, Any]], methods: Mapping[str, Any], key: str) -> Series:
-    """A metric of fitted and unfitted against the number of photographs, a line for each scale."""
+def by_photographs(entries: Sequence[Mapping[str, Any]]) -> Series:
+    """Identity of fitted and unfitted against the number of photographs, two lines for each scale.
+
+    Args:
+      entries: `claims.photographs`.
+    """
     lines: dict[str, list[tuple[float, dict[str, Any]]]] = {}
     for entry in entries:
-        method = methods[entry["method"]]
-        if entry["method"].split(",")[0] in ("fitted", "unfitted") and _plain(method) and method["steps"] is None:
-            line = lines.setdefault(f"{entry['method'].split(',')[0]}, {entry['scale']}x", [])
-            line.append((method["photographs"], entry["metrics"][key]))
-    return [(name, sorted(points, key=lambda p: p[0])) for name, points in lines.items()]
+        for kind in ("fitted", "unfitted"):
+            lines.setdefault(f"{kind}, {entry['scale']:g}x", []).append((entry["photographs"], entry[kind]))
+    return list(lines.items())
 
 
 def by_steps(entries: Sequence[Mapping[str, Any]], methods: Mapping[str, Any], key: str, default: int) -> Series:
@@ -83,7 +85,7 @@ def by_steps(entries: Sequence[Mapping[str, Any]], methods: Mapping[str, Any], k
         fitted = entry["method"].split(",")[0] == "fitted" and _plain(method) and method["photographs"] == main
         if fitted:
             point = (method["steps"] or default, entry["metrics"][key])
-            lines.setdefault(f"fitted, {entry['scale']}x", []).append(point)
+            lines.setdefault(f"fitted, {entry['scale']:g}x", []).append(point)
     # Other scales have the model's own number of steps only.
     return [(name, sorted(points, key=lambda p: p[0])) for name, points in lines.items() if len(points) > 1]
 

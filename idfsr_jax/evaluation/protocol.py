@@ -19,9 +19,16 @@ from idfsr_jax.data.index import Index
 from idfsr_jax.io.errors import BadConfig
 from idfsr_jax.io.files import write_atomically
 
-DEGRADATIONS = ("area", "classical")
+CLEAN = "area"
+DEGRADATIONS = (CLEAN, "classical", "camera", "messenger", "surveillance", "moderate", "severe")
+"""What may be done to a picture; docs/evaluation.md says what each is."""
+OWN_SCALES = ("moderate", "severe")
+"""Those that draw a scale for each picture, so that the protocol's scales are not theirs."""
 SWAP_PAIRS = 40
 """So many people, each with another's identity swapped in, make the measure of the swap."""
+
+Setting = tuple[int | float | None, str]
+"""A scale, None where each picture has its own, and a degradation."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +54,8 @@ class Protocol:
       name: what reports call it.
       split: of the prepared data set.
       counts: numbers of photographs to fit on. A person who has fewer is fitted on all there are.
-      scales: down-sampling factors s.
-      degradations: "area" (block means, 8 bit) or "classical" (blur, block means, noise, JPEG).
+      scales: down-sampling factors s, whole or not: an LR picture has S / s pixels, rounded.
+      degradations: some of `DEGRADATIONS`.
       seeds: of the degradation's and the sampler's noise.
       people: whom.
     """
@@ -56,10 +63,19 @@ class Protocol:
     name: str
     split: str
     counts: tuple[int, ...]
-    scales: tuple[int, ...]
+    scales: tuple[int | float, ...]
     degradations: tuple[str, ...]
     seeds: tuple[int, ...]
     people: tuple[PersonPlan, ...]
+
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """What is measured: each degradation at each scale, or once where it has its own."""
+        return tuple(
+            (scale, degradation)
+            for degradation in self.degradations
+            for scale in ((None,) if degradation in OWN_SCALES else self.scales)
+        )
 
     @property
     def digest(self) -> str:
@@ -73,8 +89,8 @@ def make_protocol(
     *,
     name: str,
     counts: tuple[int, ...] = (1, 3, 5, 10),
-    scales: tuple[int, ...] = (8, 16, 32),
-    degradations: tuple[str, ...] = DEGRADATIONS,
+    scales: tuple[int | float, ...] = (8, 16, 32),
+    degradations: tuple[str, ...] = (CLEAN, "classical"),
     seeds: tuple[int, ...] = (0,),
     reserve: int = 5,
     most_restored: int = 3,
@@ -144,7 +160,7 @@ def read_protocol(path: str | Path) -> Protocol:
     except ValueError as error:
         raise BadConfig(f"{path}: is not JSON ({error}); write it anew with evaluation.make_protocol.") from None
     protocol = _from_json(facts, path)
-    _check(protocol, path)
+    require_sound(protocol, path)
     return protocol
 
 
@@ -185,14 +201,19 @@ def check_protocol(protocol: Protocol, index: Index, size: int) -> None:
     for scale in protocol.scales:
         if scale not in usable_scales((scale,), size):
             raise BadConfig(
-                f"{protocol.name}: scale {scale} leaves no whole number of 4 to {size // 2} of the model's {size} px; "
-                "leave it out."
+                f"{protocol.name}: scale {scale} does not leave 4 to {size // 2} of the model's {size} px; take it out."
             )
 
 
-def usable_scales(scales: Sequence[int], size: int) -> tuple[int, ...]:
+def usable_scales(scales: Sequence[int | float], size: int) -> tuple[int | float, ...]:
     """Those of some scales that reduce crops of `size` px to what a model takes: 4 px to half of its side."""
-    return tuple(scale for scale in scales if size % scale == 0 and 4 <= size // scale <= size // 2)
+    return tuple(scale for scale in scales if 4 <= round(size / scale) <= size // 2)
+
+
+def setting_name(setting: Setting) -> str:
+    """What reports call a setting: "16x, area", or "severe"."""
+    scale, degradation = setting
+    return degradation if scale is None else f"{scale:g}x, {degradation}"
 
 
 def _from_json(facts: Any, path: Path) -> Protocol:
@@ -212,12 +233,17 @@ def _names(values: Any) -> tuple[str, ...]:
     return tuple(map(str, values)) if isinstance(values, list) else ()
 
 
-def _check(protocol: Protocol, path: Path) -> None:
-    for field in ("counts", "scales", "seeds"):
+def require_sound(protocol: Protocol, path: str | Path) -> None:
+    """Makes sure that a protocol is one.
+
+    Raises:
+      BadConfig: it says what makes no sense; the sentence names the file and what.
+    """
+    for field, kind, least in (("counts", int, 1), ("scales", int | float, 1), ("seeds", int, 0)):
         values = getattr(protocol, field)
-        least = 0 if field == "seeds" else 1
-        if not values or not all(isinstance(value, int) and value >= least for value in values):
-            raise BadConfig(f"{path}: {field} must be a list of whole numbers of at least {least}.")
+        if not values or not all(isinstance(value, kind) and value >= least for value in values):
+            numbers = "whole numbers" if kind is int else "numbers"
+            raise BadConfig(f"{path}: {field} must be a list of {numbers} of at least {least}.")
     if not protocol.degradations or not set(protocol.degradations) <= set(DEGRADATIONS):
         raise BadConfig(f"{path}: degradations must be some of {', '.join(DEGRADATIONS)}.")
     if not protocol.people:

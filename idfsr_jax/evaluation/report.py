@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.table import Table
 
 from idfsr_jax.evaluation.claims import (
-    Setting,
     difference,
     expression,
     fitting_course,
@@ -25,7 +24,7 @@ from idfsr_jax.evaluation.figures import write_figures
 from idfsr_jax.evaluation.methods import Method
 from idfsr_jax.evaluation.page import write_pages
 from idfsr_jax.evaluation.plots import write_plots
-from idfsr_jax.evaluation.protocol import Protocol
+from idfsr_jax.evaluation.protocol import Protocol, Setting, setting_name
 from idfsr_jax.evaluation.statistics import summary
 from idfsr_jax.evaluation.study import Study
 from idfsr_jax.io.files import write_atomically
@@ -85,7 +84,7 @@ def write_report(
     out: Path,
     study: Study,
     restorer: Restorer,
-    pictures: Mapping[tuple[str, int, str], np.ndarray],
+    pictures: Mapping[tuple[str, Setting], np.ndarray],
     console: Console,
 ) -> dict[str, Any]:
     """Writes everything into a folder and prints the short version.
@@ -184,7 +183,7 @@ def claims(results: Results) -> dict[str, list[dict[str, Any]]]:
     return {
         "swap": swap(groups, results.protocol, judge),
         "expression": expression(groups),
-        "photographs": photographs(groups, results.methods, judge),
+        "photographs": photographs(groups, results.methods, results.protocol, judge),
     }
 
 
@@ -208,7 +207,7 @@ def print_tables(facts: Mapping[str, Any], columns: Sequence[Column], console: C
     for scale, degradation in dict.fromkeys((entry["scale"], entry["degradation"]) for entry in facts["summary"]):
         entries = [e for e in facts["summary"] if (e["scale"], e["degradation"]) == (scale, degradation)]
         count = entries[0]["metrics"]["psnr"]["count"]
-        title = f"{scale}x, {degradation}: {count} pictures of {people} people, means"
+        title = f"{setting_name((scale, degradation))}: {count} pictures of {people} people, means"
         table = Table(title=title, box=None, padding=(0, 1, 0, 0))
         table.add_column("method", no_wrap=True)
         for column in chosen:

@@ -16,8 +16,8 @@ from idfsr_jax.config import Config
 from idfsr_jax.evaluation.methods import Method
 from idfsr_jax.evaluation.outputs import read_outputs
 from idfsr_jax.evaluation.protocol import swap_partners
-from idfsr_jax.evaluation.study import Case, Study, low_resolution
-from idfsr_jax.io.images import to_float, to_uint8
+from idfsr_jax.evaluation.study import Case, LowResolution, Study, low_resolution
+from idfsr_jax.io.images import to_float
 from idfsr_jax.method.condition import Condition
 from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.landmarks import person_shape
@@ -55,24 +55,24 @@ def restore(
     """
     if method.kind == "outputs":
         return np.asarray(to_float(read_outputs(method, cases, study.size)))
-    y_up, y = low_resolution(study, cases)
+    given = low_resolution(study, cases)
+    y_up = given.y_up
     if method.kind == "bicubic":
         return np.asarray(y_up)
-    small = to_uint8(y)
     if method.kind == "lanczos":
-        enlarged = [Image.fromarray(each).resize((study.size,) * 2, Image.Resampling.LANCZOS) for each in small]
+        enlarged = [Image.fromarray(each).resize((study.size,) * 2, Image.Resampling.LANCZOS) for each in given.y]
         return np.asarray(to_float(np.stack([np.asarray(each) for each in enlarged])))
-    condition, _ = conditions(method, cases, study, restorer, fitted, y_up)
+    condition, _ = conditions(method, cases, study, restorer, fitted, given)
     if method.kind == "toned":
         return np.asarray(condition.guess)
-    if method.kind == "pasted":
-        shown = condition.mask * condition.valid[:, 0]
-        return np.asarray(y_up + shown * (condition.references[:, 0] - y_up))
+    if method.kind in ("pasted", "mixed"):
+        reference = _mixed(condition) if method.kind == "mixed" else condition.references[:, 0]
+        return np.asarray(y_up + condition.mask * condition.valid[:, 0] * (reference - y_up))
     config, agreement = restorer.config, None
     if method.steps is not None:
         config = replace(config, sample=replace(config.sample, steps=method.steps))
     if method.consistency > 0:
-        held = [agreement_with(each, method.consistency, tables_of(study.size)) for each in small]
+        held = [agreement_with(each, method.consistency, tables_of(study.size)) for each in given.y]
         agreement = jax.tree.map(lambda *rows: np.concatenate(rows), *held)
     keys = jnp.stack([jax.random.key(case.seed) for case in cases])
     networks, sizes, mesh = restorer.networks, restorer.sizes, restorer.mesh
@@ -85,26 +85,33 @@ def conditions(
     study: Study,
     restorer: Restorer,
     fitted: Mapping[str, Fitted],
-    y_up: Float[Array, "b s s 3"],
+    given: LowResolution,
 ) -> tuple[Condition, list[list[int]]]:
     """What a model may know of cases, and for each case the records of its references, the nearest first.
 
     Args:
       method: which.
-      cases: of one scale.
+      cases: of one scale and degradation.
       study: the photographs.
       restorer: of the method's model.
       fitted: of each person, by name.
-      y_up: enlargements of the LR pictures, in [-1, 1].
+      given: their LR pictures.
     """
     people = [_known(method, case, study, restorer, fitted) for case in cases]
-    n = jnp.full((len(cases),), study.size // cases[0].scale, jnp.float32)
-    config = restorer.config
-    condition, chosen = conditions_of(restorer.model.landmark_net, y_up, n, people, config.sample.reveal, config)
+    config, n = restorer.config, jnp.asarray(given.n)
+    condition, chosen = conditions_of(restorer.model.landmark_net, given.y_up, n, people, config.sample.reveal, config)
     if method.identity == "none":
         condition = condition.replace(identity_present=jnp.zeros(len(cases)))  # type: ignore[attr-defined]
     shown = [study.records(_shown(method, case, study, restorer)) for case in cases]
     return condition, [[own[place] for place in places] for own, places in zip(shown, chosen, strict=True)]
+
+
+def _mixed(condition: Condition) -> Float[Array, "b s s 3"]:
+    """Two thirds of the nearest reference and one third of the mean of the others that show something there."""
+    nearest, others, valid = condition.references[:, 0], condition.references[:, 1:], condition.valid[:, 1:]
+    total = valid.sum(axis=1)
+    mean = (others * valid).sum(axis=1) / jnp.maximum(total, 1e-6)
+    return nearest + jnp.clip(total, 0.0, 1.0) / 3.0 * (mean - nearest)
 
 
 def _shown(method: Method, case: Case, study: Study, restorer: Restorer) -> Sequence[str]:

@@ -24,7 +24,7 @@ from idfsr_jax.evaluation.measure import real_vectors
 from idfsr_jax.evaluation.methods import methods_of
 from idfsr_jax.evaluation.outputs import output_method, write_inputs
 from idfsr_jax.evaluation.parts import Arrays, Unit, fitted_people, measured_unit
-from idfsr_jax.evaluation.protocol import Protocol, make_protocol, read_protocol, usable_scales
+from idfsr_jax.evaluation.protocol import Protocol, make_protocol, read_protocol, require_sound, usable_scales
 from idfsr_jax.evaluation.report import Results, write_report
 from idfsr_jax.evaluation.sets import distances_of_sets, inception
 from idfsr_jax.evaluation.statistics import real_pairs
@@ -82,27 +82,25 @@ def evaluate(config: Config, changes: Mapping[str, Any] | None = None) -> dict[s
     # Findings, claims and curves are by the first, who should not be a network that the model is conditioned on.
     real = [real_vectors(judge, study, options.batch) for judge in sorted(judges, key=lambda j: j.same_as_condition)]
     seen = inception(options.inception) if options.inception else None
-    units = [
-        Unit(method, scale, degradation)
-        for degradation in protocol.degradations
-        for scale in protocol.scales
-        for method in methods
-        if method.applies(scale, degradation)
-    ]
+    units = [Unit(method, *setting) for setting in protocol.settings for method in methods if method.applies(*setting)]
     parts = out / "parts"
     with _progress(console) as progress:
         fits = {unit.method.fit: unit.method for unit in units if unit.method.fit}
-        task = progress.add_task("fitting", total=len(fits) * len(protocol.people))
+        studies = {method: replace(study, protocol=method.people(protocol)) for method in methods}
+        task = progress.add_task("fitting", total=sum(len(studies[each].protocol.people) for each in fits.values()))
         one_more = partial(progress.advance, task)
         fitted = {
-            key: fitted_people(method, study, restorers[method.model], parts, one_more) for key, method in fits.items()
+            key: fitted_people(method, studies[method], restorers[method.model], parts, one_more)
+            for key, method in fits.items()
         }
         task = progress.add_task("restoring", total=len(units))
         results: dict[Unit, Arrays] = {}
         for unit in units:
             progress.update(task, description=unit.label)
             people = fitted[unit.method.fit] if unit.method.fit else {}
-            results[unit] = measured_unit(unit, study, restorers[unit.method.model], people, real, parts, options.batch)
+            results[unit] = measured_unit(
+                unit, studies[unit.method], restorers[unit.method.model], people, real, parts, options.batch
+            )
             progress.advance(task)
     measured = Results(
         name=config.name,
@@ -114,12 +112,12 @@ def evaluate(config: Config, changes: Mapping[str, Any] | None = None) -> dict[s
         judges=tuple((each.judge.name, each.judge.title) for each in real),
         methods=methods,
         notes=notes,
-        rows=[row for unit, arrays in results.items() for row in _rows(unit, protocol, arrays)],
+        rows=[row for unit, arrays in results.items() for row in _rows(unit, studies[unit.method].protocol, arrays)],
         sets=distances_of_sets(results, study, options.batch, seen),
         real_pairs={each.judge.name: real_pairs(each.vectors, study.index.person) for each in real},
         landmark_net=landmark_errors(main, study),
     )
-    pictures = {(unit.method.name, unit.scale, unit.degradation): part["images"] for unit, part in results.items()}
+    pictures = {(unit.method.name, unit.setting): part["images"] for unit, part in results.items()}
     printer = Console()
     if not printer.is_terminal:  # into a file no column shall be cut off
         printer = Console(width=200)
@@ -157,10 +155,10 @@ def changed(restorer: Restorer, changes: Mapping[str, Any]) -> Restorer:
 
 
 def protocol_of(config: Config, size: int) -> Protocol:
-    """The protocol of a config, cut down to what its options name; without one it is drawn for crops of `size` px.
+    """The protocol of a config, changed as its options say; without one it is drawn for crops of `size` px.
 
     Raises:
-      BadConfig: nothing is left.
+      BadConfig: there is no such protocol, or what the options say makes no sense.
     """
     options, data = config.evaluate, config.data
     if options.protocol:
@@ -172,13 +170,10 @@ def protocol_of(config: Config, size: int) -> Protocol:
     protocol = replace(
         protocol,
         people=protocol.people[: options.people or None],
-        scales=tuple(scale for scale in protocol.scales if not options.scales or scale in options.scales),
-        degradations=tuple(
-            kind for kind in protocol.degradations if not options.degradations or kind in options.degradations
-        ),
+        scales=options.scales or protocol.scales,
+        degradations=options.degradations or protocol.degradations,
     )
-    if not (protocol.people and protocol.scales and protocol.degradations):
-        raise BadConfig(f"{protocol.name}: has none of the scales or degradations that evaluate asks for.")
+    require_sound(protocol, options.protocol or protocol.name)
     return protocol
 
 

@@ -45,7 +45,7 @@ def inception(path: str) -> Features:
 def distances_of_sets(
     results: Mapping[Unit, Arrays], study: Study, batch: int, seen: Features | None
 ) -> list[dict[str, Any]]:
-    """An entry for each unit: `kid`, on VGG16 features, and `fid` where Inception is there.
+    """An entry for each unit: `kid`, on VGG16 features, and `fid` where Inception is there; none of fewer people.
 
     Args:
       results: of each unit, with `images` and their `features`.
@@ -59,9 +59,10 @@ def distances_of_sets(
     entries = []
     for unit, part in results.items():
         entry: dict[str, Any] = {"method": unit.method.name, "scale": unit.scale, "degradation": unit.degradation}
-        if len(truth) > 1:
+        everybody = len(truth) > 1 and not unit.method.least
+        if everybody:
             entry["kid"] = 1000.0 * kernel_distance(part["features"], vgg)
-        if seen is not None and of_truth is not None and len(truth) > 1:
+        if seen is not None and of_truth is not None and everybody:
             entry["fid"] = frechet_distance(seen(part["images"]), of_truth)
         entries.append(entry)
     return entries

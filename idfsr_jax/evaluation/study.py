@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +13,12 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PRNGKeyArray, UInt8
 
 from idfsr_jax.data.index import FaceImages, Index, load_index
-from idfsr_jax.evaluation.protocol import PersonPlan, Protocol, check_protocol
+from idfsr_jax.evaluation.degradations import BY_WIDTH, FFHQ_REF, ffhq_ref
+from idfsr_jax.evaluation.protocol import CLEAN, PersonPlan, Protocol, check_protocol
 from idfsr_jax.face import FaceCrop, resize_crop
-from idfsr_jax.io.images import to_float
-from idfsr_jax.method.degrade import Degradation, ResamplingTables, degrade, fixed_degradation
-from idfsr_jax.restore.conditions import tables_of
+from idfsr_jax.io.images import to_float, to_uint8
+from idfsr_jax.method.degrade import Degradation, ResamplingTables, degrade, draw_degradations, fixed_degradation
+from idfsr_jax.restore.conditions import enlarged, tables_of
 
 BLUR_STD_LR_PIXELS, NOISE_STD_LEVELS, JPEG_QUALITY = (0.0, 0.8), (0.0, 20.0), (30.0, 100.0)
 """Ranges of the degradation `classical`: blur in LR pixels, white noise in levels of 0..255, libjpeg's quality."""
@@ -62,7 +64,7 @@ class Case:
 
     person: PersonPlan
     photo: str
-    scale: int
+    scale: int | float | None
     degradation: str
     seed: int
 
@@ -90,7 +92,7 @@ def load_study(protocol: Protocol, dataset: str | Path, size: int) -> Study:
     return Study(protocol, index, images, {photo: record for record, photo in enumerate(index.photos)})
 
 
-def cases_of(protocol: Protocol, scale: int, degradation: str) -> list[Case]:
+def cases_of(protocol: Protocol, scale: int | float | None, degradation: str) -> list[Case]:
     """All cases of one scale and degradation, person by person."""
     return [
         Case(person, photo, scale, degradation, seed)
@@ -105,24 +107,47 @@ def truths(study: Study, cases: Sequence[Case]) -> Float[Array, "b s s 3"]:
     return to_float(study.images[study.records([case.photo for case in cases])])
 
 
-def low_resolution(study: Study, cases: Sequence[Case]) -> tuple[Float[Array, "b s s 3"], Float[Array, "b n n 3"]]:
+class LowResolution(NamedTuple):
+    """What is given of cases.
+
+    Attributes:
+      y_up: the LR pictures enlarged to size, as a model sees them, [-1, 1].
+      y: the LR pictures.
+    """
+
+    y_up: Float[Array, "b s s 3"]
+    y: list[UInt8[np.ndarray, "_ _ 3"]]
+
+    @property
+    def n(self) -> Float[np.ndarray, " b"]:
+        """Their widths."""
+        return np.array([len(picture) for picture in self.y], np.float32)
+
+
+def low_resolution(study: Study, cases: Sequence[Case]) -> LowResolution:
     """The LR pictures of cases of one scale and degradation; see `degraded`."""
     return degraded(truths(study, cases), cases)
 
 
-def degraded(
-    images: Float[Array, "b s s 3"], cases: Sequence[Case]
-) -> tuple[Float[Array, "b s s 3"], Float[Array, "b n n 3"]]:
-    """Any pictures of 8 bit, degraded exactly as those of the cases were: same strengths, same noise.
-
-    Returns:
-      The LR pictures enlarged again, as a model sees them, and the LR pictures, of 8 bit; both in [-1, 1].
-    """
+def degraded(images: Float[Array, "b s s 3"], cases: Sequence[Case]) -> LowResolution:
+    """Any pictures of 8 bit, degraded exactly as those of the cases were: same strengths, same noise."""
+    size, scale, kind = images.shape[1], cases[0].scale, cases[0].degradation
+    if kind in FFHQ_REF or kind in BY_WIDTH:
+        y = [_on_host(image, case) for image, case in zip(to_uint8(images), cases, strict=True)]
+        return LowResolution(jnp.concatenate([enlarged(picture, size)[0] for picture in y]), y)
+    assert scale is not None
+    n = round(size / scale)
     keys = jnp.stack([case.key("degradation") for case in cases])
-    size = images.shape[1]
-    n = size // cases[0].scale
-    y_up, y = _degraded(keys, images, tables_of(size), n, cases[0].degradation)
-    return y_up, y[:, :n, :n]
+    y_up, filled = _degraded(keys, images, tables_of(size), n, kind)
+    return LowResolution(y_up, list(to_uint8(filled[:, :n, :n])))
+
+
+def _on_host(image: UInt8[np.ndarray, "s s 3"], case: Case) -> UInt8[np.ndarray, "_ _ 3"]:
+    """The LR picture of a case by one of `degradations`: a function of seed, photograph and degradation."""
+    rng = np.random.default_rng((case.seed, zlib.crc32(case.photo.encode()), zlib.crc32(case.degradation.encode())))
+    if case.scale is None:
+        return ffhq_ref(image, case.degradation, rng)
+    return BY_WIDTH[case.degradation](image, round(len(image) / case.scale), rng)
 
 
 @partial(jax.jit, static_argnames=("n", "kind"))
@@ -138,9 +163,11 @@ def _degraded(
 
 
 def _degradation(key: PRNGKeyArray, n: int, kind: str) -> Degradation:
-    """What is done to one picture: `area` shrinks it, `classical` does more, with strengths that are drawn."""
-    if kind == "area":
+    """What is done to one picture: `area` shrinks it, the others do more, with strengths that are drawn."""
+    if kind == CLEAN:
         return fixed_degradation(1, n)
+    if kind == "camera":
+        return draw_degradations(key, 1, least=n, most=n, clean_share=0.0)
     ranges = jnp.array([BLUR_STD_LR_PIXELS, NOISE_STD_LEVELS, JPEG_QUALITY])
     blur, noise, quality = jax.random.uniform(key, (3, 1), minval=ranges[:, :1], maxval=ranges[:, 1:])
     drawn = {"blur": blur, "noise": noise, "colour": jnp.ones(1), "quality": jnp.round(quality).astype(jnp.int32)}

@@ -33,6 +33,7 @@ _APART = {
     r"python evaluate.py ": ("needs LFW and minutes", "tests/evaluation/test_run.py"),
     r"idfsr export .*onnx": ("needs jax2onnx", "tests/export/test_denoiser.py"),
     r"idfsr export .*identity|python exported/run.py ": ("takes half a minute", "tests/export/test_folder.py"),
+    r"python -m tools.faces_figure ": ("needs the London Set", "tests/tools/test_faces_figure.py"),
     r"python -m tools.method_figure ": ("needs a package index", "tests/tools/test_method_figure.py"),
     r"idfsr train .*--data.on-device": ("is another program, to be compiled", "tests/training/test_run.py"),
     r"idfsr train .*--train.start-from": ("is how the others there begin", "tests/documents/test_training.py"),

@@ -1,5 +1,7 @@
 """What a report says of the method's claims, on numbers that are made up."""
 
+from dataclasses import replace
+
 import pytest
 
 from idfsr_jax.evaluation.claims import expression, fitting_course, photographs, sentences, swap
@@ -17,7 +19,8 @@ def protocol_of(count):
 def rows_of(protocol, **metrics):
     """A row a person; a metric is a number or a function of the person's place."""
     return [
-        {"person": plan.name, "metrics": {k: v(i) if callable(v) else v for k, v in metrics.items()}}
+        {"person": plan.name, "photo": plan.restored[0], "seed": 0}
+        | {"metrics": {k: v(i) if callable(v) else v for k, v in metrics.items()}}
         for i, plan in enumerate(protocol.people)
     ]
 
@@ -61,17 +64,22 @@ def test_expression_counts_only_pictures_that_tell():
 def test_what_fitting_gains_by_the_number_of_photographs():
     protocol = protocol_of(4)
     methods = [Method("fitted", photographs=3), Method("fitted, 1 photograph", photographs=1)]
-    own = lambda more: rows_of(protocol, **{"identity/j": lambda i: 0.1 * i + more})  # noqa: E731
+    # The last has one photograph only, and would spoil the means.
+    people = [replace(plan, photographs=tuple("abc"[: 3 if i < 3 else 1])) for i, plan in enumerate(protocol.people)]
+    protocol = replace(protocol, people=tuple(people))
+    own = lambda more: rows_of(protocol, **{"identity/j": lambda i: 0.1 * i + more if i < 3 else 9.0})  # noqa: E731
     groups = {
         (SETTING, "unfitted"): own(0.2),
         (SETTING, "fitted"): own(0.25),
         (SETTING, "fitted, 1 photograph"): own(0.1),
         (SETTING, "unfitted, 1 photograph"): own(0.0),
     }
-    one, three = photographs(groups, methods, "j")
+    one, three = photographs(groups, methods, protocol, "j")
+    noisy = {((16, "camera"), name): rows for (_, name), rows in groups.items()}
+    assert photographs(groups | noisy, methods, protocol, "j") == [one, three] and one["people"] == 3
     assert (one["photographs"], three["photographs"]) == (1, 3)
     assert one["gain"]["mean"] == pytest.approx(0.1) and three["gain"]["interval"] == pytest.approx([0.05, 0.05])
-    assert three["fitted"]["mean"] == pytest.approx(0.4)
+    assert three["fitted"]["mean"] == pytest.approx(0.35) and three["unfitted"]["mean"] == pytest.approx(0.3)
 
 
 def test_the_course_of_fitting_is_in_the_order_of_steps():
@@ -100,10 +108,13 @@ def test_claims_are_said_with_their_intervals():
     said = sentences({
         "swap": [place | {"references": False, "pairs": 40, "towards": found, "lost": found}],
         "expression": [place | {"method": "fitted", "kept": found}, place | {"method": "unfitted", "kept": none}],
-        "photographs": [place | {"photographs": 3, "fitted": found, "gain": found}],
+        "photographs": [place | {"photographs": 3, "people": 13, "fitted": found, "gain": found}],
     })  # fmt: skip
     assert (
         "16x, area, no reference" in said[0] and "+0.310 [+0.250, +0.370] higher" in said[0] and "40 pairs" in said[0]
     )
     assert "0.31 [0.25, 0.37] of the 34 pictures" in said[1] and "none of the 0 pictures" in said[2]
-    assert "Photographs, 16x, area, 3: fitted to identity 0.310 [0.250, 0.370], by fitting +0.310" in said[3]
+    assert (
+        "Photographs, 16x, area, 3 of each of the 13 people who have enough: fitted to identity 0.310 [0.250" in said[3]
+    )
+    assert "by fitting +0.310" in said[3]

@@ -7,7 +7,14 @@ import pytest
 
 from idfsr_jax.data.index import Index
 from idfsr_jax.evaluation import make_protocol as command
-from idfsr_jax.evaluation.protocol import check_protocol, make_protocol, read_protocol, write_protocol
+from idfsr_jax.evaluation.protocol import (
+    DEGRADATIONS,
+    check_protocol,
+    make_protocol,
+    read_protocol,
+    setting_name,
+    write_protocol,
+)
 from idfsr_jax.io.errors import BadConfig
 
 SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "protocols").glob("*.json"))
@@ -73,6 +80,18 @@ def test_the_command_writes_a_protocol(faces_dataset, tmp_path, capsys):
     assert "3 people, 3 photographs to restore" in capsys.readouterr().out
 
 
+def test_a_protocol_of_drawn_scales_is_measured_once(faces_dataset, tmp_path):
+    kinds = ("area", "messenger", "severe")
+    command.main(faces_dataset, tmp_path / "faces.json", scales=(4, 8.53), degradations=kinds)
+    protocol = read_protocol(tmp_path / "faces.json")
+    named = {(4, "area"): "4x, area", (8.53, "area"): "8.53x, area", (4, "messenger"): "4x, messenger",
+             (8.53, "messenger"): "8.53x, messenger", (None, "severe"): "severe"}  # fmt: skip
+    assert {setting: setting_name(setting) for setting in protocol.settings} == named
+    with pytest.raises(BadConfig, match="--degradations fog: is none of area, classical"):
+        command.main(faces_dataset, tmp_path / "fog.json", degradations=("fog",))
+    assert not (tmp_path / "fog.json").exists()
+
+
 def spoil(facts: dict, change: dict) -> dict:
     return {key: value for key, value in (facts | change).items() if value is not ...}
 
@@ -80,8 +99,8 @@ def spoil(facts: dict, change: dict) -> dict:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"scales": []}, "scales must be a list of whole numbers of at least 1"),
-        ({"counts": [0]}, "counts must be a list"),
+        ({"scales": []}, "scales must be a list of numbers of at least 1"),
+        ({"counts": [0]}, "counts must be a list of whole numbers of at least 1"),
         ({"degradations": ["fog"]}, "degradations must be some of area, classical"),
         ({"people": {}}, "names nobody"),
         ({"people": ...}, "a protocol holds"),
@@ -114,8 +133,8 @@ def test_a_data_set_that_lacks_somebody_is_named(protocol):
         check_protocol(protocol, index_of({"Ada": 20, "Zoe": 2}), 64)
     with pytest.raises(BadConfig, match=r"photograph Bo/Bo_0007.jpg of Bo is not in the split"):
         check_protocol(protocol, index_of({"Ada": 20, "Bo": 6, "Zoe": 2}), 64)
-    for scale, size in ((32, 64), (1, 64), (8, 60)):
-        with pytest.raises(BadConfig, match=f"scale {scale} leaves no whole number of 4 to {size // 2} of the model's"):
+    for scale, size in ((32, 64), (1, 64), (18.3, 64)):
+        with pytest.raises(BadConfig, match=f"scale {scale} does not leave 4 to {size // 2} of the model's"):
             check_protocol(replace(protocol, scales=(scale,)), INDEX, size)
 
 
@@ -126,4 +145,4 @@ def test_shipped_protocols_are_sound_and_share_nobody():
     assert len(names) == len(set(names)) == 80
     for protocol in protocols:
         assert protocol.counts == (1, 3, 5, 10) and protocol.scales == (8, 16, 32)
-        assert protocol.degradations == ("area", "classical")
+        assert protocol.degradations == DEGRADATIONS

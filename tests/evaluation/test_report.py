@@ -20,9 +20,17 @@ METHODS = (
     Method("unfitted", photographs=2, identity="unfitted"),
     Method("fitted", photographs=2),
     Method("fitted, 1 photograph", photographs=1, area_only=True),
+    Method("unfitted, 1 photograph", photographs=1, identity="unfitted", area_only=True),
     Method("fitted, 4 steps", photographs=2, steps=4, scales=(8,)),
 )
-IDENTITY = {"bicubic": 0.1, "unfitted": 0.5, "fitted": 0.6, "fitted, 1 photograph": 0.4, "fitted, 4 steps": 0.7}
+IDENTITY = {
+    "bicubic": 0.1,
+    "unfitted": 0.5,
+    "fitted": 0.6,
+    "fitted, 1 photograph": 0.4,
+    "unfitted, 1 photograph": 0.3,
+    "fitted, 4 steps": 0.7,
+}
 NUMBERS = ("psnr", "psnr_face", "ssim", "ssim_face", "lpips_alex", "lpips_vgg", "lpips_alex_face", "lpips_vgg_face")
 
 
@@ -152,8 +160,9 @@ def test_curves(facts):
     key = "identity/judge"
     scales = dict(by_scale(facts["summary"], key))
     assert set(scales) == {"bicubic", "unfitted", "fitted"} and [x for x, _ in scales["fitted"]] == [8, 16]
-    photographs = dict(by_photographs(facts["summary"], methods, key))
+    photographs = dict(by_photographs(facts["claims"]["photographs"]))
     assert [(x, e["mean"]) for x, e in photographs["fitted, 8x"]] == [(1, pytest.approx(0.4)), (2, pytest.approx(0.6))]
+    assert [x for x, _ in photographs["unfitted, 16x"]] == [1, 2]
     steps = dict(by_steps(facts["summary"], methods, key, 2))
     assert list(steps) == ["fitted, 8x"] and [x for x, _ in steps["fitted, 8x"]] == [2, 4]
 

@@ -13,7 +13,7 @@ from idfsr_jax.evaluation.parts import fitted_people
 from idfsr_jax.evaluation.protocol import swap_partners
 from idfsr_jax.evaluation.restoring import conditions, fit, restore
 from idfsr_jax.evaluation.study import cases_of, low_resolution
-from idfsr_jax.io.images import to_uint8
+from idfsr_jax.io.images import to_float, to_uint8
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def levels(images):
 
 
 def test_enlargements(study, cases, restorer):
-    small = to_uint8(low_resolution(study, cases)[1])
+    small = low_resolution(study, cases).y
     for kind, most in (("bicubic", 1), ("lanczos", 0)):
         found = levels(restore(Method(kind, kind), cases, study, restorer, {}))
         resampling = Image.Resampling[kind.upper()]
@@ -39,7 +39,7 @@ def test_a_report_measures_what_a_user_gets(restorer, study, cases, references):
     method = Method("m", photographs=3, identity="unfitted", references=references, consistency=1.0)
     some = [replace(case, seed=place) for place, case in enumerate(cases)]
     measured = levels(restore(method, some, study, restorer, {}))
-    inputs = to_uint8(low_resolution(study, some)[1])
+    inputs = low_resolution(study, some).y
     for case, y, image in zip(some, inputs, measured, strict=True):
         crops = study.crops(case.person.photographs[:3])
         identity = restorer.fit(crops)
@@ -52,15 +52,15 @@ def test_a_consistent_result_downsamples_to_the_input(study, cases, restorer):
     method = Method("consistent", photographs=2, identity="unfitted", consistency=1.0)
     result = restore(method, cases, study, restorer, {})
     means = result.reshape(len(cases), 8, 4, 8, 4, 3).mean((2, 4))
-    np.testing.assert_allclose(means, low_resolution(study, cases)[1], atol=1e-3)
+    np.testing.assert_allclose(means, to_float(np.stack(low_resolution(study, cases).y)), atol=1e-3)
 
 
 def test_what_a_model_may_know(study, cases, restorer):
     case = cases[0]
-    y_up, _ = low_resolution(study, [case])
+    given = low_resolution(study, [case])
 
     def condition(method, fitted=None):
-        return conditions(method, [case], study, restorer, fitted or {}, y_up)[0]
+        return conditions(method, [case], study, restorer, fitted or {}, given)[0]
 
     def mean(photos):
         vectors = study.index.embeddings[study.records(photos)] - restorer.model.center
@@ -86,9 +86,9 @@ def test_what_a_model_may_know(study, cases, restorer):
 
 
 def test_references_are_named_the_nearest_first(study, cases, restorer):
-    y_up, _ = low_resolution(study, cases)
+    given = low_resolution(study, cases)
     method = Method("m", photographs=3, identity="unfitted")
-    condition, references = conditions(method, cases, study, restorer, {}, y_up)
+    condition, references = conditions(method, cases, study, restorer, {}, given)
     for case, records, units in zip(cases, references, condition.reference_identities, strict=True):
         assert set(records) <= set(study.records(case.person.photographs[:3])) and records
         first = study.index.embeddings[records[0]] - restorer.model.center
@@ -96,8 +96,8 @@ def test_references_are_named_the_nearest_first(study, cases, restorer):
 
 
 def test_a_reference_is_pasted_as_it_is_or_in_the_light_of_the_face(study, cases, restorer):
-    y_up, _ = low_resolution(study, cases)
-    seen, _ = conditions(Method("u", identity="unfitted"), cases, study, restorer, {}, y_up)
+    given = low_resolution(study, cases)
+    seen, _ = conditions(Method("u", identity="unfitted"), cases, study, restorer, {}, given)
     plain, toned = (
         restore(Method(kind, kind, 5, "unfitted"), cases, study, restorer, {}) for kind in ("pasted", "toned")
     )
@@ -105,7 +105,22 @@ def test_a_reference_is_pasted_as_it_is_or_in_the_light_of_the_face(study, cases
     inside = np.asarray(seen.mask * seen.valid[:, 0])[..., 0]
     assert (inside > 0.999).any() and (inside == 0).any()
     np.testing.assert_allclose(plain[inside > 0.999], np.asarray(seen.references)[:, 0][inside > 0.999], atol=2e-3)
-    np.testing.assert_allclose(plain[inside == 0], np.asarray(y_up)[inside == 0], atol=1e-6)
+    np.testing.assert_allclose(plain[inside == 0], np.asarray(given.y_up)[inside == 0], atol=1e-6)
+
+
+def test_a_third_of_the_mean_of_the_other_references_is_mixed_in(study, cases, restorer):
+    given = low_resolution(study, cases)
+    seen, _ = conditions(Method("u", identity="unfitted"), cases, study, restorer, {}, given)
+    found = restore(Method("m", "mixed", 5, "unfitted"), cases, study, restorer, {})
+    references, valid = np.asarray(seen.references), np.asarray(seen.valid)[..., 0]
+    inside = np.asarray(seen.mask)[..., 0] * valid[:, 0] > 0.999
+    counts = (valid[:, 1:] > 0.999).sum(axis=1)
+    for others in (0, 1):
+        places = inside & (counts == others) & (valid[:, 1:].sum(axis=1) == others)
+        nearest, second = references[:, 0][places], references[:, 1][places]
+        expected = nearest if others == 0 else (2 * nearest + second) / 3
+        assert places.any()
+        np.testing.assert_allclose(found[places], expected, atol=3e-3)
 
 
 def test_every_kind_of_identity_gives_another_picture(restorer, study, cases):

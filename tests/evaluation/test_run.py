@@ -94,14 +94,16 @@ def test_people_share_a_batch_as_far_as_it_goes():
     assert [len(group) for group in in_batches(people[:2], 6, 2)] == [2]
 
 
-def test_options_cut_the_protocol_down(evaluation_config):
+def test_options_change_the_protocol(evaluation_config):
     protocol = run.protocol_of(evaluation_config, 32)
     assert (protocol.scales, len(protocol.people), protocol.degradations) == ((8,), 3, ("area", "classical"))
     options = replace(evaluation_config.evaluate, people=2, degradations=("classical",))
     protocol = run.protocol_of(replace(evaluation_config, evaluate=options), 64)
     assert (protocol.scales, len(protocol.people), protocol.degradations) == ((8, 16), 2, ("classical",))
-    with pytest.raises(BadConfig, match="none of the scales"):
-        run.protocol_of(replace(evaluation_config, evaluate=replace(options, scales=(3,))), 32)
+    protocol = run.protocol_of(replace(evaluation_config, evaluate=replace(options, scales=(3, 4.5))), 32)
+    assert protocol.scales == (3, 4.5)
+    with pytest.raises(BadConfig, match="_val: degradations must be some of area"):
+        run.protocol_of(replace(evaluation_config, evaluate=replace(options, degradations=("fog",))), 32)
 
 
 def test_bad_ablations_are_refused(evaluation_config):
