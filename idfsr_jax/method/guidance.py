@@ -11,6 +11,7 @@ from collections.abc import Callable
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from idfsr_jax.method.condition import Condition
@@ -35,10 +36,10 @@ class Guide:
     """
 
     recogniser: IdEncoder
-    center: Float[Array, " d"]
+    center: Float[np.ndarray | Array, " d"]
 
 
-def make_guide(recognisers: Recognisers, center: Float[Array, " all"]) -> Guide:
+def make_guide(recognisers: Recognisers, center: Float[np.ndarray | Array, " all"]) -> Guide:
     """The guide of a model: its last recogniser, whose gradient is felt by recognisers that it was not trained with.
 
     Args:
@@ -57,7 +58,7 @@ def likeness(pictures: Float[Array, "b s s 3"], condition: Condition, guide: Gui
       guide: who looks.
     """
     chips = face_chips(smoothed(pictures, SMOOTHING), condition.landmarks, guide.recogniser.chip)
-    found = unit_identity(chip_descriptors(guide.recogniser, chips), guide.center)
+    found = unit_identity(chip_descriptors(guide.recogniser, chips), jnp.asarray(guide.center))
     wanted = condition.identity[:, -guide.recogniser.dimension :]
     return jnp.sum(found * wanted, axis=-1) / jnp.maximum(jnp.linalg.norm(wanted, axis=-1), 1e-6)
 

@@ -55,7 +55,7 @@ class LoadedModel:
     @functools.cached_property
     def networks(self) -> tuple[Any, Any, Guide]:
         """Denoiser, autoencoder (None of pixels) and who guides, on each of the devices."""
-        guide = make_guide(self.recognisers, jnp.asarray(self.model.center))
+        guide = make_guide(self.recognisers, self.model.center)
         return everywhere((self.model.denoiser, self.model.autoencoder, guide), self.mesh)
 
     @functools.cached_property

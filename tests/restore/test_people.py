@@ -11,7 +11,9 @@ from safetensors.numpy import save_file
 
 from idfsr_jax import cli
 from idfsr_jax.io.errors import BadWeights, InputError, SeveralFaces
+from idfsr_jax.io.images import to_float
 from idfsr_jax.method.degrade import resampling_tables
+from idfsr_jax.method.guidance import likeness
 from idfsr_jax.method.landmarks import MEAN_SHAPE
 from idfsr_jax.networks.recognisers import dimensions
 from idfsr_jax.restore.fitting import album_of, fit_person, frozen_of
