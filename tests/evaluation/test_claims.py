@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from idfsr_jax.evaluation.claims import expression, fitting_course, photographs, sentences, swap
+from idfsr_jax.evaluation.claims import difference, expression, fitting_course, photographs, sentences, swap
 from idfsr_jax.evaluation.methods import Method
 from idfsr_jax.evaluation.protocol import PersonPlan, Protocol, swap_partners
 
@@ -32,6 +32,14 @@ def test_everybody_is_paired_with_another_once():
     assert {plan.name for plan in partners.values()} == set(partners)
     assert all(name != plan.name for name, plan in partners.items())
     assert swap_partners(protocol) == partners
+
+
+def test_a_difference_is_of_the_pictures_that_both_have():
+    rows = rows_of(protocol_of(4), x=lambda i: float(i))
+    fewer = [row | {"metrics": {"x": 10.0}} for row in reversed(rows[1:3])]
+    for first, second, mean in ((rows, fewer, 1.5 - 10), (fewer, rows, 10 - 1.5)):
+        found = difference(first, second, "x")
+        assert (found["count"], found["people"]) == (2, 2) and found["mean"] == pytest.approx(mean)
 
 
 def test_a_swap_is_measured_on_forty_pairs_against_the_own_result():

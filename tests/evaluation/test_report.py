@@ -121,8 +121,8 @@ def test_differences_are_paired(facts):
 def test_findings_follow_the_intervals(facts):
     said = findings(facts)
     assert said[0] == (
-        '8x, area, identity by judge: fitted is better than "bicubic", "unfitted", "fitted, 1 photograph"; '
-        'worse than "fitted, 4 steps".'
+        '8x, area, identity by judge: fitted is better than "bicubic", "unfitted", "fitted, 1 photograph", '
+        '"unfitted, 1 photograph"; worse than "fitted, 4 steps".'
     )
     assert said[1].startswith('8x, area, LPIPS VGG: fitted is not told apart from "bicubic"')
 
