@@ -44,12 +44,6 @@ SIZES = (192,)
 FACE = (MEAN_SHAPE * 0.35 + np.array([0.5, 0.42])).astype(np.float32)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _hasty(hasty_compiler):
-    with hasty_compiler():
-        yield
-
-
 @pytest.fixture(scope="module")
 def frozen():
     recognisers = load_recognisers(CONFIG.model.recognisers)
@@ -66,12 +60,8 @@ def frozen():
 
 
 @pytest.fixture(scope="module")
-def params():
-    fresh = init_denoiser(jax.random.key(0), CONFIG, SIZES)
-    leaves, structure = jax.tree.flatten(fresh)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    moved = [x + 0.05 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
-    return jax.tree.unflatten(structure, moved)
+def params(random_weights):
+    return random_weights(lambda: init_denoiser(jax.random.key(0), CONFIG, SIZES), 0.07)
 
 
 def batch_of(seed=0):

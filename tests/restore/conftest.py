@@ -9,12 +9,6 @@ from PIL import Image
 from idfsr_jax.restore.restorer import Restorer
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _hasty(hasty_compiler):
-    with hasty_compiler():
-        yield
-
-
 @pytest.fixture(scope="module")
 def restorer(tiny_model):
     return Restorer.load(tiny_model)

@@ -20,10 +20,9 @@ from idfsr_jax.restore.restorer import Restorer
 
 
 @pytest.fixture(scope="module")
-def arcface_weights(tiny_config, tiny_weights):
+def arcface_weights(tiny_config, tiny_weights, random_weights):
     """Networks of a model whose identity is ArcFace's 16 numbers."""
-    denoiser = init_denoiser(jax.random.key(0), tiny_config, (16,))
-    return jax.device_get(denoiser), tiny_weights[1]
+    return random_weights(lambda: init_denoiser(jax.random.key(0), tiny_config, (16,)), 0.07), tiny_weights[1]
 
 
 @pytest.fixture
