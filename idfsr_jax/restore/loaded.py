@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Float32, UInt8
@@ -17,7 +16,7 @@ from idfsr_jax.io.errors import InputError
 from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.landmarks import turn
 from idfsr_jax.method.model import Model
-from idfsr_jax.networks.id_encoder import IdEncoder, require_encoder, unit_identity
+from idfsr_jax.networks.id_encoder import IdEncoder, require_encoder
 from idfsr_jax.networks.recognisers import Recognisers, dimensions, load_recognisers, recognisers_name
 from idfsr_jax.restore.identity import Identity
 from idfsr_jax.restore.likeness import Likeness
@@ -91,8 +90,7 @@ class LoadedModel:
 
     def identities(self, crops: Sequence[FaceCrop]) -> Float[np.ndarray, "k d"]:
         """Unit identities of photographs by `encoder`, which tell people apart."""
-        descriptors = photograph_descriptors(self.encoder, crops)
-        return np.asarray(unit_identity(jnp.asarray(descriptors), jnp.asarray(self.model.center[: self.sizes[0]])))
+        return self.units(crops)[:, : self.sizes[0]]
 
     def units(self, crops: Sequence[FaceCrop]) -> Float[np.ndarray, "k d"]:
         """Unit vectors of photographs by all recognisers, one after the other: what ID embeddings are means of."""

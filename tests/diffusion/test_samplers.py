@@ -188,7 +188,8 @@ def test_guidance_blends_the_two_and_calls_one_where_one_is_enough():
     expected = null(x, level) + 2.5 * (cond(x, level) - null(x, level))
     np.testing.assert_allclose(samplers.guided(cond, null, 2.5)(x, level), expected, atol=1e-6)
     # Guiding v must be guiding the noise estimate.
-    noises = [schedule.noise_from_v(x, f(x, level), level) for f in (cond, null, samplers.guided(cond, null, 2.5))]
+    alpha, sigma = (each[:, None, None, None] for each in schedule.alpha_sigma(level))
+    noises = [sigma * x + alpha * f(x, level) for f in (cond, null, samplers.guided(cond, null, 2.5))]
     np.testing.assert_allclose(noises[2], noises[1] + 2.5 * (noises[0] - noises[1]), atol=1e-5)
 
 
