@@ -16,7 +16,7 @@ demo: $(VENV)/demo.stamp
 test: $(VENV)/test.stamp
 	$(VENV)/bin/python -m ruff check .
 	$(VENV)/bin/python -m mypy
-	$(VENV)/bin/python -m pytest -n 2
+	$(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
 $(VENV)/demo.stamp: requirements.txt | $(VENV)/bin/python
 	$(INSTALL) -r requirements.txt

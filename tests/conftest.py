@@ -1,16 +1,16 @@
 """Strictness for every test: types and shapes checked at run time, strict promotion, eight devices, no network."""
 
 import ast
-import contextlib
 import gc
 import hashlib
 import importlib.util
+import mmap
 import os
 import pathlib
 import platform
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import jax
 import jaxlib
@@ -25,6 +25,24 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 # More threads than devices: see `idfsr_jax.training.distributed.spare_threads`.
 os.environ["NPROC"] = str(32 + (os.cpu_count() or 1))
 install_import_hook("idfsr_jax", "beartype.beartype")
+
+
+def _compile_in_haste() -> None:
+    """Has little optimised, here and in child processes: a program that runs once is not worth much compiling.
+
+    XLA's older emitters of loops take half of the newer ones' time. A jaxlib that does not know the flag refuses to
+    start.
+    """
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+    jax.config.update("jax_disable_most_optimizations", True)
+    flag = "xla_cpu_use_fusion_emitters"
+    with open(pathlib.Path(jaxlib.__file__).parent / "libjax_common.so", "rb") as file:
+        known = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ).find(flag.encode()) >= 0
+    if known:
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{flag}=false".strip()
+
+
+_compile_in_haste()
 
 
 def _machine() -> str:
@@ -142,21 +160,6 @@ def astronaut(_astronaut: np.ndarray) -> UInt8[np.ndarray, "512 512 3"]:
 
 
 @pytest.fixture(scope="session")
-def hasty_compiler() -> Callable[[], contextlib.AbstractContextManager[None]]:
-    """A context in which little is optimised: a program that runs once is not worth much of a compiler's time."""
-
-    @contextlib.contextmanager
-    def hasty() -> Iterator[None]:
-        jax.config.update("jax_disable_most_optimizations", True)
-        try:
-            yield
-        finally:
-            jax.config.update("jax_disable_most_optimizations", False)
-
-    return hasty
-
-
-@pytest.fixture(scope="session")
 def shrink():
     """A function that makes any configuration so small that a step of it compiles and runs in seconds."""
     from dataclasses import replace
@@ -200,17 +203,32 @@ def face_crop(_astronaut: np.ndarray):
 
 
 @pytest.fixture(scope="session")
-def tiny_weights(tiny_config, face_crop) -> tuple[dict, dict]:
-    """Random denoiser (with an output that is not zero) and LandmarkNet (that sees the astronaut's face everywhere)."""
+def random_weights() -> Callable[..., dict]:
+    """A function that draws weights of the shapes that another function makes, which is only traced.
+
+    None is zero, so that no part of a network hides what lies before it; a norm's gains are around one. To draw them as
+    for training, a program for each shape would be compiled.
+    """
+
+    def draw(make: Callable[[], dict], std: float, seed: int = 0) -> dict:
+        rng = np.random.default_rng(seed)
+
+        def leaf(path: tuple, shape: jax.ShapeDtypeStruct) -> np.ndarray:
+            middle = float(path[-1].key == "scale")
+            return (middle + std * rng.standard_normal(shape.shape)).astype(np.float32)
+
+        return jax.tree_util.tree_map_with_path(leaf, jax.eval_shape(make))
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tiny_config, face_crop, random_weights) -> tuple[dict, dict]:
+    """Random denoiser, and LandmarkNet that sees the astronaut's face everywhere."""
     from idfsr_jax.method.denoiser import init_denoiser
     from idfsr_jax.method.landmarks import init_landmark_net
 
-    rng = np.random.default_rng(0)
-    denoiser = jax.device_get(init_denoiser(jax.random.key(0), tiny_config, (128, 192)))
-    # What starts at zero would hide the condition from the output.
-    denoiser = jax.tree.map(
-        lambda x: x + 0.07 * rng.standard_normal(x.shape).astype(np.float32) if not np.any(x) else x, denoiser
-    )
+    denoiser = random_weights(lambda: init_denoiser(jax.random.key(0), tiny_config, (128, 192)), 0.07)
     net = jax.device_get(init_landmark_net(jax.random.key(1), tiny_config.landmarks))
     net["points"]["bias"] = ((face_crop.landmarks - 0.5) / 0.1).reshape(-1).astype(np.float32)
     return denoiser, net
@@ -323,15 +341,11 @@ def latent_config(shrink, tmp_path_factory, write_autoencoder_of):
 
 
 @pytest.fixture(scope="session")
-def latent_denoiser(latent_config) -> dict:
-    """Random weights whose output is not zero."""
+def latent_denoiser(latent_config, random_weights) -> dict:
+    """Random weights."""
     from idfsr_jax.method.denoiser import init_denoiser
 
-    rng = np.random.default_rng(0)
-    denoiser = jax.device_get(init_denoiser(jax.random.key(0), latent_config, (192,)))
-    return jax.tree.map(
-        lambda x: x + 0.1 * rng.standard_normal(x.shape).astype(np.float32) if not np.any(x) else x, denoiser
-    )
+    return random_weights(lambda: init_denoiser(jax.random.key(0), latent_config, (192,)), 0.1)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ sys.exit(pytest.main(sys.argv[1:]))
 
 def test_tests_are_skipped_where_pytorch_is_missing():
     files = [
-        "diffusion/test_loss.py",
+        "diffusion/test_schedule.py",
         "evaluation/test_sets.py",
         "interop/test_torch_weights.py",
         "test_missing_packages.py",
@@ -26,7 +26,7 @@ def test_tests_are_skipped_where_pytorch_is_missing():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     for said in (
-        "test_loss.py compares with torch",
+        "test_schedule.py compares with torch",
         "test_sets.py compares with onnx",
         "test_torch_weights.py compares",
     ):

@@ -93,32 +93,32 @@ def test_set_up_uses_the_users_own_index(name: str):
     assert re.findall(r"index-url|find-links|https?://", (ROOT / name).read_text()) == []
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT / "idfsr_jax")))
-def test_imports_run_downwards(path: Path):
-    part = _part(path)
-    assert part in PARTS, "a new part of the package: give it its place in PARTS"
-    used = {name.split(".")[1] for name in _imports(path) if name.startswith("idfsr_jax.")}
-    allowed = {"io", "config"} if part == "diffusion" else set(PARTS[: PARTS.index(part)])
-    assert used - allowed - {part, "latent"} == set()
+def test_imports_run_downwards():
+    for path in SOURCES:
+        part = _part(path)
+        assert part in PARTS, "a new part of the package: give it its place in PARTS"
+        used = {name.split(".")[1] for name in _imports(path) if name.startswith("idfsr_jax.")}
+        allowed = {"io", "config"} if part == "diffusion" else set(PARTS[: PARTS.index(part)])
+        assert used - allowed - {part, "latent"} == set(), path
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT / "idfsr_jax")))
-def test_what_is_imported_is_required(path: Path):
-    modules = {name.split(".")[0] for name in _imports(path)} - {"idfsr_jax"} - set(sys.stdlib_module_names)
+def test_what_is_imported_is_required():
     required = {_normal(name) for name in re.findall(r"^[\w-]+", (ROOT / "requirements.txt").read_text(), re.MULTILINE)}
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"].values()
     required |= {_normal(re.split(r"[<>=]", line)[0]) for extra in extras for line in extra}
-    missing = [name for name in modules if not {_normal(owner) for owner in _providers().get(name, [])} & required]
-    assert missing == []
+    for path in SOURCES:
+        modules = {name.split(".")[0] for name in _imports(path)} - {"idfsr_jax"} - set(sys.stdlib_module_names)
+        owners = {name: {_normal(owner) for owner in _providers().get(name, [])} for name in modules}
+        assert [name for name in modules if not owners[name] & required] == [], path
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT / "idfsr_jax")))
-def test_nothing_unpickles_or_needs_another_framework(path: Path):
-    found = {name.split(".")[0] for name in _imports(path)} & NEVER_IMPORTED
+def test_nothing_unpickles_or_needs_another_framework():
     # One pickle is read: that of a package, by its SHA-256 and with nothing but arrays allowed in it. Another, on the
     # user's demand, by PyTorch with nothing but tensors allowed in it; there PyTorch is optional.
     allowed = {"lpips_weights.py": {"pickle"}, "torch_weights.py": {"torch"}}
-    assert found == allowed.get(path.name, set())
+    for path in SOURCES:
+        found = {name.split(".")[0] for name in _imports(path)} & NEVER_IMPORTED
+        assert found == allowed.get(path.name, set()), path
 
 
 def test_optional_packages_are_imported_inside_functions_only():

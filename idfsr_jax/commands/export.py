@@ -1,5 +1,6 @@
 """The command `export`: a model for those who do not have this package."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -59,7 +60,6 @@ def export(
     note_skipped(skipped)
     require_writable(out)
     from idfsr_jax.export.folder import write_export, write_person
-    from idfsr_jax.restore.found import with_sampling
     from idfsr_jax.restore.restorer import Restorer
 
     restorer = Restorer.load(weights, encoder)
@@ -75,6 +75,8 @@ def export(
             note(sentence)
         write_person(out / "person.safetensors", restorer.model, person, crops, restorer.units(crops))
         say(f"{out / 'person.safetensors'}: {len(crops)} references; it holds the person's face")
-    config = with_sampling(restorer.config, steps, None)
+    config = restorer.config
+    if steps is not None:
+        config = replace(config, sample=replace(config.sample, steps=steps))
     write_export(out, restorer.model, restorer.networks[2], config, restorer.sizes, formats, batch, say)
     return 0

@@ -84,7 +84,5 @@ def from_dict(cls: type, values: dict[str, Any]) -> Any:
         kind = fields[name].type
         if dataclasses.is_dataclass(kind) and isinstance(value, dict):
             value = from_dict(kind, value)  # type: ignore[arg-type]
-        if name == "identity_smoothing":
-            value = int(value)  # It once was a switch.
         kwargs[name] = tuple(value) if isinstance(value, list) else value
     return cls(**kwargs)

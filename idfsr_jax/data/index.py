@@ -41,11 +41,6 @@ class Index:
         order = np.argsort(self.person, kind="stable")
         return tuple(np.split(order, np.searchsorted(self.person[order], np.arange(1, len(self.people)))))
 
-    def mean_descriptor(self) -> Float32[np.ndarray, "d"]:
-        """Mean over people of their mean descriptors: whoever has many photographs counts once."""
-        means = [self.embeddings[records].mean(axis=0, dtype=np.float64) for records in self.members]
-        return np.mean(means, axis=0).astype(np.float32)
-
 
 def _open(dataset: str | Path, split: str) -> tuple[Any, Any]:
     """The TFDS builder and the random-access source of a split, pictures left encoded."""

@@ -105,14 +105,6 @@ def x0_from_v(x_t: Float[Array, "b *d"], v: Float[Array, "b *d"], log_snr: Float
     return alpha * x_t - sigma * v
 
 
-def noise_from_v(
-    x_t: Float[Array, "b *d"], v: Float[Array, "b *d"], log_snr: Float[Array, "b"]
-) -> Float[Array, "b *d"]:
-    """Forms noise = sigma x_t + alpha v."""
-    alpha, sigma = _alpha_sigma_for(log_snr, x_t)
-    return sigma * x_t + alpha * v
-
-
 def v_from_x0(x_t: Float[Array, "b *d"], x0: Float[Array, "b *d"], log_snr: Float[Array, "b"]) -> Float[Array, "b *d"]:
     """Forms v = (alpha x_t - x0) / sigma; loses digits where sigma is small."""
     alpha, sigma = _alpha_sigma_for(log_snr, x_t)
@@ -127,17 +119,18 @@ def noise_from_x0(
     return (x_t - alpha * x0) / sigma
 
 
-def x0_from_noise(
-    x_t: Float[Array, "b *d"], noise: Float[Array, "b *d"], log_snr: Float[Array, "b"]
-) -> Float[Array, "b *d"]:
-    """Forms x0 = (x_t - sigma noise) / alpha; loses digits where alpha is small."""
-    alpha, sigma = _alpha_sigma_for(log_snr, x_t)
-    return (x_t - sigma * noise) / alpha
-
-
 def v_from_noise(
     x_t: Float[Array, "b *d"], noise: Float[Array, "b *d"], log_snr: Float[Array, "b"]
 ) -> Float[Array, "b *d"]:
     """Forms v = (noise - sigma x_t) / alpha; loses digits where alpha is small."""
     alpha, sigma = _alpha_sigma_for(log_snr, x_t)
     return (noise - sigma * x_t) / alpha
+
+
+def min_snr_weight(log_snr: Float[Array, "*b"], gamma: float) -> Float[Array, "*b"]:
+    """Min-SNR weight of the squared error of v: min(snr, gamma) / (snr + 1) (Hang et al. 2023).
+
+    The squared error of v is (snr + 1) times that of x0, so this is min(snr, gamma) on x0. Written in sigmoids, which
+    neither overflow nor divide.
+    """
+    return jnp.minimum(jax.nn.sigmoid(log_snr), gamma * jax.nn.sigmoid(-log_snr))

@@ -147,7 +147,7 @@ def inside_only(
 def identity_cosine(first: Float[np.ndarray, "n d"], second: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n"]:
     """Cosines between identity vectors, pair by pair, of any length.
 
-    Descriptors with a large common part, dlib's for instance, must be centred first (`id_encoder.unit_identity`).
+    Descriptors with a large common part, dlib's for instance, must be centred first (`id_encoder.identity_of`).
     """
     lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
     return np.sum(first * second, axis=1) / lengths

@@ -15,7 +15,6 @@ from idfsr_jax.face.align import (
     resize_crop,
 )
 from idfsr_jax.face.detect import Box, Face, choose_face, face_in_box, find_faces
-from idfsr_jax.face.paste import paste_face
 from idfsr_jax.face.read import Picture, read_image, read_picture
 from idfsr_jax.face.write import read_metadata, write_image
 
@@ -36,7 +35,6 @@ __all__ = [
     "ffhq_transform",
     "find_faces",
     "is_near",
-    "paste_face",
     "read_crops",
     "read_image",
     "read_metadata",

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64, UInt8
@@ -185,30 +184,22 @@ def resize_crop(image: UInt8[np.ndarray, "n n 3"], size: int) -> UInt8[np.ndarra
     return np.array(Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0))
 
 
-def crop_face(
-    path: str | Path, *, box: Box | None = None, rule: Literal["only", "central"] = "only", max_side: int = 512
-) -> FaceCrop:
-    """Photograph file to canonical crop.
-
-    Args:
-      path: the photograph.
-      box: the face's x, y, width, height, if it is given by hand instead of found.
-      rule: which face is meant where several are found; see `choose_face`.
-      max_side: upper bound of the crop's side in pixels.
+def crop_face(path: str | Path) -> FaceCrop:
+    """Photograph file, with one face in it, to canonical crop.
 
     Raises:
       UnreadableImage: the file cannot be read.
       NoFace: no face was found.
-      SeveralFaces: several were found under `rule="only"`.
-      InputError: the box lies outside the photo, or the face is dithered, posterised or blank.
+      SeveralFaces: several were found.
+      InputError: the face is dithered, posterised or blank.
     """
     picture = read_picture(path)
     image = picture.pixels
-    face = choose_face(find_faces(image), image, path, rule) if box is None else _face_in_box(image, box, path)
+    face = choose_face(find_faces(image), image, path, "only")
     flaw = flaw_of(_around(image, face))
     if flaw:
         raise InputError(_FLAWED.format(path, flaw))
-    return replace(align_face(image, face, max_side=max_side), notes=picture.notes)
+    return replace(align_face(image, face), notes=picture.notes)
 
 
 def crop_faces(path: Path, box: Box | None = None) -> list[FaceCrop]:
@@ -236,7 +227,10 @@ def crop_faces(path: Path, box: Box | None = None) -> list[FaceCrop]:
     faces = sorted(faces_that_count(faces), key=lambda face: -prominence(face.box, width, height))
     if box is not None:
         pointed = next((face for face in faces if is_one_place(face.box, box)), None)
-        pointed = pointed or _face_in_box(image, box, path)
+        try:
+            pointed = pointed or face_in_box(image, box)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
         faces = [pointed, *(face for face in faces if face is not pointed)]
     flaws = [flaw_of(_around(image, face)) for face in faces]
     if all(flaws) or (box is not None and flaws[0]):
@@ -255,13 +249,6 @@ def crop_faces(path: Path, box: Box | None = None) -> list[FaceCrop]:
     ]
 
 
-def _face_in_box(image: UInt8[np.ndarray, "h w 3"], box: Box, path: str | Path) -> Face:
-    try:
-        return face_in_box(image, box)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-
-
 def _around(image: UInt8[np.ndarray, "h w 3"], face: Face) -> UInt8[np.ndarray, "rows columns 3"]:
     """The part of a photograph from the hair to the chin."""
     (left, top), (right, bottom) = face.landmarks.min(0), face.landmarks.max(0)
@@ -277,4 +264,4 @@ def read_crops(photos: Sequence[str | Path | FaceCrop]) -> list[FaceCrop]:
     Raises:
       InputError: a photograph cannot be read, or has no face or several.
     """
-    return [photo if isinstance(photo, FaceCrop) else crop_face(photo, rule="only") for photo in photos]
+    return [photo if isinstance(photo, FaceCrop) else crop_face(photo) for photo in photos]

@@ -25,7 +25,7 @@ def blend_face(
     enlarged: float = 1.0,
     seed: int = 0,
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Pastes a canonical crop into the photo as `paste_face` does, and hides that it came from elsewhere.
+    """Pastes a canonical crop into the photo, and hides that it came from elsewhere.
 
     In a photograph without colours (black and white, sepia) the crop takes its tint. The light on a small face is
     known, though its features are not; so the crop's differences to the photo, averaged over a fifth of the face, are

@@ -7,35 +7,9 @@ from jaxtyping import Float, Float32, Float64, UInt8
 from PIL import Image
 
 from idfsr_jax.face.align import apply_transform, crop_side
-from idfsr_jax.face.window import sample_affine, to_bytes
+from idfsr_jax.face.window import sample_affine
 
 _BORDER = 1 / 16  # Share of the crop's side over which the mask fades to nothing at the crop's edge.
-
-
-def paste_face(
-    photo: UInt8[np.ndarray, "h w 3"],
-    crop: UInt8[np.ndarray, "s s 3"],
-    transform: Float64[np.ndarray, "3 3"],
-    mask: Float[np.ndarray, "m m"],
-) -> UInt8[np.ndarray, "h w 3"]:
-    """Warps a canonical crop back into the photo and blends it in.
-
-    Args:
-      photo: uint8 RGB.
-      crop: the restored crop, uint8 RGB, of any side; it is reduced first where it is finer than the photo.
-      transform: from unit coordinates to continuous photo pixels, as in `FaceCrop`.
-      mask: weights in 0..1 over the crop, of any side; they additionally fade out towards the crop's edge.
-
-    Returns:
-      A new photo; pixels whose weight is 0 are exactly those of the old one.
-    """
-    warped = warp_crop(photo.shape[:2], crop, transform, mask)
-    result = photo.copy()
-    if warped is not None:
-        window, face, weight = warped
-        old = photo[window].astype(np.float32)
-        result[window] = to_bytes(old + weight * (face - old))
-    return result
 
 
 def warp_crop(
@@ -48,9 +22,9 @@ def warp_crop(
 
     Args:
       shape: height and width of the photo.
-      crop: see `paste_face`.
-      transform: see `paste_face`.
-      mask: see `paste_face`.
+      crop: uint8 RGB, of any side; it is reduced first where it is finer than the photo.
+      transform: from unit coordinates to continuous photo pixels, as in `FaceCrop`.
+      mask: weights in 0..1 over the crop, of any side; they additionally fade out towards the crop's edge.
 
     Returns:
       The window of the photo that the crop touches, the crop's colours there (0..255, not rounded), and its weights

@@ -16,8 +16,8 @@ from jaxtyping import Array, Float
 
 from idfsr_jax.method.condition import Condition
 from idfsr_jax.networks.chips import face_chips
-from idfsr_jax.networks.id_encoder import IdEncoder, chip_descriptors, unit_identity
-from idfsr_jax.networks.recognisers import Recognisers, dimensions
+from idfsr_jax.networks.id_encoder import IdEncoder, chip_descriptors
+from idfsr_jax.networks.recognisers import Recognisers, dimensions, unit_parts
 from idfsr_jax.networks.resample import smoothed
 
 STRIDE = 0.02
@@ -58,7 +58,8 @@ def likeness(pictures: Float[Array, "b s s 3"], condition: Condition, guide: Gui
       guide: who looks.
     """
     chips = face_chips(smoothed(pictures, SMOOTHING), condition.landmarks, guide.recogniser.chip)
-    found = unit_identity(chip_descriptors(guide.recogniser, chips), jnp.asarray(guide.center))
+    descriptors = chip_descriptors(guide.recogniser, chips)
+    (found,) = unit_parts(descriptors, jnp.asarray(guide.center), dimensions((guide.recogniser,)))
     wanted = condition.identity[:, -guide.recogniser.dimension :]
     return jnp.sum(found * wanted, axis=-1) / jnp.maximum(jnp.linalg.norm(wanted, axis=-1), 1e-6)
 

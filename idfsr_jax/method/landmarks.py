@@ -216,7 +216,7 @@ def init_landmark_net(key: PRNGKeyArray, config: LandmarkConfig) -> dict:
     """Random parameters of LandmarkNet."""
     size = config.size
     inputs = (jnp.zeros((1, size, size, 3)), jnp.zeros(1), jnp.zeros((1, 68, 2)), jnp.zeros(1))
-    return LandmarkNet(config).init(key, *inputs)["params"]
+    return jax.jit(lambda key: LandmarkNet(config).init(key, *inputs)["params"])(key)
 
 
 def eye_distance(landmarks: Float[Array, "b 68 2"]) -> Float[Array, " b"]:

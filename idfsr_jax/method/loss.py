@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from idfsr_jax.config import Config
-from idfsr_jax.diffusion.loss import min_snr_weight
 from idfsr_jax.diffusion.schedule import (
     alpha_sigma,
+    min_snr_weight,
     q_sample,
     v_from_x0_and_noise,
     x0_from_v,

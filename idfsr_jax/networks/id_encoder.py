@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from idfsr_jax.config import ARCFACE_PREFIX
 from idfsr_jax.face.chip import ARCFACE_CHIP, DLIB_CHIP, ChipTemplate
-from idfsr_jax.interop.arcface_weights import arcface_name, read_arcface
+from idfsr_jax.interop.arcface_weights import read_arcface
 from idfsr_jax.interop.dlib_weights import read_dlib_resnet
 from idfsr_jax.interop.mobilefacenet_weights import read_mobilefacenet
 from idfsr_jax.io.errors import BadConfig
@@ -83,25 +83,14 @@ def descriptors_of(
     return chip_descriptors(encoder, face_chips(images, landmarks, encoder.chip))
 
 
-def unit_identity(descriptors: Float[Array, "*b d"], center: Float[Array, "d"]) -> Float[Array, "*b d"]:
-    """Raw descriptors as unit vectors around a centre: (d - center) / |d - center|.
-
-    dlib's metric loss compares distances, and all its descriptors share a large common part; without it a cosine tells
-    people apart. ArcFace's share next to nothing, so that for them it changes little.
-
-    Args:
-      descriptors: raw descriptors.
-      center: mean raw descriptor over the training people.
-    """
-    offset = descriptors - center
-    # The floor keeps the gradient finite for a descriptor that falls on the centre.
-    return offset * jax.lax.rsqrt(jnp.maximum(jnp.sum(offset**2, axis=-1, keepdims=True), 1e-12))
-
-
 def identity_of(
     encoder: IdEncoder, images: Float[Array, "b s s 3"], landmarks: Float[Array, "b 68 2"], center: Float[Array, "d"]
 ) -> Float[Array, "b d"]:
-    """Unit identity vectors of the faces in canonical crops, differentiable with respect to the images.
+    """Unit identity vectors of the faces in canonical crops: (d - center) / |d - center| of their raw descriptors d.
+
+    Differentiable with respect to the images. dlib's metric loss compares distances, and all its descriptors share a
+    large common part; without it a cosine tells people apart. ArcFace's share next to nothing, so that for them it
+    changes little.
 
     Args:
       encoder: of `load_id_encoder`.
@@ -109,7 +98,9 @@ def identity_of(
       landmarks: unit coordinates.
       center: mean raw descriptor over the training people.
     """
-    return unit_identity(descriptors_of(encoder, images, landmarks), center)
+    offset = descriptors_of(encoder, images, landmarks) - center
+    # The floor keeps the gradient finite for a descriptor that falls on the centre.
+    return offset * jax.lax.rsqrt(jnp.maximum(jnp.sum(offset**2, axis=-1, keepdims=True), 1e-12))
 
 
 @functools.lru_cache(maxsize=3)
@@ -131,12 +122,6 @@ def load_id_encoder(choice: str = "dlib") -> IdEncoder:
     name, weights = read_arcface(_arcface_path(choice))
     network = IResNet(weights.blocks, weights.dimension, weights.mean, weights.deviation)
     return IdEncoder(jax.device_put(weights.params), name, network)
-
-
-def encoder_name(choice: str) -> str:
-    """The name of an encoder, without its weights being read into a network; see `load_id_encoder`."""
-    fixed = {"dlib": DLIB_NAME, "mobilefacenet": MOBILEFACENET_NAME}
-    return fixed[choice] if choice in fixed else arcface_name(_arcface_path(choice))
 
 
 def require_encoder(found: str, wanted: str, what: str, remedy: str) -> None:

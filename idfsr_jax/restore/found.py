@@ -93,23 +93,13 @@ def sampling_of(
     """
     if guidance is not None and guidance < 0:
         raise InputError(f"guidance={guidance}: give a number of steps, 0 for none.")
-    config = with_sampling(config, steps, guidance)
+    given = {"steps": steps, "guidance": guidance}
+    changes: Any = {name: value for name, value in given.items() if value is not None}
+    config = replace(config, sample=replace(config.sample, **changes))
     strength = config.sample.consistency if consistency is None else consistency
     if variants < 1 or not 0.0 <= strength <= 1.0:
         raise InputError(f"variants={variants}, consistency={strength}: give 1 or more, and a number from 0 to 1.")
     return Sampling(config, seed, variants, strength, sizes)
-
-
-def at_once(variants: int, mesh: Mesh) -> int:
-    """Faces that are sampled in one go; further ones in another."""
-    return max(1, _AT_ONCE // variants) * mesh.size
-
-
-def with_sampling(config: Config, steps: int | None, guidance: int | None) -> Config:
-    """The configuration with other sampling steps and guidance, where they are given."""
-    given = {"steps": steps, "guidance": guidance}
-    changes: Any = {name: value for name, value in given.items() if value is not None}
-    return replace(config, sample=replace(config.sample, **changes))
 
 
 def sample_found(
@@ -123,7 +113,7 @@ def sample_found(
       mesh: see there.
       sampling: how.
     """
-    length = at_once(sampling.variants, mesh)
+    length = max(1, _AT_ONCE // sampling.variants) * mesh.size
     images: list[UInt8[np.ndarray, "v s s 3"]] = []
     for group in [found[start : start + length] for start in range(0, len(found), length)]:
         agreement = None

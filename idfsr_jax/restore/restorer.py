@@ -7,18 +7,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import UInt8
 
 from idfsr_jax.config import FitConfig
 from idfsr_jax.face import Box, FaceCrop, read_crops, read_image
 from idfsr_jax.io.errors import InputError
+from idfsr_jax.method.denoiser import empty_condition
 from idfsr_jax.method.landmarks import person_shape
 from idfsr_jax.method.model import load_model
 from idfsr_jax.method.sample import agreement_with
 from idfsr_jax.restore.conditions import condition_of, tables_of
 from idfsr_jax.restore.find_face import LowResolutionFace, find_low_resolution_faces, small_enough
-from idfsr_jax.restore.found import Found, at_once, sample_found, sampling_of
+from idfsr_jax.restore.found import Found, sample_found, sampling_of
 from idfsr_jax.restore.identity import Identity
 from idfsr_jax.restore.likeness import agreement
 from idfsr_jax.restore.loaded import LoadedModel, seen_in
@@ -32,7 +34,7 @@ from idfsr_jax.restore.photographs import (
 from idfsr_jax.restore.places import Choice, Place, choose_place, choose_places, places_of
 from idfsr_jax.restore.provenance import provenance
 from idfsr_jax.restore.result import Restoration
-from idfsr_jax.restore.sampling import compile_ahead
+from idfsr_jax.restore.sampling import sample_many
 
 
 @dataclass(frozen=True)
@@ -368,34 +370,13 @@ class Restorer(LoadedModel):
             joined = replace(each, before=joined, metadata={**each.metadata, "idfsr:identity": people})
         return joined
 
-    def compile_ahead(
-        self,
-        pictures: int = 1,
-        *,
-        steps: int | None = None,
-        variants: int = 1,
-        consistency: float | None = None,
-        guidance: int | None = None,
-    ) -> None:
-        """Compiles the sampler before there is a picture, where one is not to wait for it.
+    def compile_ahead(self) -> None:
+        """Compiles the sampler of one picture before there is one, where it is not to wait.
 
-        One program serves all pictures, people, seeds and scales. There is one for each batch of
-        `runtime.devices.bucket`, for the options `steps`, `variants` and `guidance` of `restore`, and for `consistency`
-        that is or is not 0.
-
-        Args:
-          pictures: that `sample` will be given at once.
-          steps: see `restore`, as for the others.
-          variants: how many samples to draw of each.
-          consistency: with the input.
-          guidance: towards the identity.
-
-        Raises:
-          InputError: no variant, or a consistency or guidance that is none.
+        The program serves all pictures, people, seeds and scales, but no other number of variants or steps.
         """
-        sampling = sampling_of(self.config, steps, 0, variants, consistency, guidance, self.sizes)
-        held = None
-        if sampling.consistency > 0:
-            held = agreement_with(np.zeros((4, 4, 3), np.uint8), 1.0, tables_of(self.config.data.size))
-        for count in {min(pictures, at_once(variants, self.mesh)), pictures % at_once(variants, self.mesh)} - {0}:
-            compile_ahead(self.networks, sampling.config, self.sizes, self.mesh, count, held, variants)
+        size, model, held = self.config.data.size, self.config.model, None
+        condition, keys = empty_condition(1, size, model.references, model, self.sizes), jax.random.key(0)[None]
+        if self.config.sample.consistency > 0:
+            held = agreement_with(np.zeros((4, 4, 3), np.uint8), 1.0, tables_of(size))
+        sample_many(self.networks, condition, keys, self.config, self.sizes, self.mesh, agreement=held)

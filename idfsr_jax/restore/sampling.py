@@ -12,7 +12,6 @@ from jaxtyping import Array, Float, Key
 
 from idfsr_jax.config import Config
 from idfsr_jax.method.condition import Condition
-from idfsr_jax.method.denoiser import empty_condition
 from idfsr_jax.method.sample import Agreement, sample_pictures
 from idfsr_jax.runtime.devices import by_shares, cut_rows, placed_rows, used
 from idfsr_jax.runtime.programs import kept_jit
@@ -48,26 +47,6 @@ def sample_many(
     networks, mesh = used(networks, mesh, count)
     rows = placed_rows(_rows(condition, keys, agreement), mesh)
     return cut_rows(_sampled(networks, rows, config, sizes, variants, mesh), count)
-
-
-def compile_ahead(
-    networks: Any,
-    config: Config,
-    sizes: tuple[int, ...],
-    mesh: Mesh,
-    count: int,
-    agreement: Agreement | None,
-    variants: int,
-) -> None:
-    """Compiles what `sample_many` needs for `count` conditions, and all numbers of the same `devices.bucket`.
-
-    It samples pictures of nobody.
-    """
-    condition = empty_condition(count, config.data.size, config.model.references, config.model, sizes)
-    keys = jnp.broadcast_to(jax.random.key(0), (count,))
-    if agreement is not None:
-        agreement = jax.tree.map(partial(np.repeat, repeats=count, axis=0), agreement)
-    sample_many(networks, condition, keys, config, sizes, mesh, agreement=agreement, variants=variants)
 
 
 def starting_noise(key: Key[Array, ""], variants: int, shape: tuple[int, int, int]) -> Float[Array, "v h w c"]:

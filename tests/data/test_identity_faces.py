@@ -57,11 +57,8 @@ def test_a_reduced_reading_is_as_wide_as_asked_and_shows_the_same(small_dataset)
     assert images.read(0, least_side=50).shape == images.read(0, least_side=500).shape == (96, 96, 3)
 
 
-def test_members_and_mean_descriptor(small_dataset):
+def test_members(small_dataset):
     index = load_index(small_dataset, "train")
     assert Counter(index.person.tolist()) == {i: len(records) for i, records in enumerate(index.members)}
     for position, records in enumerate(index.members):
         assert set(index.person[records]) == {position}
-    by_person = [np.mean([index.embeddings[i] for i in records], axis=0) for records in index.members]
-    np.testing.assert_allclose(index.mean_descriptor(), np.mean(by_person, axis=0), atol=1e-6)
-    assert np.abs(index.mean_descriptor() - index.embeddings.mean(axis=0)).max() > 0.01  # photographs do not vote

@@ -1,4 +1,4 @@
-"""The schedule against its formula in float64, the conversions against diffusers and against each other."""
+"""The schedule against its formula in float64, conversions and weights against diffusers and each other."""
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler
+from diffusers.training_utils import compute_snr
 
 from idfsr_jax.config import DiffusionConfig
 from idfsr_jax.diffusion import schedule
@@ -78,11 +79,27 @@ def test_every_conversion_is_inverted_by_its_partner():
     v = schedule.v_from_x0_and_noise(x0, noise, level)
     found = {
         "x0_from_v": (schedule.x0_from_v(x_t, v, level), x0),
-        "noise_from_v": (schedule.noise_from_v(x_t, v, level), noise),
         "v_from_x0": (schedule.v_from_x0(x_t, x0, level), v),
         "noise_from_x0": (schedule.noise_from_x0(x_t, x0, level), noise),
-        "x0_from_noise": (schedule.x0_from_noise(x_t, noise, level), x0),
         "v_from_noise": (schedule.v_from_noise(x_t, noise, level), v),
     }
     for name, (ours, expected) in found.items():
         np.testing.assert_allclose(ours, expected, atol=2e-5, err_msg=name)
+
+
+def test_min_snr_weight_equals_that_of_diffusers_training():
+    scheduler = DDIMScheduler(prediction_type="v_prediction")
+    steps = torch.arange(0, 1000, 37)
+    snr = compute_snr(scheduler, steps).double().numpy()
+    ours = schedule.min_snr_weight(jnp.asarray(np.log(snr), jnp.float32), 5.0)
+    np.testing.assert_allclose(ours, np.minimum(snr, 5.0) / (snr + 1.0), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("snr", "weight"), [(1.0, 0.5), (3.0, 0.75), (5.0, 5 / 6), (9.0, 0.5), (49.0, 0.1)])
+def test_min_snr_weight_at_plain_numbers(snr, weight):
+    assert float(schedule.min_snr_weight(jnp.log(jnp.float32(snr)), 5.0)) == pytest.approx(weight, rel=1e-6)
+
+
+def test_min_snr_weight_is_finite_everywhere():
+    weight = np.asarray(schedule.min_snr_weight(jnp.array([-1e4, -80.0, 80.0, 1e4]), 5.0))
+    assert np.all(np.isfinite(weight)) and np.all(weight >= 0.0)

@@ -112,7 +112,7 @@ def test_the_page_of_the_command_line_names_every_command(capsys):
 
 
 @pytest.mark.parametrize("name", ["docs/python.md", "README.md"])
-def test_the_python_that_is_shown_runs(name, place, tiny_model, tmp_path, monkeypatch, hasty_compiler):
+def test_the_python_that_is_shown_runs(name, place, tiny_model, tmp_path, monkeypatch):
     monkeypatch.setenv("IDFSR_MODEL", str(tiny_model))
     for linked in ("photos", "tiny.png"):
         (tmp_path / linked).symlink_to(place / linked)
@@ -120,9 +120,8 @@ def test_the_python_that_is_shown_runs(name, place, tiny_model, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / name).read_text("utf-8"), re.MULTILINE | re.DOTALL)
     names: dict[str, object] = {}
-    with hasty_compiler():
-        for block in blocks:
-            exec(compile(block, name, "exec"), names)
+    for block in blocks:
+        exec(compile(block, name, "exec"), names)
     assert "synthesised" in " ".join(read_metadata(tmp_path / "restored.png").values())
     if name == "docs/python.md":
         assert (tmp_path / "variants-spread.png").is_file() and abs(float(names["pixels"].std()) - 0.2) < 0.02  # type: ignore[attr-defined]

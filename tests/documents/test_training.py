@@ -46,14 +46,13 @@ def studio(tmp_path_factory, tiny_config):
 
 
 @pytest.mark.timeout(900)  # a step is compiled
-def test_the_commands_about_ones_own_data_run(studio, to_be_run, run, capsys, hasty_compiler):
+def test_the_commands_about_ones_own_data_run(studio, to_be_run, run, capsys):
     lines = list(dict.fromkeys(to_be_run("docs/training.md")))
     assert len(lines) == 3
     for line in lines:
         # Two steps are enough, and a worker would have to start anew.
         line = line.replace(" --train.steps 100", "").replace("idfsr prepare", "idfsr prepare --workers 0")
-        with hasty_compiler():
-            code = run(line, studio)
+        code = run(line, studio)
         assert code == 0, (line, capsys.readouterr().err)
     assert json.loads((studio / "runs/mine/model/model.json").read_text())["steps"] == 2
     shutil.rmtree(studio)

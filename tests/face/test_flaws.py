@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter, ImageOps
 
-from idfsr_jax.face import crop_face
+from idfsr_jax.face import crop_face, crop_faces
 from idfsr_jax.face.flaws import flaw_of
 from idfsr_jax.face.same import same_photograph
 from idfsr_jax.io.errors import InputError
@@ -71,7 +71,7 @@ def test_a_poor_face_is_no_flaw(astronaut, how):
 def test_a_dithered_reference_is_refused_by_name(astronaut, tmp_path):
     Image.fromarray(astronaut).convert("1").save(tmp_path / "a.png")
     with pytest.raises(InputError, match=r"a\.png: its face is dithered"):
-        crop_face(tmp_path / "a.png", box=(180, 70, 90, 90))
+        crop_faces(tmp_path / "a.png", (180, 70, 90, 90))
 
 
 COPIES = {

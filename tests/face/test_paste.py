@@ -3,9 +3,20 @@
 import numpy as np
 import pytest
 
-from idfsr_jax.face import align_face, apply_transform, cut_crop, find_faces, paste_face
+from idfsr_jax.face import align_face, apply_transform, cut_crop, find_faces
+from idfsr_jax.face.paste import warp_crop
+from idfsr_jax.face.window import to_bytes
 
 ONES = np.ones((64, 64), np.float32)
+
+
+def paste_face(photo: np.ndarray, crop: np.ndarray, transform: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The photo with the crop mixed into it by its weights, and nothing else done to either."""
+    result, warped = photo.copy(), warp_crop(photo.shape[:2], crop, transform, mask)
+    if warped is not None:
+        window, face, weight = warped
+        result[window] = to_bytes(photo[window] + weight * (face - photo[window]))
+    return result
 
 
 def unit_positions(photo: np.ndarray, transform: np.ndarray) -> np.ndarray:

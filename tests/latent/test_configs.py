@@ -43,7 +43,7 @@ def faces(tmp_path_factory, face_crop):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_one_small_step_leaves_a_checkpoint_and_a_model(
-    path, faces, tiny_model, tmp_path, write_autoencoder_of, write_unet_of, hasty_compiler
+    path, faces, tiny_model, tmp_path, write_autoencoder_of, write_unet_of
 ):
     config, out = load_config(path), tmp_path / "run"
     levels = config.model.latent_reduction.bit_length()
@@ -58,7 +58,7 @@ def test_one_small_step_leaves_a_checkpoint_and_a_model(
         options += OWN.split()
     # Ours is strict; JAX itself promotes types when it lowers its attention in bfloat16.
     promotion = "strict" if config.model.dtype == "float32" else "standard"
-    with pytest.MonkeyPatch.context() as patch, jax.numpy_dtype_promotion(promotion), hasty_compiler():
+    with pytest.MonkeyPatch.context() as patch, jax.numpy_dtype_promotion(promotion):
         patch.setattr(sys, "argv", ["train.py", str(path), *options])
         with pytest.raises(SystemExit) as exit:
             runpy.run_path(str(ROOT / "train.py"), run_name="__main__")

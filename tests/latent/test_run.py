@@ -38,12 +38,6 @@ pytestmark = [
 B, K, SIZE, SIZES = 4, 2, 32, (192,)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _hasty(hasty_compiler):
-    with hasty_compiler():
-        yield
-
-
 def sum_of(tree) -> str:
     return hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree))).hexdigest()
 

@@ -29,12 +29,6 @@ SIZE, SIDE, K, SIZES = 32, 16, 2, (192,)
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # diffusers' own
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _hasty(hasty_compiler):
-    with hasty_compiler():
-        yield
-
-
 @pytest.fixture(scope="module")
 def config(latent_config):
     return latent_config.model

@@ -57,7 +57,7 @@ def levels() -> jax.Array:
 
 
 @pytest.fixture(scope="module")
-def run(unet_config, hasty_compiler):
+def run(unet_config):
     """v, and the tokens."""
     network = denoiser_of(unet_config, SIZES)
 
@@ -66,11 +66,7 @@ def run(unet_config, hasty_compiler):
         apply = lambda *given, **how: network.apply({"params": params}, *given, **how)  # noqa: E731
         return apply(x_t, level, condition), apply(condition, method="tokens")
 
-    def hasty(*given):
-        with hasty_compiler():
-            return both(*given)
-
-    return hasty
+    return both
 
 
 def in_torch(array) -> torch.Tensor:
@@ -78,14 +74,11 @@ def in_torch(array) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
-def test_untrained_it_is_the_given_unet_under_its_tokens(
-    prediction, unet_config, params, x_t, levels, condition, hasty_compiler
-):
+def test_untrained_it_is_the_given_unet_under_its_tokens(prediction, unet_config, params, x_t, levels, condition):
     unet = replace(unet_config.model.unet, prediction_type=prediction)
     config = replace(unet_config, model=replace(unet_config.model, unet=unet))
     network = denoiser_of(config, SIZES)
-    with hasty_compiler():
-        v = jax.jit(network.apply)({"params": params}, x_t, levels, condition)
+    v = jax.jit(network.apply)({"params": params}, x_t, levels, condition)
     tokens = network.apply({"params": params}, condition, method="tokens")
     assert tokens.shape == (4, unet_config.model.identity_tokens + 1, 12)
     theirs = TorchUNet.from_pretrained(unet.folder, subfolder="unet", local_files_only=True).eval()
@@ -181,10 +174,10 @@ def test_blocks_are_computed_anew_on_demand_only(unet_config, params, x_t, level
     assert counts == [8 + 4, 0]
 
 
-def test_in_bfloat16_it_says_nearly_the_same(unet_config, params, x_t, levels, condition, run, hasty_compiler):
+def test_in_bfloat16_it_says_nearly_the_same(unet_config, params, x_t, levels, condition, run):
     network = denoiser_of(replace(unet_config, model=replace(unet_config.model, dtype="bfloat16")), SIZES)
     # Ours is strict; JAX itself promotes types when it lowers its attention in bfloat16.
-    with jax.numpy_dtype_promotion("standard"), hasty_compiler():
+    with jax.numpy_dtype_promotion("standard"):
         v = jax.jit(network.apply)({"params": params}, x_t, levels, condition)
     exact, _ = run(params, x_t, levels, condition)
     assert v.dtype == jnp.float32

@@ -51,7 +51,7 @@ def test_a_run_begins_with_the_unet(unet_config):
 
 
 @pytest.fixture(scope="module")
-def trained(unet_config, noise_faces, tmp_path_factory, hasty_compiler):
+def trained(unet_config, noise_faces, tmp_path_factory):
     """The configuration and the folder of a run: two steps on two devices that share the state, a stop between them."""
     root = tmp_path_factory.mktemp("run")
     shutil.copytree(unet_config.model.unet.folder, root / "pipeline")
@@ -64,14 +64,12 @@ def trained(unet_config, noise_faces, tmp_path_factory, hasty_compiler):
         devices=replace(unet_config.devices, data=1, fsdp=2, fsdp_least=64),
         fit=replace(unet_config.fit, steps=1, batch=1),
     )
-    with hasty_compiler():
-        assert train(config) == 0
+    assert train(config) == 0
     assert newest_checkpoint(root / "out") == 1
     # Where the UNet was in training does not matter any more.
     shutil.rmtree(root / "pipeline")
     config = replace(config, train=replace(config.train, max_minutes=0.0))
-    with hasty_compiler():
-        assert train(config) == 0
+    assert train(config) == 0
     return config, root / "out"
 
 
@@ -88,7 +86,7 @@ def test_it_learns_and_goes_on_without_the_folder_that_it_began_with(trained, un
     assert np.abs(model.denoiser["unet"]["conv_in"]["kernel"][:, :, 4:]).max() > 0
 
 
-def test_diffusers_opens_the_model_and_predicts_the_same(trained, hasty_compiler):
+def test_diffusers_opens_the_model_and_predicts_the_same(trained):
     _, out = trained
     model = load_model(out / "model")
     names = {path.name for path in (out / "model").iterdir()}
@@ -113,8 +111,7 @@ def test_diffusers_opens_the_model_and_predicts_the_same(trained, hasty_compiler
         seen = jnp.concatenate([given[0], network.apply(variables, given[2], method="encode")], axis=-1)
         return v, seen, network.apply(variables, given[2], method="tokens")
 
-    with hasty_compiler():
-        v, seen, tokens = run(x_t, level, condition)
+    v, seen, tokens = run(x_t, level, condition)
     with torch.no_grad():
         channels = torch.from_numpy(np.array(seen).transpose(0, 3, 1, 2).copy())
         noise = theirs(channels, timesteps, torch.from_numpy(np.array(tokens))).sample
@@ -123,15 +120,13 @@ def test_diffusers_opens_the_model_and_predicts_the_same(trained, hasty_compiler
     np.testing.assert_allclose(v, expected.numpy().transpose(0, 2, 3, 1), atol=1e-3, rtol=1e-3)
 
 
-def test_a_person_is_fitted_and_a_picture_restored(trained, face_crop, hasty_compiler):
+def test_a_person_is_fitted_and_a_picture_restored(trained, face_crop):
     _, out = trained
     restorer = Restorer.load(out / "model")
-    with hasty_compiler():
-        person = restorer.fit([face_crop])
+    person = restorer.fit([face_crop])
     assert 0 < np.linalg.norm(person.embedding - person.start) <= restorer.config.fit.max_distance + 1e-5
     small = np.array(Image.fromarray(face_crop.image).resize((8, 8), Image.Resampling.BOX))
-    with hasty_compiler():
-        result = restorer.restore(small, person, [face_crop])
+    result = restorer.restore(small, person, [face_crop])
     assert result.images[0].shape == (32, 32, 3) and result.images[0].std() > 1
 
 

@@ -22,21 +22,9 @@ CONFIG = Config(data=DataConfig(size=SIZE), model=MODEL)
 FACE = (MEAN_SHAPE * 0.35 + np.array([0.5, 0.42])).astype(np.float32)
 
 
-def random_like(tree, seed):
-    leaves, structure = jax.tree.flatten(tree)
-    keys = jax.random.split(jax.random.key(seed), len(leaves))
-    return jax.tree.unflatten(structure, [0.25 * jax.random.normal(k, x.shape) for k, x in zip(keys, leaves)])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def hasty(hasty_compiler):
-    with hasty_compiler():
-        yield
-
-
 @pytest.fixture(scope="module")
-def params(hasty):
-    return random_like(init_denoiser(jax.random.key(0), CONFIG, SIZES), 1)
+def params(random_weights):
+    return random_weights(lambda: init_denoiser(jax.random.key(0), CONFIG, SIZES), 0.25)
 
 
 def condition_of(present=(1.0, 1.0, 0.0), reveal=0.5):

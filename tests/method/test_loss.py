@@ -17,12 +17,13 @@ from idfsr_jax.config import (
     SampleConfig,
     TrainConfig,
 )
+from idfsr_jax.diffusion.schedule import q_sample, v_from_x0_and_noise, x0_from_v
 from idfsr_jax.interop.lpips_weights import read_lpips
 from idfsr_jax.method.degrade import resampling_tables
 from idfsr_jax.method.denoiser import init_denoiser
 from idfsr_jax.method.examples import Frozen, draw_examples, noised_count, step_inputs
 from idfsr_jax.method.landmarks import MEAN_SHAPE, init_landmark_net
-from idfsr_jax.method.loss import picture_loss, training_loss
+from idfsr_jax.method.loss import picture_loss, training_loss, v_error
 from idfsr_jax.networks.recognisers import dimensions, load_recognisers
 
 SIDE, K, B = 64, 2, 4
@@ -44,12 +45,6 @@ SIZES = (192,)
 FACE = (MEAN_SHAPE * 0.35 + np.array([0.5, 0.42])).astype(np.float32)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _hasty(hasty_compiler):
-    with hasty_compiler():
-        yield
-
-
 @pytest.fixture(scope="module")
 def frozen():
     recognisers = load_recognisers(CONFIG.model.recognisers)
@@ -66,12 +61,8 @@ def frozen():
 
 
 @pytest.fixture(scope="module")
-def params():
-    fresh = init_denoiser(jax.random.key(0), CONFIG, SIZES)
-    leaves, structure = jax.tree.flatten(fresh)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    moved = [x + 0.05 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
-    return jax.tree.unflatten(structure, moved)
+def params(random_weights):
+    return random_weights(lambda: init_denoiser(jax.random.key(0), CONFIG, SIZES), 0.07)
 
 
 def batch_of(seed=0):
@@ -116,6 +107,18 @@ def test_the_gradient_reaches_every_weight_and_is_finite(params, frozen):
     total += 0.5 * parts["identity_loss_mobilefacenet-ms1m-v1"] + 0.02 * parts["contrastive_loss"]
     assert float(parts["loss"]) == pytest.approx(float(total), rel=1e-5)
     assert noised_count(B, CONFIG) == 2
+
+
+def test_the_error_of_v_is_the_truncated_one_of_x0_and_of_the_photographed_alone(examples):
+    snr = np.array([0.3, 2.0, 8.0, 40.0], np.float32)
+    level, (noise, v) = jnp.log(snr), np.random.default_rng(0).normal(size=(2, *examples.x0.shape)).astype(np.float32)
+    inside = jnp.ones_like(examples.inside).at[:, :, : SIDE // 2].set(0.0)
+    estimate = x0_from_v(q_sample(examples.x0, noise, level), v, level)
+    square = np.minimum(snr, 5.0)[:, None, None, None] * np.square(estimate - examples.x0)
+    found = v_error(v, examples.replace(inside=inside), noise, level, 5.0)
+    assert float(found) == pytest.approx(float(np.mean(square * inside)), rel=1e-4)
+    right = v_from_x0_and_noise(examples.x0, noise, level)
+    assert float(v_error(right, examples, noise, level, 5.0)) == 0.0
 
 
 def test_a_picture_beyond_the_photograph_is_not_judged(examples, frozen):

@@ -1,12 +1,15 @@
 """Heat maps: where lines are, and that a part of a pixel can be told."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from idfsr_jax.method import pose
 from idfsr_jax.method.landmarks import MEAN_SHAPE
-from idfsr_jax.method.pose import CHANNELS, heat_maps
+from idfsr_jax.method.pose import CHANNELS
 
 FACE = (MEAN_SHAPE * 0.35 + np.array([0.5, 0.42])).astype(np.float32)
+heat_maps = jax.jit(pose.heat_maps, static_argnums=1)
 
 
 def test_lines_are_bright_and_all_else_is_dark():

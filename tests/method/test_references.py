@@ -5,10 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from idfsr_jax.method.condition import References, nearest_references
+from idfsr_jax.method import condition
+from idfsr_jax.method.condition import References
 from idfsr_jax.method.references import likest, nearest_first
 
 B, K, COUNT, SIZE = 4, 5, 3, 2
+nearest_references = jax.jit(condition.nearest_references, static_argnums=2)
 
 
 def drawn():
@@ -27,7 +29,7 @@ def drawn():
 
 def test_those_are_taken_that_lie_nearest_by_their_landmarks():
     faces, candidates = drawn()
-    references, chosen = jax.jit(nearest_references, static_argnums=2)(candidates, faces, COUNT)
+    references, chosen = nearest_references(candidates, faces, COUNT)
     pairs = zip(np.asarray(faces), np.asarray(candidates.landmarks), strict=True)
     expected = np.stack([nearest_first(face, several)[:COUNT] for face, several in pairs])
     assert len({tuple(row) for row in expected}) > 1

@@ -1,15 +1,19 @@
 """References that are moved onto a face: where they come to lie, what of them is shown, and how the lips move."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from idfsr_jax.method import warp
 from idfsr_jax.method.landmarks import MEAN_SHAPE
-from idfsr_jax.method.warp import MOUTH, backward_map, inside_frame, pixel_centres, warp_references
+from idfsr_jax.method.warp import MOUTH, inside_frame, pixel_centres
 
 SIZE = 64
 FACE = (MEAN_SHAPE * 0.35 + np.array([0.5, 0.42])).astype(np.float32)
 WHOLE = np.eye(3, dtype=np.float32)[:2]
+warp_references = jax.jit(warp.warp_references, static_argnames="mouth")
+backward_map = jax.jit(warp.backward_map, static_argnames="size")
 
 
 def warped(reference, reference_landmarks, landmarks, frame=WHOLE, present=1.0, mouth=1.0):

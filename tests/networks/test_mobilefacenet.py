@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from idfsr_jax.face.chip import ARCFACE_CHIP
 from idfsr_jax.interop.mobilefacenet_weights import default_mobilefacenet, read_mobilefacenet
 from idfsr_jax.io.errors import BadConfig, BadWeights
-from idfsr_jax.networks.id_encoder import encoder_name, load_id_encoder
+from idfsr_jax.networks.id_encoder import load_id_encoder
 from idfsr_jax.networks.mobilefacenet import BOTTLENECKS, MobileFaceNet, depthwise_convolution
 from tools.mobilefacenet_ms1m import convert, shipped
 
@@ -146,7 +146,6 @@ def test_encoder_is_had_by_name():
     encoder = load_id_encoder("mobilefacenet")
     assert (encoder.name, encoder.dimension) == ("mobilefacenet-ms1m-v1", 192)
     assert encoder.chip is ARCFACE_CHIP
-    assert encoder_name("mobilefacenet") == encoder.name
     with pytest.raises(BadConfig, match="'mobilefacenet', 'dlib' or 'arcface:PATH'"):
         load_id_encoder("mobilenet")
 

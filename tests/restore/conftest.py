@@ -9,13 +9,7 @@ from PIL import Image
 from idfsr_jax.restore.restorer import Restorer
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _hasty(hasty_compiler):
-    with hasty_compiler():
-        yield
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def restorer(tiny_model):
     return Restorer.load(tiny_model)
 
@@ -29,7 +23,7 @@ def crops(face_crop):
     return [face_crop, darker, shifted]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def identity(restorer, crops):
     return restorer.fit(crops)
 
@@ -39,12 +33,12 @@ def small(reduced):
     return reduced(8)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def result(restorer, small, identity, crops):
     return restorer.restore(small, identity, crops)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def three(restorer, small, identity, crops):
     """Three samples of another seed."""
     return restorer.restore(small, identity, crops, variants=3, seed=5)

@@ -13,7 +13,7 @@ from idfsr_jax.method.condition import Condition
 from idfsr_jax.method.denoiser import empty_condition
 from idfsr_jax.method.sample import Agreement, agreement_with, sample_pictures
 from idfsr_jax.restore.conditions import tables_of
-from idfsr_jax.restore.sampling import compile_ahead, sample_many
+from idfsr_jax.restore.sampling import sample_many
 from idfsr_jax.runtime.devices import data_mesh, everywhere
 
 COUNT = 9
@@ -91,7 +91,7 @@ def test_variants_are_those_of_one_key_and_more_of_them_change_none(tiny_config,
 def test_one_program_for_each_length_and_setting(
     tiny_config, tiny_weights, condition, keys, compiled: Callable[[], int]
 ):
-    """Numbers of pictures, their widths, seeds and strengths compile nothing; what was compiled ahead serves."""
+    """Numbers of pictures, their widths, seeds and strengths compile nothing."""
     config = replace(tiny_config, sample=replace(tiny_config.sample, sampler="ddim"))
     mesh = data_mesh(2)
     networks = everywhere((tiny_weights[0], None, None), mesh)
@@ -99,7 +99,7 @@ def test_one_program_for_each_length_and_setting(
     def sample(rows: slice, held: Agreement | None = None) -> None:
         sample_many(networks, part(condition, rows), keys[rows], config, SIZES, mesh, agreement=held)
 
-    compile_ahead(networks, config, SIZES, mesh, 3, None, 1)
+    sample(slice(0, 3))
     assert compiled() == 1
     for rows in (slice(0, 4), slice(1, 4), slice(5, 9)):
         sample(rows)

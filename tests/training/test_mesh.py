@@ -61,22 +61,20 @@ def stepped(function, arguments, batch) -> tuple:
 
 
 @pytest.fixture(scope="module")
-def alone(small_config, small_frozen, small_batch, hasty_compiler) -> tuple:
+def alone(small_config, small_frozen, small_batch) -> tuple:
     """One device: the state as NumPy arrays, and the losses."""
     config = on(1, config=small_config)
-    with hasty_compiler():
-        arguments, like = begun(config, small_frozen, small_batch)
-        state, metrics = stepped(compiled_step(config, like=like), arguments, small_batch)
+    arguments, like = begun(config, small_frozen, small_batch)
+    state, metrics = stepped(compiled_step(config, like=like), arguments, small_batch)
     assert np.ptp(np.array(metrics)[:, 0]) > 1e-3
     return whole(state), metrics
 
 
-def test_devices_that_share_the_state_train_as_one_does(small_config, small_frozen, small_batch, hasty_compiler, alone):
+def test_devices_that_share_the_state_train_as_one_does(small_config, small_frozen, small_batch, alone):
     config = on(2, 4, small_config)
-    with hasty_compiler():
-        arguments, like = begun(config, small_frozen, small_batch)
-        function = compiled_step(config, like=like)
-        state, metrics = stepped(function, arguments, small_batch)
+    arguments, like = begun(config, small_frozen, small_batch)
+    function = compiled_step(config, like=like)
+    state, metrics = stepped(function, arguments, small_batch)
     expected, expected_metrics = alone
     np.testing.assert_allclose(metrics, expected_metrics, rtol=0, atol=1e-6)
     for name in ("params", "ema"):
@@ -90,16 +88,13 @@ def test_devices_that_share_the_state_train_as_one_does(small_config, small_froz
     assert min(shares) == 1 / 4
 
 
-def test_gradients_are_all_that_devices_with_the_whole_state_exchange(
-    small_config, small_frozen, small_batch, hasty_compiler
-):
+def test_gradients_are_all_that_devices_with_the_whole_state_exchange(small_config, small_frozen, small_batch):
     # Of noised photographs alone: examples on the sampler's course are dealt out anew, which moves them.
     config = on(8, config=small_config, rollout_fraction=0.0)
-    with hasty_compiler():
-        arguments, like = begun(config, small_frozen, small_batch)
-        # Leaves alone, as JAX's descriptions of arguments are no arrays to the types of `Frozen`.
-        flat, leaves = of_leaves(compiled_step(config, like=like), arguments)
-        text = jax.jit(flat).lower(*leaves).compile().as_text()
+    arguments, like = begun(config, small_frozen, small_batch)
+    # Leaves alone, as JAX's descriptions of arguments are no arrays to the types of `Frozen`.
+    flat, leaves = of_leaves(compiled_step(config, like=like), arguments)
+    text = jax.jit(flat).lower(*leaves).compile().as_text()
     found = set(re.findall(r"(all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)\(", text))
     assert found == {"all-reduce"}
 

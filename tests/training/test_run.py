@@ -39,12 +39,12 @@ def faces(tmp_path_factory, face_crop):
 
 
 @pytest.fixture(scope="module")
-def train(faces, hasty_compiler):
+def train(faces):
     """A function that runs `python train.py CONFIG [MORE ...]` on a small network; returns its exit code."""
 
     def run(out, *more):
         options = [*SMALL.split(), "--data.dataset", str(faces), "--train.out", str(out), *more]
-        with pytest.MonkeyPatch.context() as patch, hasty_compiler():
+        with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", ["train.py", str(CONFIG), *options])
             with pytest.raises(SystemExit) as exit:
                 runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
@@ -82,15 +82,14 @@ def test_a_run_goes_on_bit_for_bit_and_leaves_a_model(train, whole, tmp_path):
     assert one.config.model.recognisers == ("mobilefacenet",)
 
 
-def test_a_run_goes_on_with_its_pictures_on_the_device(tmp_path, face_crop, hasty_compiler):
+def test_a_run_goes_on_with_its_pictures_on_the_device(tmp_path, face_crop):
     config = load_config(write_config(tmp_path / "small.py", noise_faces(tmp_path, face_crop.landmarks), steps=3))
     host, device = tmp_path / "host", tmp_path / "device"
 
     def run(out: Path, on_device: bool = False, minutes: float = 0.0) -> None:
         data = replace(config.data, on_device=on_device)
         settings = replace(config.train, out=str(out), checkpoint_every=1, max_minutes=minutes)
-        with hasty_compiler():
-            assert train_model(replace(config, data=data, train=settings, devices=DeviceConfig(data=2))) == 0
+        assert train_model(replace(config, data=data, train=settings, devices=DeviceConfig(data=2))) == 0
 
     run(host)
     run(device, minutes=1e-6)

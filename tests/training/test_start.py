@@ -95,9 +95,8 @@ def faces(noise_faces):
     return load_faces(noise_faces, "train", 32)
 
 
-def test_landmark_net_is_trained_once_and_a_damaged_one_is_named(tiny_config, faces, tmp_path, hasty_compiler):
-    with hasty_compiler():
-        net = landmark_net_of_run(tmp_path, tiny_config, faces)
+def test_landmark_net_is_trained_once_and_a_damaged_one_is_named(tiny_config, faces, tmp_path):
+    net = landmark_net_of_run(tmp_path, tiny_config, faces)
     assert sorted(path.suffix for path in tmp_path.glob("landmark_net.*")) == [".safetensors", ".sha256"]
     # With another seed it would become another one.
     kept = landmark_net_of_run(tmp_path, replace(tiny_config, train=replace(tiny_config.train, seed=1)), faces)
@@ -108,9 +107,9 @@ def test_landmark_net_is_trained_once_and_a_damaged_one_is_named(tiny_config, fa
         landmark_net_of_run(tmp_path, tiny_config, faces)
 
 
-def test_a_landmark_net_that_breaks_down_is_not_kept(tiny_config, faces, tmp_path, hasty_compiler):
+def test_a_landmark_net_that_breaks_down_is_not_kept(tiny_config, faces, tmp_path):
     config = replace(tiny_config, landmarks=replace(tiny_config.landmarks, steps=6, learning_rate=3e38))
-    with hasty_compiler(), pytest.raises(NonFiniteLoss, match=r"with a lower learning rate than 3e\+38 \(--landmarks"):
+    with pytest.raises(NonFiniteLoss, match=r"with a lower learning rate than 3e\+38 \(--landmarks"):
         landmark_net_of_run(tmp_path, config, faces)
     assert not list(tmp_path.glob("landmark_net.*"))
 
