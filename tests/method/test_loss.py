@@ -111,7 +111,7 @@ def test_the_gradient_reaches_every_weight_and_is_finite(params, frozen):
 
 def test_the_error_of_v_is_the_truncated_one_of_x0_and_of_the_photographed_alone(examples):
     snr = np.array([0.3, 2.0, 8.0, 40.0], np.float32)
-    level, (noise, v) = jnp.log(snr), np.random.default_rng(0).normal(size=(2, *examples.x0.shape)).astype(np.float32)
+    level, (noise, v) = jnp.log(snr), jax.random.normal(jax.random.key(0), (2, *examples.x0.shape))
     inside = jnp.ones_like(examples.inside).at[:, :, : SIDE // 2].set(0.0)
     estimate = x0_from_v(q_sample(examples.x0, noise, level), v, level)
     square = np.minimum(snr, 5.0)[:, None, None, None] * np.square(estimate - examples.x0)
