@@ -34,7 +34,7 @@ def test_the_whole_evaluation_and_its_resumption(evaluation_config, tmp_path, mo
     assert len(facts["notes"]) == 2 and "small: 1 of 3 pictures of 8x_area_seed0 are missing" in facts["notes"][0]
     printed = capsys.readouterr().out
     assert "8x, area: 3 pictures of 3 people" in printed and "LandmarkNet against dlib" in printed
-    assert "Expression, 8x, area, fitted" in printed and "Photographs, 8x, area, 3: fitted" in printed
+    assert "Expression, 8x, area, fitted" in printed and "Photographs, 8x, area, 3 of each of the 1 people" in printed
     out = tmp_path / "report"
     assert strict_json(out / "results.json") == json.loads(json.dumps(facts))
     names = [method["name"] for method in facts["methods"]]
