@@ -36,9 +36,11 @@ def _compile_in_haste() -> None:
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     jax.config.update("jax_disable_most_optimizations", True)
     flag = "xla_cpu_use_fusion_emitters"
-    with open(pathlib.Path(jaxlib.__file__).parent / "libjax_common.so", "rb") as file:
-        known = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ).find(flag.encode()) >= 0
-    if known:
+    for library in pathlib.Path(jaxlib.__file__).parent.glob("libjax_common.*"):
+        with open(library, "rb") as file:
+            known = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ).find(flag.encode()) >= 0
+        if not known:
+            continue
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{flag}=false".strip()
 
 
