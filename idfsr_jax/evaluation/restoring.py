@@ -128,7 +128,7 @@ def _known(method: Method, case: Case, study: Study, restorer: Restorer, fitted:
     sources = {"truth": (case.photo,), "swapped": swap_partners(study.protocol)[case.person.name].photographs}
     units = _units(sources.get(method.identity, photos)[: method.photographs], study, restorer)
     identity = unit_parts(units.mean(axis=0), restorer.sizes)
-    model = restorer.config.model
+    start, model = identity, restorer.config.model
     offsets = np.zeros((model.identity_tokens, model.embedding), np.float32)
     if method.identity == "fitted":
         identity, offsets = fitted[case.person.name]
@@ -136,6 +136,7 @@ def _known(method: Method, case: Case, study: Study, restorer: Restorer, fitted:
     records = study.records(shown)
     return Known(
         identity=identity,
+        start=start,
         token_offsets=offsets,
         shape=person_shape(study.index.landmarks[study.records(photos)]),
         images=study.images[records],

@@ -17,7 +17,8 @@ from idfsr_jax.method.condition import Condition
 from idfsr_jax.method.denoiser import Denoiser, empty_condition
 from idfsr_jax.method.model import Model
 
-INPUTS = ("x_t", "log_snr", *(field.name for field in dataclasses.fields(Condition) if field.name != "landmarks"))
+_UNREAD = ("start", "landmarks")  # by the network: guidance reads them
+INPUTS = ("x_t", "log_snr", *(field.name for field in dataclasses.fields(Condition) if field.name not in _UNREAD))
 """Of the network, in this order: what is noised, its noise level, and the fields of `Condition` that it reads."""
 TOLERANCE = 1e-4
 """Largest difference from Flax that is let pass; v is about 1."""
@@ -47,7 +48,7 @@ def denoise(
     """v; the fields of `Condition` in the order of `INPUTS`."""
     network = Denoiser(model.config.model, sizes)
     fields = dict(zip(INPUTS[2:], condition, strict=True))
-    whole = Condition(**fields, landmarks=jnp.zeros((len(x_t), 68, 2)))
+    whole = Condition(**fields, start=fields["identity"], landmarks=jnp.zeros((len(x_t), 68, 2)))
     return network.apply({"params": model.denoiser}, x_t, log_snr, whole)  # type: ignore[return-value]
 
 

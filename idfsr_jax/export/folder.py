@@ -32,6 +32,7 @@ _MEANINGS = {
     "units": "unit vectors of each photograph by all recognisers, one after the other",
     "present": "1, or 0 where there is no photograph",
     "identity": "fitted unit vectors of each person by all recognisers, one after the other",
+    "start": "the same before the fit, towards which a recogniser pulls the result",
     "token_offsets": "fitted, added to the tokens of each person's identity",
     "reveal": "how much of the LR face the denoiser is shown, from 0 to 1",
     "consistency": "how far the result must agree with y, from 0 to 1",
@@ -165,6 +166,7 @@ def write_person(
         "units": known.units,
         "present": np.ones(len(known.images), np.float32),
         "identity": known.identity,
+        "start": known.start,
         "token_offsets": known.token_offsets,
     }
     data = save_safetensors(arrays, {"model": model.digest, "identity": identity.digest})

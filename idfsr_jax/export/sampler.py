@@ -26,7 +26,7 @@ from idfsr_jax.restore.conditions import condition_among, tables_of
 from idfsr_jax.restore.sampling import starting_noise
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-PERSON = ("shape", "references", "landmarks", "frames", "units", "present", "identity", "token_offsets")
+PERSON = ("shape", "references", "landmarks", "frames", "units", "present", "identity", "start", "token_offsets")
 """The inputs that tell of the person, as they lie in `person.safetensors`."""
 INPUTS = ("y", "n", *PERSON, "reveal", "consistency", "seed")
 """Of the artifact, in this order, after the weights."""
@@ -43,6 +43,7 @@ def restore_faces(
     units: Float[Array, "b k d"],
     present: Float[Array, "b k"],
     identity: Float[Array, "b d"],
+    start: Float[Array, "b d"],
     token_offsets: Float[Array, "b t e"],
     reveal: Float[Array, ""],
     consistency: Float[Array, ""],
@@ -65,6 +66,7 @@ def restore_faces(
       units: unit vectors of each by all recognisers.
       present: 1, or 0 where there is no photograph.
       identity: fitted unit vectors.
+      start: the same before the fit.
       token_offsets: fitted.
       reveal: how much of the LR face the denoiser is shown, 0 to 1.
       consistency: strength of the projection onto pictures that down-sample to y, 0 to 1.
@@ -83,6 +85,7 @@ def restore_faces(
         shape,
         References(to_float(references), landmarks, frames, present, units),
         identity,
+        start,
         token_offsets,
         jnp.broadcast_to(reveal, n.shape),
         config,
@@ -122,6 +125,7 @@ def input_shapes(config: Config, sizes: tuple[int, ...], batch: int | None = Non
         "units": ((b, k, width), jnp.float32),
         "present": ((b, k), jnp.float32),
         "identity": ((b, width), jnp.float32),
+        "start": ((b, width), jnp.float32),
         "token_offsets": ((b, config.model.identity_tokens, config.model.embedding), jnp.float32),
         "reveal": ((), jnp.float32),
         "consistency": ((), jnp.float32),

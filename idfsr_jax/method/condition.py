@@ -55,6 +55,8 @@ class Condition:
       identity_present: 1, or 0 where the learned null identity shall stand in for e.
       token_offsets: what fitting has added to the identity's tokens.
       scale: down-sampling factor s, the crop's side over the LR crop's.
+      start: e before any fit, the mean of the photographs' unit vectors; the denoiser does not read it, guidance pulls
+        towards it, for what a fit adds to e serves the denoiser and is nobody's face.
       landmarks: l_y, unit coordinates; the denoiser knows them as `pose`, guidance looks at the face by them.
     """
 
@@ -69,6 +71,7 @@ class Condition:
     identity_present: Float[Array, " b"]
     token_offsets: Float[Array, "b n e"]
     scale: Float[Array, " b"]
+    start: Float[Array, "b d"]
     landmarks: Float[Array, "b 68 2"]
 
 
@@ -126,7 +129,7 @@ def make_condition(
       y_up: bicubic enlargement of the LR crop.
       landmarks: l_y, estimated from the LR picture and the person's shape; unit coordinates.
       references: the nearest in pose and expression first.
-      identity: unit vectors of all recognisers, one after the other.
+      identity: unit vectors of all recognisers, one after the other; `start` too, until somebody says otherwise.
       token_offsets: of fitting; 0 where nothing was fitted.
       scale: s of each example.
       reveal: how much of the LR face is shown, 0 (nothing, as in the paper) to 1 (all that its pixels can hold).
@@ -157,6 +160,7 @@ def make_condition(
         identity_present=jnp.ones(identity.shape[0]),
         token_offsets=token_offsets,
         scale=scale,
+        start=identity,
         landmarks=landmarks,
     )
 

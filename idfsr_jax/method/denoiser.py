@@ -196,6 +196,7 @@ def empty_condition(
         identity_present=ones,
         token_offsets=jnp.zeros((batch, config.identity_tokens, config.embedding)),
         scale=ones,
+        start=jnp.zeros((batch, sum(sizes))),
         landmarks=jnp.zeros((batch, 68, 2)),
     )
 

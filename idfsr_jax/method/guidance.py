@@ -1,9 +1,10 @@
 """Guidance at the last step: a face recogniser's gradient pulls the state towards the person's ID embedding.
 
 What the denoiser makes of a state is looked at by a recogniser, and the state is moved so that this becomes more like
-e: classifier guidance (Dhariwal and Nichol 2021) by way of the estimate of x0, as in diffusion posterior sampling
-(Chung et al. 2023). The gradient goes through the denoiser, so that what changes is a face, and not a pattern that
-only the recogniser sees, as when the picture itself is moved. No weight changes, and nothing is trained for it.
+the person's photographs on average, which is e before any fit: classifier guidance (Dhariwal and Nichol 2021) by way of
+the estimate of x0, as in diffusion posterior sampling (Chung et al. 2023). The gradient goes through the denoiser, so
+that what changes is a face, and not a pattern that only the recogniser sees, as when the picture itself is moved. No
+weight changes, and nothing is trained for it.
 """
 
 from collections.abc import Callable
@@ -50,17 +51,17 @@ def make_guide(recognisers: Recognisers, center: Float[np.ndarray | Array, " all
 
 
 def likeness(pictures: Float[Array, "b s s 3"], condition: Condition, guide: Guide) -> Float[Array, " b"]:
-    """The cosine between what the guide sees in pictures and its part of the ID embedding, -1 to 1.
+    """The cosine between what the guide sees in pictures and in the photographs on average, -1 to 1.
 
     Args:
       pictures: canonical crops, in [-1, 1].
-      condition: its `identity` and `landmarks` are read.
+      condition: its `start` and `landmarks` are read.
       guide: who looks.
     """
     chips = face_chips(smoothed(pictures, SMOOTHING), condition.landmarks, guide.recogniser.chip)
     descriptors = chip_descriptors(guide.recogniser, chips)
     (found,) = unit_parts(descriptors, jnp.asarray(guide.center), dimensions((guide.recogniser,)))
-    wanted = condition.identity[:, -guide.recogniser.dimension :]
+    wanted = condition.start[:, -guide.recogniser.dimension :]
     return jnp.sum(found * wanted, axis=-1) / jnp.maximum(jnp.linalg.norm(wanted, axis=-1), 1e-6)
 
 

@@ -32,6 +32,7 @@ class Known:
 
     Attributes:
       identity: e, unit vectors of all recognisers, one after the other.
+      start: e before any fit, the mean of the photographs' unit vectors.
       token_offsets: of fitting; 0 where nothing was fitted.
       shape: proportions of the face, `landmarks.person_shape`.
       images: photographs that can be references, canonical crops at the model's side; k may be 0.
@@ -41,6 +42,7 @@ class Known:
     """
 
     identity: Float[np.ndarray, " d"]
+    start: Float[np.ndarray, " d"]
     token_offsets: Float[np.ndarray, "t e"]
     shape: Float[np.ndarray, "68 2"]
     images: UInt8[np.ndarray, "k s s 3"]
@@ -94,6 +96,7 @@ def conditions_of(
         "shape": together("shape"),
         "candidates": candidates,
         "identity": together("identity"),
+        "start": together("start"),
         "token_offsets": together("token_offsets"),
         "reveal": np.full(len(people), reveal, np.float32),
     }
@@ -108,6 +111,7 @@ def condition_among(
     shape: Float[Array, "b 68 2"],
     candidates: References,
     identity: Float[Array, "b d"],
+    start: Float[Array, "b d"],
     token_offsets: Float[Array, "b t e"],
     reveal: Float[Array, " b"],
     config: Config,
@@ -121,6 +125,7 @@ def condition_among(
       shape: proportions of each person's face.
       candidates: photographs of each person; the nearest `config.model.references` become references.
       identity: e of each.
+      start: e of each before any fit.
       token_offsets: of fitting.
       reveal: how much of each is shown, 0 to 1.
       config: the model's; static.
@@ -141,7 +146,7 @@ def condition_among(
         patch=config.model.pixels_per_place,
         mouth=config.model.mouth,
     )
-    return condition, chosen
+    return condition.replace(start=start), chosen  # type: ignore[attr-defined]
 
 
 def condition_of(
@@ -183,6 +188,7 @@ def known_person(identity: Identity, crops: Sequence[FaceCrop], units: Float[np.
     """What an identity and photographs, with their unit vectors, tell of a person to a model of `size` pixels."""
     return Known(
         identity=identity.embedding,
+        start=identity.start,
         token_offsets=identity.token_offsets,
         shape=identity.shape,
         images=np.array([resize_crop(crop.image, size) for crop in crops], np.uint8).reshape(-1, size, size, 3),

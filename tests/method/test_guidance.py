@@ -39,8 +39,8 @@ def condition(tiny_config):
     empty = empty_condition(3, SIDE, 2, tiny_config.model, (4, 6))
     mask = jnp.zeros((3, SIDE, SIDE, 1)).at[:, 4:28, 6:26].set(1.0)
     landmarks = jnp.asarray(0.5 + 0.3 * MEAN_SHAPE) + jnp.array([0.0, 0.02, -0.02])[:, None, None]
-    identity = jax.random.normal(jax.random.key(2), (3, 10))
-    return empty.replace(mask=mask, landmarks=landmarks, identity=identity)
+    start = jax.random.normal(jax.random.key(2), (3, 10))
+    return empty.replace(mask=mask, landmarks=landmarks, start=start)
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +48,9 @@ def pictures():
     return jax.random.uniform(jax.random.key(3), (3, SIDE, SIDE, 3), minval=-0.8, maxval=0.8)
 
 
-def test_likeness_is_the_cosine_to_the_last_part_of_the_embedding(guide, condition, pictures):
+def test_likeness_is_the_cosine_to_the_last_part_of_what_the_photographs_show(guide, condition, pictures):
     seen = identity_of(guide.recogniser, smoothed(pictures, SMOOTHING), condition.landmarks, guide.center)
-    wanted = condition.identity[:, 4:]
+    wanted = condition.start[:, 4:]
     expected = [np.dot(a, b) / np.linalg.norm(b) for a, b in zip(np.asarray(seen), np.asarray(wanted), strict=True)]
     np.testing.assert_allclose(likeness(pictures, condition, guide), expected, atol=1e-5)
 
