@@ -1,11 +1,23 @@
 """The commands for use, of README, quick start and the guide to photographs, run with the shipped model."""
 
+from collections.abc import Iterator
+
+import jax
 import pytest
 
 from idfsr_jax.face import read_image, read_metadata
 
 
+@pytest.fixture
+def optimised() -> Iterator[None]:
+    """Programs compiled with care: the shipped model's, little optimised, would run for many minutes."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
 @pytest.mark.timeout(900)
+@pytest.mark.usefixtures("optimised")
 def test_the_commands_of_the_guide_to_photographs_run(place, to_be_run, run, capsys):
     lines = to_be_run("docs/photographs.md")
     assert len(lines) >= 8
