@@ -138,7 +138,7 @@ def test_pages_hold_every_method_and_unit(facts, tmp_path):
         assert "peer: 1 of 4 pictures are missing." in text
         assert "same network as the condition" in text and "inter-ocular distances" in text and "1 without" in text
         assert "Expression, 8x, area, fitted: the truth's rather than" in html.unescape(text)
-        assert "Photographs, 16x, area, 2: fitted to identity 0.600" in text
+        assert "Photographs, 16x, area, 2 of each of the 4 people who have enough: fitted to identity 0.600" in text
     assert "ddim with 2 steps at temperature 0.75; 3 fitting steps" in markdown
     assert "![identity scale](plots/identity_scale.svg)" in markdown
     assert "<title>&lt;toy&gt;</title>" in page and page.count("<figure>") == len(plots)
