@@ -1,23 +1,35 @@
 """The commands for use, of README, quick start and the guide to photographs, run with the shipped model."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import jax
 import pytest
 
 from idfsr_jax.face import read_image, read_metadata
+from idfsr_jax.method.model import read_description, shipped_model, write_description
 
 
 @pytest.fixture
-def optimised() -> Iterator[None]:
-    """Programs compiled with care: the shipped model's, little optimised, would run for many minutes."""
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The shipped model, without guidance, which takes minutes to compile for every length of a batch.
+
+    What is compiled is optimised here: little optimised, so large a model would run for many minutes.
+    """
+    for path in shipped_model().iterdir():
+        if path.name != "model.json":
+            (tmp_path / path.name).symlink_to(path)
+    description = read_description(shipped_model())
+    description["config"]["sample"]["guidance"] = 0
+    write_description(tmp_path, description)
+    monkeypatch.setenv("IDFSR_MODEL", str(tmp_path))
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.usefixtures("optimised")
+@pytest.mark.usefixtures("shipped")
 def test_the_commands_of_the_guide_to_photographs_run(place, to_be_run, run, capsys):
     lines = to_be_run("docs/photographs.md")
     assert len(lines) >= 8
