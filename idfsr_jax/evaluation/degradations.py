@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
-from scipy.signal import oaconvolve
 from skimage.draw import line_aa
 from skimage.transform import resize
 
@@ -123,6 +122,8 @@ BY_WIDTH: Mapping[str, Callable[[Picture, int, np.random.Generator], Picture]] =
 
 def _convolved(image: Picture, kernel: Float[np.ndarray, "k k"]) -> Float[np.ndarray, "s s 3"]:
     """Convolution; past its edge the picture is mirrored, the edge itself not repeated."""
+    from scipy.signal import oaconvolve  # Only here: it takes a moment to load, and looks for PyTorch.
+
     reach = len(kernel) // 2
     padded = np.pad(image.astype(np.float64), ((reach, reach), (reach, reach), (0, 0)), mode="reflect")
     return oaconvolve(padded, kernel[..., None], mode="valid", axes=(0, 1))
