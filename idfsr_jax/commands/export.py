@@ -60,6 +60,7 @@ def export(
     note_skipped(skipped)
     require_writable(out)
     from idfsr_jax.export.folder import write_export, write_person
+    from idfsr_jax.method.guidance import make_guide
     from idfsr_jax.restore.restorer import Restorer
 
     restorer = Restorer.load(weights, encoder)
@@ -78,5 +79,6 @@ def export(
     config = restorer.config
     if steps is not None:
         config = replace(config, sample=replace(config.sample, steps=steps))
-    write_export(out, restorer.model, restorer.networks[2], config, restorer.sizes, formats, batch, say)
+    guide = make_guide(restorer.recognisers, restorer.model.center)
+    write_export(out, restorer.model, guide, config, restorer.sizes, formats, batch, say)
     return 0

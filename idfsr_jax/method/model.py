@@ -143,6 +143,9 @@ def load_model(folder: Path | None = None) -> Model:
     try:
         sums, steps = dict(description["sha256"]), int(description["steps"])
         encoder = str(description.get("encoder", DLIB_NAME))  # there once was no other
+        sampling = description["config"]["sample"]
+        if isinstance(sampling.get("guidance"), float):
+            sampling["guidance"] = 0  # Once the weight of classifier-free guidance, 1 in every model: none.
         config = from_dict(Config, description["config"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadWeights(

@@ -19,7 +19,7 @@ from idfsr_jax.restore.conditions import tables_of
 from idfsr_jax.restore.find_face import LowResolutionFace
 from idfsr_jax.restore.identity import Identity
 from idfsr_jax.restore.likeness import Likeness
-from idfsr_jax.restore.sampling import sample_many
+from idfsr_jax.restore.sampling import Networks, sample_many
 
 _AT_ONCE = 16
 """Samples that a device draws at once: more gain nothing, and need memory."""
@@ -103,7 +103,7 @@ def sampling_of(
 
 
 def sample_found(
-    networks: Any, found: Sequence[Found], mesh: Mesh, sampling: Sampling
+    networks: Networks, found: Sequence[Found], mesh: Mesh, sampling: Sampling
 ) -> list[UInt8[np.ndarray, "v s s 3"]]:
     """Samples of each face, by `restore.sampling.sample_many`, in as many goes as memory wants.
 

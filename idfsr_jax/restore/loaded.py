@@ -4,7 +4,6 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -14,7 +13,7 @@ from jaxtyping import Float, Float32, UInt8
 from idfsr_jax.config import Config
 from idfsr_jax.face import FaceCrop, crop_at, is_near, read_picture
 from idfsr_jax.io.errors import InputError
-from idfsr_jax.method.guidance import Guide, make_guide
+from idfsr_jax.method.guidance import make_guide
 from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.landmarks import turn
 from idfsr_jax.method.model import Model
@@ -23,6 +22,7 @@ from idfsr_jax.networks.recognisers import Recognisers, dimensions, load_recogni
 from idfsr_jax.restore.identity import Identity, Seen
 from idfsr_jax.restore.likeness import Likeness
 from idfsr_jax.restore.recognition import photograph_descriptors, reduce_crop, small_unit
+from idfsr_jax.restore.sampling import Networks
 from idfsr_jax.runtime.devices import data_mesh, everywhere
 
 _MOST_REFERENCES = 3
@@ -53,10 +53,10 @@ class LoadedModel:
         return data_mesh(self.devices)
 
     @functools.cached_property
-    def networks(self) -> tuple[Any, Any, Guide]:
-        """Denoiser, autoencoder (None of pixels) and who guides, on each of the devices."""
+    def networks(self) -> Networks:
+        """What a restoration runs, on each of the devices."""
         guide = make_guide(self.recognisers, self.model.center)
-        return everywhere((self.model.denoiser, self.model.autoencoder, guide), self.mesh)
+        return everywhere(Networks(self.model.denoiser, self.model.autoencoder, guide), self.mesh)
 
     @functools.cached_property
     def recognisers(self) -> Recognisers:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +12,28 @@ from jaxtyping import Array, Float, Key
 
 from idfsr_jax.config import Config
 from idfsr_jax.method.condition import Condition
+from idfsr_jax.method.guidance import Guide
 from idfsr_jax.method.sample import Agreement, sample_pictures
 from idfsr_jax.runtime.devices import by_shares, cut_rows, placed_rows, used
 from idfsr_jax.runtime.programs import kept_jit
 
 
+class Networks(NamedTuple):
+    """What a restoration runs, on each of the devices.
+
+    Attributes:
+      denoiser: its parameters.
+      autoencoder: of the latents that are diffused; None of pixels.
+      guide: who pulls towards the person; None where nobody shall.
+    """
+
+    denoiser: Any
+    autoencoder: Any
+    guide: Guide | None
+
+
 def sample_many(
-    networks: Any,
+    networks: Networks,
     condition: Condition,
     keys: Key[Array, " b"],
     config: Config,
@@ -34,7 +49,7 @@ def sample_many(
     one program for each length of `runtime.devices.bucket`, which serves all LR widths, keys and strengths.
 
     Args:
-      networks: (the denoiser's parameters, autoencoder or None, guide), put `runtime.devices.everywhere` on the mesh.
+      networks: put `runtime.devices.everywhere` on the mesh.
       condition: b of them, in pixels.
       keys: source of the noise of each.
       config: static; `config.sample` says how to sample.
@@ -67,13 +82,13 @@ def _fields(tree: Any) -> dict[str, Any]:
 
 @partial(kept_jit, static_argnames=("config", "sizes", "variants", "mesh"))
 def _sampled(
-    networks: Any, rows: dict[str, Any], config: Config, sizes: tuple[int, ...], variants: int, mesh: Mesh
+    networks: Networks, rows: dict[str, Any], config: Config, sizes: tuple[int, ...], variants: int, mesh: Mesh
 ) -> Float[Array, "b v s s 3"]:
     return by_shares(partial(_share, config=config, sizes=sizes, variants=variants), mesh)(networks, rows)
 
 
 def _share(
-    networks: Any, rows: dict[str, Any], config: Config, sizes: tuple[int, ...], variants: int
+    networks: Networks, rows: dict[str, Any], config: Config, sizes: tuple[int, ...], variants: int
 ) -> Float[Array, "b v s s 3"]:
     condition, agreement = jax.tree.map(
         lambda leaf: jnp.repeat(leaf, variants, axis=0), (rows["condition"], rows["agreement"])

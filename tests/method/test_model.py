@@ -101,6 +101,13 @@ def test_the_shipped_model_loads_and_its_description_is_guarded():
     assert load_model(folder).steps == read_description(folder)["steps"] > 0
 
 
+def test_the_weight_of_classifier_free_guidance_that_models_once_had_guides_nobody(folder, tiny_config):
+    description = read_description(folder)
+    description["config"]["sample"]["guidance"] = 1.0
+    write_description(folder, description)
+    assert load_model(folder).config == tiny_config
+
+
 def test_a_flipped_bit_in_a_recorded_sum_is_noticed(folder):
     text = (folder / "model.json").read_text()
     recorded = json.loads(text)["sha256"]["denoiser-1.safetensors"]

@@ -163,9 +163,8 @@ def test_what_a_fit_reads(restorer, crops):
 
 def test_guidance_makes_the_picture_more_like_the_person(restorer, small, identity, crops, result):
     guided = restorer.restore(small, identity, crops, guidance=3)
-    likenesses = [
-        likeness(to_float(each.images[0])[None], each.condition, restorer.networks[2])[0] for each in (result, guided)
-    ]
+    guide = restorer.networks.guide
+    likenesses = [likeness(to_float(each.images[0])[None], each.condition, guide)[0] for each in (result, guided)]
     assert likenesses[1] > likenesses[0] + 0.01
     assert "guidance 3," in guided.metadata["idfsr:sampler"]
     with pytest.raises(InputError, match=r"guidance=-1: give a number of steps"):

@@ -13,7 +13,7 @@ from idfsr_jax.method.condition import Condition
 from idfsr_jax.method.denoiser import empty_condition
 from idfsr_jax.method.sample import Agreement, agreement_with, sample_pictures
 from idfsr_jax.restore.conditions import tables_of
-from idfsr_jax.restore.sampling import sample_many
+from idfsr_jax.restore.sampling import Networks, sample_many
 from idfsr_jax.runtime.devices import data_mesh, everywhere
 
 COUNT = 9
@@ -68,7 +68,7 @@ def test_alone_or_in_a_batch_on_one_or_eight_devices(tiny_config, tiny_weights, 
     params, found = tiny_weights[0], {}
     for devices, count in ((8, 3), (1, COUNT), (8, COUNT)):
         mesh, rows = data_mesh(devices), slice(0, count)
-        networks = everywhere((params, None, None), mesh)
+        networks = everywhere(Networks(params, None, None), mesh)
         found[devices, count] = sample_many(networks, part(condition, rows), keys[rows], tiny_config, SIZES, mesh)
         assert found[devices, count].shape == (count, 1, 32, 32, 3)
     noise = jax.random.normal(jax.random.fold_in(keys[4], 0), (1, 32, 32, 3))
@@ -81,7 +81,7 @@ def test_alone_or_in_a_batch_on_one_or_eight_devices(tiny_config, tiny_weights, 
 
 def test_variants_are_those_of_one_key_and_more_of_them_change_none(tiny_config, tiny_weights, condition, keys):
     mesh = data_mesh(2)
-    networks, two = everywhere((tiny_weights[0], None, None), mesh), part(condition, slice(0, 2))
+    networks, two = everywhere(Networks(tiny_weights[0], None, None), mesh), part(condition, slice(0, 2))
     three = sample_many(networks, two, keys[:2], tiny_config, SIZES, mesh, variants=3)
     one = sample_many(networks, two, keys[:2], tiny_config, SIZES, mesh)
     np.testing.assert_allclose(three[:, :1], one, atol=1e-5)
@@ -94,7 +94,7 @@ def test_one_program_for_each_length_and_setting(
     """Numbers of pictures, their widths, seeds and strengths compile nothing."""
     config = replace(tiny_config, sample=replace(tiny_config.sample, sampler="ddim"))
     mesh = data_mesh(2)
-    networks = everywhere((tiny_weights[0], None, None), mesh)
+    networks = everywhere(Networks(tiny_weights[0], None, None), mesh)
 
     def sample(rows: slice, held: Agreement | None = None) -> None:
         sample_many(networks, part(condition, rows), keys[rows], config, SIZES, mesh, agreement=held)
