@@ -112,7 +112,7 @@ config = Config(
         samples_every=250,
         keep_checkpoints=2,
     ),
-    sample=SampleConfig(steps=2, temperature=0.3, guidance=6),
+    sample=SampleConfig(steps=2, temperature=0.3, guidance=6, consistency=0.7),
     fit=FitConfig(steps=12, learning_rate=0.02),
     evaluate=EvaluateConfig(protocol="configs/protocols/lfw_val.json"),
 )

@@ -10,7 +10,6 @@ _ON_THE_PAGE = (
     ("; --box FILE:x,y,width,height takes another.", "; click the right one below."),
     ("; give --face N.", "; click the one that is meant."),
     ("; give --face N, counted from the left, or --anyone.", "; click the one that is meant."),
-    ("; --consistency 1 holds it to the input.", '; "Stay true to the picture" holds it to the input.'),
     (
         "; give its place by --box x,y,width,height or --eyes x1,y1,x2,y2.",
         "; click the middle of one eye in the picture below, then of the other.",

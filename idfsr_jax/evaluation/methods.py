@@ -25,7 +25,8 @@ class Method:
       identity: the photographs' ID embedding, the same after fitting, the truth's own (an oracle: it cannot be had in
         use), another person's, or the learned null identity.
       references: how many of the photographs may be shown to the model; all if None.
-      consistency: strength of the projection onto pictures that down-sample to the input.
+      consistency: strength of the projection onto pictures that down-sample to the input; None for the model's own
+        choice.
       steps: of the sampler; None for the model's own choice.
       fit_steps: of fitting; None for the model's own choice.
       model: name of the model: "" for the one that is evaluated, else that of a further one.
@@ -39,7 +40,7 @@ class Method:
     photographs: int = 5
     identity: IdentityKind = "fitted"
     references: int | None = None
-    consistency: float = 0.0
+    consistency: float | None = None
     steps: int | None = None
     fit_steps: int | None = None
     model: str = ""

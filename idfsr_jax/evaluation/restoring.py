@@ -22,8 +22,7 @@ from idfsr_jax.method.condition import Condition
 from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.landmarks import person_shape
 from idfsr_jax.method.references import likest
-from idfsr_jax.method.sample import agreement_with
-from idfsr_jax.restore.conditions import Known, conditions_of, tables_of
+from idfsr_jax.restore.conditions import Known, agreement_of, conditions_of
 from idfsr_jax.restore.fitting import fit_person
 from idfsr_jax.restore.restorer import Restorer
 from idfsr_jax.restore.sampling import sample_many
@@ -68,12 +67,10 @@ def restore(
     if method.kind in ("pasted", "mixed"):
         reference = _mixed(condition) if method.kind == "mixed" else condition.references[:, 0]
         return np.asarray(y_up + condition.mask * condition.valid[:, 0] * (reference - y_up))
-    config, agreement = restorer.config, None
+    config = restorer.config
     if method.steps is not None:
         config = replace(config, sample=replace(config.sample, steps=method.steps))
-    if method.consistency > 0:
-        held = [agreement_with(each, method.consistency, tables_of(study.size)) for each in given.y]
-        agreement = jax.tree.map(lambda *rows: np.concatenate(rows), *held)
+    agreement = agreement_of(given.y, method.consistency, config)
     keys = jnp.stack([jax.random.key(case.seed) for case in cases])
     networks, sizes, mesh = restorer.networks, restorer.sizes, restorer.mesh
     return sample_many(networks, condition, keys, config, sizes, mesh, agreement=agreement)[:, 0]

@@ -35,7 +35,7 @@ _MEANINGS = {
     "start": "the same before the fit, towards which a recogniser pulls the result",
     "token_offsets": "fitted, added to the tokens of each person's identity",
     "reveal": "how much of the LR face the denoiser is shown, from 0 to 1",
-    "consistency": "how far the result must agree with y, from 0 to 1",
+    "consistency": "how far the result must agree with y, from 0 to 1; below 0 as far as y is to be trusted",
     "seed": "of the noise, which is the same for all faces of a call",
 }
 _DENOISER_MEANINGS = {
@@ -98,7 +98,7 @@ def write_export(
         "steps": config.sample.steps,
         "guidance": config.sample.guidance,
         "reveal": config.sample.reveal,
-        "consistency": config.sample.consistency,
+        "consistency": -1.0,
         "metadata": _METADATA | {"idfsr:model": model.digest},
         "versions": {"idfsr-jax": _version("idfsr-jax"), "jax": jax.__version__},
     }

@@ -49,7 +49,7 @@ def restore(options: argparse.Namespace) -> None:
     for name in ("reveal", "consistency"):
         given = getattr(options, name)
         inputs[name] = np.float32(manifest[name] if given is None else given)
-        if not 0.0 <= inputs[name] <= 1.0:
+        if given is not None and not 0.0 <= given <= 1.0:
             raise ValueError(f"--{name} {given}: give a number from 0 to 1.")
     person, digest = load_person(options.person, manifest["model"])
     try:

@@ -19,6 +19,7 @@ from idfsr_jax.io.images import to_float
 from idfsr_jax.method.condition import References
 from idfsr_jax.method.degrade import enlarge
 from idfsr_jax.method.guidance import Guide
+from idfsr_jax.method.input_error import read_input_error_net, trust
 from idfsr_jax.method.model import Model
 from idfsr_jax.method.sample import Agreement, sample_pictures, smooth_inverse
 from idfsr_jax.networks.id_encoder import IdEncoder
@@ -69,7 +70,8 @@ def restore_faces(
       start: the same before the fit.
       token_offsets: fitted.
       reveal: how much of the LR face the denoiser is shown, 0 to 1.
-      consistency: strength of the projection onto pictures that down-sample to y, 0 to 1.
+      consistency: strength of the projection onto pictures that down-sample to y, 0 to 1; below 0 as the model was
+        made for, each as far as it is to be trusted.
       seed: uint32, of the noise, which is the same for all faces.
       config: static.
       sizes: length of each recogniser's part of the identity; static.
@@ -93,7 +95,8 @@ def restore_faces(
     inverses = np.stack([smooth_inverse(tables.least + index, tables) for index in range(len(tables.up))])
     places = n - tables.least
     down, up = jnp.asarray(tables.down[0])[places], jnp.asarray(inverses)[places]
-    agreement = Agreement(small, down, up, jnp.broadcast_to(consistency, n.shape))
+    own = config.sample.consistency * trust(networks["input_error_net"], small, n)
+    agreement = Agreement(small, down, up, jnp.where(consistency < 0.0, own, consistency))
     noise = jnp.broadcast_to(starting_noise(jax.random.key(seed), 1, (size, size, 3)), condition.hidden.shape)
     guide = Guide(recogniser.replace(params=networks["guide"]), networks["guide_center"])  # type: ignore[attr-defined]
     restored = sample_pictures(networks["denoiser"], condition, noise, config, sizes, agreement, guide=guide)
@@ -107,6 +110,7 @@ def flat_weights(model: Model, guide: Guide) -> dict[str, Float32[np.ndarray, ".
         "landmark_net": model.landmark_net,
         "guide": guide.recogniser.params,
         "guide_center": guide.center,
+        "input_error_net": read_input_error_net(),
     }
     return {name: np.asarray(leaf, np.float32) for name, leaf in flax.traverse_util.flatten_dict(tree, sep="/").items()}
 

@@ -111,14 +111,16 @@ def sample_pictures(
     def denoise(x_t: Float[Array, "b h w c"], log_snr: Float[Array, " b"]) -> Float[Array, "b h w c"]:
         return network.apply({"params": params}, x_t, log_snr, condition, features)  # type: ignore[return-value]
 
+    project = None if agreement is None else projection(agreement)
+
     def pictures_of(x0: Float[Array, "b h w c"]) -> Float[Array, "b s s 3"]:
-        return jnp.clip(x0, -1.0, 1.0) if autoencoder is None else to_pixels(x0, autoencoder)
+        pictures = jnp.clip(x0, -1.0, 1.0) if autoencoder is None else to_pixels(x0, autoencoder)
+        return pictures if project is None else project(pictures)
 
     steer = None
     if guide is not None and config.sample.guidance > 0:
         steer = steering(denoise, pictures_of, condition, guide, config.sample.guidance)
     key, size = jax.random.key(0), noise.shape[1]  # no sampler that is used here draws further noise
-    project = None if agreement is None else projection(agreement)
     start = config.sample.temperature * noise
     run: Any = partial(sample, denoise, key, noise.shape, config.sample, config.diffusion, size, noise=start)  # type: ignore[arg-type]
     if autoencoder is None:

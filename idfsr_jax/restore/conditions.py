@@ -16,9 +16,11 @@ from idfsr_jax.face import FaceCrop, resize_crop
 from idfsr_jax.io.images import to_float
 from idfsr_jax.method.condition import Condition, References, make_condition, nearest_references
 from idfsr_jax.method.degrade import ResamplingTables, enlarge, resampling_tables
+from idfsr_jax.method.input_error import read_input_error_net, trust
 from idfsr_jax.method.landmarks import estimate_landmarks
 from idfsr_jax.method.model import Model
 from idfsr_jax.method.references import likest
+from idfsr_jax.method.sample import Agreement, agreement_with
 from idfsr_jax.restore.identity import Identity
 from idfsr_jax.runtime.programs import kept_jit
 
@@ -200,10 +202,50 @@ def known_person(identity: Identity, crops: Sequence[FaceCrop], units: Float[np.
 
 def enlarged(y: UInt8[np.ndarray, "n n 3"], size: int) -> tuple[Float[Array, "1 s s 3"], Float[Array, "1"]]:
     """An LR crop enlarged as in training, in [-1, 1], and its width; batches of one."""
-    tables, side = tables_of(size), y.shape[0]
-    filled = np.zeros((1, tables.down.shape[2], tables.down.shape[2], 3), np.float32)
+    tables = tables_of(size)
+    filled, n = _filled(y, tables)
+    return _enlarge(filled, n, tables), jax.device_put(n.astype(np.float32))
+
+
+def agreement_of(pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], consistency: float | None, config: Config) -> Agreement:
+    """What holds results to their LR pictures.
+
+    Args:
+      pictures: the LR crops, of any widths.
+      consistency: how strongly, 0 to 1; None: as the model was made for, each as far as it is to be trusted.
+      config: the model's.
+    """
+    tables, own = tables_of(config.data.size), config.sample.consistency
+    held = []
+    for y in pictures:
+        chosen = own * trust_in(y, tables) if own > 0 and consistency is None else own
+        held.append(agreement_with(y, chosen if consistency is None else consistency, tables))
+    return jax.tree.map(lambda *rows: np.concatenate(rows), *held)  # type: ignore[no-any-return]
+
+
+def trust_in(y: UInt8[np.ndarray, "n n 3"], tables: ResamplingTables) -> float:
+    """How far an LR crop is to be believed against the model's own estimate, 0 to 1; see `input_error.trust`.
+
+    Raises:
+      BadWeights: the package's file of the net that tells is missing or damaged.
+    """
+    filled, n = _filled(y, tables)
+    return float(_trust(_input_error_net(), filled, n)[0])
+
+
+def _filled(
+    y: UInt8[np.ndarray, "n n 3"], tables: ResamplingTables
+) -> tuple[Float32[np.ndarray, "1 most most 3"], Int[np.ndarray, "1"]]:
+    """An LR crop in the upper left corner of the widest one's canvas, in [-1, 1], and its width; batches of one."""
+    side, most = y.shape[0], tables.down.shape[2]
+    filled = np.zeros((1, most, most, 3), np.float32)
     filled[0, :side, :side] = to_float(y)
-    return _enlarge(filled, np.array([side], np.int32), tables), jax.device_put(np.full(1, side, np.float32))
+    return filled, np.array([side], np.int32)
+
+
+@functools.lru_cache(maxsize=1)
+def _input_error_net() -> Any:
+    return read_input_error_net()
 
 
 @functools.lru_cache(maxsize=2)
@@ -213,6 +255,7 @@ def tables_of(size: int) -> ResamplingTables:
 
 
 _enlarge = kept_jit(enlarge)
+_trust = kept_jit(trust)
 
 
 @partial(kept_jit, static_argnames="config")

@@ -14,8 +14,7 @@ from idfsr_jax.config import Config
 from idfsr_jax.io.errors import InputError
 from idfsr_jax.io.images import to_uint8
 from idfsr_jax.method.condition import Condition
-from idfsr_jax.method.sample import agreement_with
-from idfsr_jax.restore.conditions import tables_of
+from idfsr_jax.restore.conditions import agreement_of
 from idfsr_jax.restore.find_face import LowResolutionFace
 from idfsr_jax.restore.identity import Identity
 from idfsr_jax.restore.likeness import Likeness
@@ -66,14 +65,15 @@ class Sampling:
       config: the model's, with the sampling that is wanted.
       seed: of the noise, the same for each face.
       variants: samples of each face.
-      consistency: strength of the projection onto pictures that down-sample to the input, 0 to 1.
+      consistency: strength of the projection onto pictures that down-sample to the input, 0 to 1; None: see
+        `conditions.agreement_of`.
       sizes: length of each recogniser's part of an identity.
     """
 
     config: Config
     seed: int
     variants: int
-    consistency: float
+    consistency: float | None
     sizes: tuple[int, ...]
 
 
@@ -96,10 +96,9 @@ def sampling_of(
     given = {"steps": steps, "guidance": guidance}
     changes: Any = {name: value for name, value in given.items() if value is not None}
     config = replace(config, sample=replace(config.sample, **changes))
-    strength = config.sample.consistency if consistency is None else consistency
-    if variants < 1 or not 0.0 <= strength <= 1.0:
-        raise InputError(f"variants={variants}, consistency={strength}: give 1 or more, and a number from 0 to 1.")
-    return Sampling(config, seed, variants, strength, sizes)
+    if variants < 1 or not (consistency is None or 0.0 <= consistency <= 1.0):
+        raise InputError(f"variants={variants}, consistency={consistency}: give 1 or more, and a number from 0 to 1.")
+    return Sampling(config, seed, variants, consistency, sizes)
 
 
 def sample_found(
@@ -116,11 +115,6 @@ def sample_found(
     length = max(1, _AT_ONCE // sampling.variants) * mesh.size
     images: list[UInt8[np.ndarray, "v s s 3"]] = []
     for group in [found[start : start + length] for start in range(0, len(found), length)]:
-        agreement = None
-        if sampling.consistency > 0:
-            tables = tables_of(sampling.config.data.size)
-            held = [agreement_with(each.face.y, sampling.consistency, tables) for each in group]
-            agreement = jax.tree.map(lambda *rows: np.concatenate(rows), *held)
         drawn = sample_many(
             networks,
             jax.tree.map(_joined, *(each.condition for each in group)),
@@ -128,7 +122,7 @@ def sample_found(
             sampling.config,
             sampling.sizes,
             mesh,
-            agreement=agreement,
+            agreement=agreement_of([each.face.y for each in group], sampling.consistency, sampling.config),
             variants=sampling.variants,
         )
         images += list(to_uint8(drawn))

@@ -223,22 +223,6 @@ def is_told(probabilities: Float[np.ndarray, " n"]) -> bool:
     return bool(np.max(probabilities) >= TELLING)
 
 
-_MOST_DISTANCE = {4: 11.0, 8: 16.0, 16: 23.0, 32: 29.0}
-"""The 95th percentile, by the side of the LR crop, of the root mean square distance between the input's face and the
-result reduced to the input's size, in grey levels. It says little: of restorations with another person's identity and
-photographs 6, 15, 15 and 14% lie beyond it."""
-
-
-def is_far(distance: float, side: int) -> bool:
-    """Whether a result, reduced again, is farther from the input than 19 of 20 with the right identity are.
-
-    Args:
-      distance: root mean square over the face, in grey levels.
-      side: of the LR crop, in pixels.
-    """
-    return distance > _at(_MOST_DISTANCE, side)
-
-
 def _at(table: Mapping[int, float], side: int) -> float:
     """What a table of sides says of one between them."""
     return float(np.interp(side, list(table), list(table.values())))

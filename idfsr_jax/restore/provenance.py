@@ -13,9 +13,10 @@ LABEL = "synthesised"
 
 
 def provenance(
-    model: Model, identity: Identity, seed: int, config: Config, consistency: float, reveal: float
+    model: Model, identity: Identity, seed: int, config: Config, consistency: float | None, reveal: float
 ) -> dict[str, str]:
-    """The metadata of a restoration."""
+    """The metadata of a restoration; a consistency of None is the model's own, as far as the input is trusted."""
+    held = f"{config.sample.consistency:g} at most" if consistency is None else f"{consistency:g}"
     return {
         "Software": "idfsr-jax",
         "Description": "The face in this picture is synthesised from reference photographs by idfsr-jax; "
@@ -26,7 +27,7 @@ def provenance(
         "idfsr:sampler": f"{config.sample.sampler}, {config.sample.steps} steps, "
         f"guidance {config.sample.guidance:g}, temperature {config.sample.temperature:g}, "
         f"reveal {reveal:g}",
-        "idfsr:consistency": f"{consistency:g}",
+        "idfsr:consistency": held,
     }
 
 

@@ -17,8 +17,7 @@ from idfsr_jax.io.errors import InputError
 from idfsr_jax.method.denoiser import empty_condition
 from idfsr_jax.method.landmarks import person_shape
 from idfsr_jax.method.model import load_model
-from idfsr_jax.method.sample import agreement_with
-from idfsr_jax.restore.conditions import condition_of, tables_of
+from idfsr_jax.restore.conditions import agreement_of, condition_of
 from idfsr_jax.restore.find_face import LowResolutionFace, find_low_resolution_faces, small_enough
 from idfsr_jax.restore.found import Found, sample_found, sampling_of
 from idfsr_jax.restore.identity import Identity
@@ -351,7 +350,6 @@ class Restorer(LoadedModel):
                     self.model, each.identity, seed, sampling.config, sampling.consistency, each.reveal
                 ),
                 likeness=each.likeness,
-                consistent=sampling.consistency > 0,
                 truth=each.truth,
             )
             for each, images in zip(found, draw(found), strict=True)
@@ -375,8 +373,7 @@ class Restorer(LoadedModel):
 
         The program serves all pictures, people, seeds and scales, but no other number of variants or steps.
         """
-        size, model, held = self.config.data.size, self.config.model, None
+        size, model = self.config.data.size, self.config.model
         condition, keys = empty_condition(1, size, model.references, model, self.sizes), jax.random.key(0)[None]
-        if self.config.sample.consistency > 0:
-            held = agreement_with(np.zeros((4, 4, 3), np.uint8), 1.0, tables_of(size))
+        held = agreement_of([np.zeros((4, 4, 3), np.uint8)], None, self.config)
         sample_many(self.networks, condition, keys, self.config, self.sizes, self.mesh, agreement=held)

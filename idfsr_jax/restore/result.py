@@ -15,7 +15,7 @@ from idfsr_jax.io.images import label_panels, to_uint8
 from idfsr_jax.io.names import beside
 from idfsr_jax.method.condition import Condition
 from idfsr_jax.restore.find_face import LowResolutionFace
-from idfsr_jax.restore.likeness import Likeness, is_far
+from idfsr_jax.restore.likeness import Likeness
 from idfsr_jax.restore.provenance import mark
 from idfsr_jax.restore.recognition import seen_side
 from idfsr_jax.restore.spread import spread_picture
@@ -23,7 +23,6 @@ from idfsr_jax.restore.spread import spread_picture
 _MAX_ENLARGED_SIDE = 8192
 _MAX_SIDE = 16_384
 _WASTED = 2.5
-_COLOURLESS = 8
 
 Enlarger = Callable[[np.ndarray, tuple[int, int]], np.ndarray]
 """A photograph, uint8 RGB, and the (width, height) to bring it to."""
@@ -46,7 +45,6 @@ class Restoration:
       unfitted: computes the same sample with the identity before fitting; called for the sheet only.
       metadata: what every written picture says about its origin.
       likeness: of a small crop to the photographs made as small; None without photographs.
-      consistent: whether the samples were made to agree with the input.
       truth: the true crop, where it is known.
       before: another face of the same photograph, which is put into it before this one; see `Restorer.together`.
     """
@@ -58,7 +56,6 @@ class Restoration:
     unfitted: Callable[[], UInt8[np.ndarray, "s s 3"]]
     metadata: Mapping[str, str]
     likeness: Callable[[UInt8[np.ndarray, "m m 3"]], Likeness] | None
-    consistent: bool
     truth: UInt8[np.ndarray, "t t 3"] | None = None
     before: "Restoration | None" = None
 
@@ -126,9 +123,8 @@ class Restoration:
     def doubts(self) -> list[str]:
         """Whether the input contradicts the identity, or is better than the result: a sentence for each sign of it.
 
-        The face is compared with the photographs made as small, and the first sample, reduced to the input's size, with
-        the input. Either says so wrongly once in twenty, and a stranger often passes: see `likeness.Likeness` and
-        `likeness.is_far`. A sample that was made to agree with the input says nothing.
+        The face is compared with the photographs made as small. It is called unlike them wrongly once in twenty, and a
+        stranger often passes: see `likeness.Likeness`.
         """
         said = []
         transform, used = self.face.transform, self.face.y.shape[0]
@@ -147,25 +143,7 @@ class Restoration:
                 f"the small face is unlike the photographs (cosine {found.cosine:.2f} at {side} px, where faces of "
                 f"a person mostly have {found.least:.2f} or more); {why}."
             )
-        distance = self.distance()
-        if not self.consistent and is_far(distance, self.face.y.shape[0]):
-            said.append(
-                f"the result contradicts the input: reduced again, its face is {distance:.0f} grey levels away from "
-                "it; --consistency 1 holds it to the input."
-            )
         return said
-
-    def distance(self) -> float:
-        """Root mean square distance between the input's face and the first sample's, made as small, in grey levels."""
-        n = self.face.y.shape[0]
-        reduced = np.asarray(Image.fromarray(self.images[0]).resize((n, n), Image.Resampling.BOX))
-        mask = Image.fromarray(np.asarray(self.condition.mask)[0, ..., 0]).resize((n, n), Image.Resampling.BOX)
-        weight = np.asarray(mask, np.float64)
-        difference = reduced.astype(np.float64) - self.face.y
-        if np.ptp(self.face.y, axis=-1).max() <= _COLOURLESS:
-            difference = difference.mean(axis=-1, keepdims=True)  # The person's colours contradict no grey picture.
-        square = np.mean(difference**2, axis=-1)
-        return float(np.sqrt(np.sum(weight * square) / max(np.sum(weight), 1e-9)))
 
     def notes(self) -> list[str]:
         """What whoever sees the result should know: the file's damage, which face was taken, and `doubts`."""

@@ -14,7 +14,6 @@ from idfsr_jax.restore.likeness import (
     agreement,
     face_probabilities,
     group_by_person,
-    is_far,
     is_told,
     likeness_to_others,
     mean_direction,
@@ -111,7 +110,6 @@ def test_a_small_face_is_not_taken_because_all_small_faces_are_alike():
 
 def test_what_is_doubtful_depends_on_the_resolution():
     assert Likeness(0.2, 32).is_unlike and not Likeness(0.5, 32).is_unlike
-    assert is_far(17.0, 8) and not is_far(15.0, 8) and not is_far(17.0, 16)
 
 
 @pytest.mark.parametrize("only", [True, False])

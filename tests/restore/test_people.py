@@ -113,6 +113,21 @@ def test_consistency_keeps_inputs_of_any_width_and_every_variant(restorer, ident
         assert max(distances[:2]) <= 2 < distances[2] and np.any(kept.images[0] != kept.images[1])
 
 
+def test_an_input_is_kept_as_far_as_it_is_to_be_trusted(restorer, identity, crops, reduced):
+    """Of a model that keeps inputs: half of a clean one's pixels and more, and hardly anything of a noisy one's."""
+    config = replace(restorer.config, sample=replace(restorer.config.sample, consistency=1.0))
+    keeps = Restorer(replace(restorer.model, config=config))
+    clean = reduced(16)
+    noise = np.random.default_rng(0).normal(0.0, 30.0, clean.shape)
+    noisy = np.clip(clean + noise, 0, 255).astype(np.uint8)
+    for small, least, most in ((clean, 0.5, 1.0), (noisy, 0.0, 0.2)):
+        found = keeps.find(small, identity, crops)
+        (told,), (free,), (held,) = (keeps.sample([found], consistency=c) for c in (None, 0.0, 1.0))
+        moved = [np.linalg.norm(each.images[0] - free.images[0].astype(float)) for each in (told, held)]
+        assert least <= moved[0] / moved[1] <= most
+        assert told.metadata["idfsr:consistency"] == "1 at most"
+
+
 def test_photographs_like_the_identity_are_its_references(restorer, identity, _astronaut, tmp_path):
     Image.fromarray(_astronaut).save(tmp_path / "me.png")
     crops, notes = restorer.references([tmp_path / "me.png"], identity)
@@ -161,11 +176,14 @@ def test_what_a_fit_reads(restorer, crops):
     assert frozen.tables.down.shape[-1] == SIZE
 
 
-def test_guidance_makes_the_picture_more_like_the_person(restorer, small, identity, crops, result):
-    guided = restorer.restore(small, identity, crops, guidance=3)
+def test_guidance_makes_the_picture_more_like_the_person(restorer, small, identity, crops):
+    """Also one that is held to its input: guidance looks at what comes of that."""
     guide = restorer.networks.guide
-    likenesses = [likeness(to_float(each.images[0])[None], each.condition, guide)[0] for each in (result, guided)]
-    assert likenesses[1] > likenesses[0] + 0.01
+    for consistency in (0.0, 1.0):
+        restored = [restorer.restore(small, identity, crops, guidance=n, consistency=consistency) for n in (0, 3)]
+        alike = [likeness(to_float(each.images[0])[None], each.condition, guide)[0] for each in restored]
+        assert alike[1] > alike[0] + 0.01
+    guided = restored[1]
     assert "guidance 3," in guided.metadata["idfsr:sampler"]
     with pytest.raises(InputError, match=r"guidance=-1: give a number of steps"):
         restorer.restore(small, identity, crops, guidance=-1)

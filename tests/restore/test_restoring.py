@@ -175,21 +175,14 @@ def test_the_mean_is_that_of_the_samples(three):
     assert np.abs(three.mean() - expected).max() <= 0.5
 
 
-def test_a_contradicting_input_is_doubted(restorer, small, identity, crops, result):
+def test_a_contradicting_input_is_doubted(result):
     same = replace(result, likeness=lambda crop: Likeness(0.9, 8))
     assert [part for part in same.doubts() if "unlike" in part] == []
     other = replace(result, likeness=lambda crop: Likeness(-0.2, 8))
     assert "unlike the photographs" in other.doubts()[0] and "somebody else" in other.doubts()[0]
     turned = replace(result, likeness=lambda crop: Likeness(-0.2, 8, turn=0.6))
     assert "perhaps turned away" in turned.doubts()[0] and "somebody else" not in turned.doubts()[0]
-    n = small.shape[0]
-    reduced = np.array(Image.fromarray(result.images[0]).resize((n, n), Image.Resampling.BOX))
-    near = replace(same, face=replace(result.face, y=reduced))
-    assert near.distance() < 1.0 and near.doubts() == []
-    far = replace(same, face=replace(result.face, y=(reduced.astype(int) + 128).astype(np.uint8)))
-    assert far.distance() == pytest.approx(128, abs=40) and "contradicts the input" in far.doubts()[0]
-    assert replace(far, consistent=True).doubts() == []
-    fine = replace(near, face=replace(near.face, native=np.zeros((60, 60, 3), np.uint8)))
+    fine = replace(same, face=replace(same.face, native=np.zeros((60, 60, 3), np.uint8)))
     assert "60 px wide" in fine.doubts()[0]
 
 
@@ -256,6 +249,6 @@ def test_the_reference_is_the_photograph_nearest_in_pose(restorer, small, crops,
 def test_without_being_told_it_samples_as_the_model_was_made_for(restorer):
     made = replace(restorer.config, sample=replace(restorer.config.sample, consistency=0.75))
     untold = sampling_of(made, None, 3, 1, None, None, restorer.sizes)
-    assert (untold.config, untold.consistency) == (made, 0.75)
+    assert (untold.config, untold.consistency) == (made, None)
     told = sampling_of(made, 5, 3, 1, 0.0, 2, restorer.sizes)
     assert (told.config.sample.steps, told.consistency, told.config.sample.guidance) == (5, 0.0, 2)
