@@ -12,7 +12,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from idfsr_jax.evaluation.judges import Judge
 from idfsr_jax.evaluation.landmarks import expression_distances, expression_kept, seen_landmarks
 from idfsr_jax.evaluation.metrics import copy_paste, inside_only, landmark_nme, lr_consistency_psnr, psnr, ssim
-from idfsr_jax.evaluation.perceptual import lpips, lpips_vgg_and_features
+from idfsr_jax.evaluation.perceptual import lpips, vgg_features
 from idfsr_jax.evaluation.protocol import CLEAN, swap_partners
 from idfsr_jax.evaluation.study import Case, Study, degraded, low_resolution, truths
 from idfsr_jax.io.images import to_float
@@ -37,6 +37,13 @@ def real_vectors(judge: Judge, study: Study, batch: int) -> RealVectors:
         images = np.asarray(to_float(study.images[records]))
         rows.append(judge.embed(images, study.index.landmarks[records]))
     return RealVectors(judge, np.concatenate(rows)[: len(study.images)])
+
+
+def truth_features(study: Study, batch: int) -> Float[np.ndarray, "n f"]:
+    """VGG features of all photographs that are restored, which those of a method's results are compared with."""
+    truth = study.images[study.records([photo for person in study.protocol.people for photo in person.restored])]
+    rows = [np.asarray(vgg_features(to_float(truth[places]))) for places in _batches(len(truth), batch)]
+    return np.concatenate(rows)[: len(truth)]
 
 
 def measure(
@@ -65,9 +72,10 @@ def measure(
     landmarks = study.index.landmarks[records]
     scores = {name: np.asarray(values) for name, values in _pixels(results, truth, jnp.asarray(landmarks)).items()}
     inside = inside_only(results, truth, face_mask(jnp.asarray(landmarks), study.size))
-    scores["lpips_alex"], scores["lpips_alex_face"] = (np.asarray(lpips(x, truth)) for x in (results, inside))
-    *distances, features = (np.asarray(x) for x in lpips_vgg_and_features(results, truth, inside))
-    scores["lpips_vgg"], scores["lpips_vgg_face"] = distances
+    *by_alexnet, _ = lpips("alexnet", results, truth, inside)
+    *by_vgg, features = lpips("vgg16", results, truth, inside)
+    names = ("lpips_alex", "lpips_alex_face", "lpips_vgg", "lpips_vgg_face")
+    scores |= {name: np.asarray(values) for name, values in zip(names, (*by_alexnet, *by_vgg), strict=True)}
     scores["lr_psnr"] = _lr_psnr(results, cases, study)
     for name in ("psnr", "psnr_face", "lr_psnr"):
         scores[name] = np.minimum(scores[name], MOST_PSNR)
@@ -81,7 +89,7 @@ def measure(
     scores["landmark_error"] = np.asarray(landmark_nme(seen, landmarks), np.float32)
     scores["expression_error"] = expression_distances(seen, landmarks)
     scores["expression_kept"] = expression_kept(seen, cases, study, photographs)
-    return scores, features
+    return scores, np.asarray(features)
 
 
 def album_cosines(

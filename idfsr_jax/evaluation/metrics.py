@@ -5,53 +5,12 @@ picks a region, a soft face mask for instance; without it the whole crop counts.
 """
 
 import functools
-from dataclasses import dataclass
-from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 from idfsr_jax.method.degrade import KINDS, resampling_tables
-
-
-@dataclass(frozen=True)
-class Metric:
-    """What a column of a report means."""
-
-    name: str
-    network: str
-    """The network that judges; empty where none does."""
-    unit: str
-    direction: Literal["higher", "lower"]
-    """Which way is better."""
-
-    def better(self, first: float, second: float) -> bool:
-        """Whether `first` is better than `second`."""
-        return first > second if self.direction == "higher" else first < second
-
-
-PSNR = Metric("PSNR", "", "dB", "higher")
-PSNR_FACE = Metric("PSNR, face", "", "dB", "higher")
-SSIM = Metric("SSIM", "", "", "higher")
-SSIM_FACE = Metric("SSIM, face", "", "", "higher")
-LPIPS_ALEX = Metric("LPIPS", "AlexNet", "", "lower")
-LPIPS_VGG = Metric("LPIPS", "VGG16", "", "lower")
-LANDMARK_NME = Metric("landmark error", "", "inter-ocular distances", "lower")
-LR_PSNR = Metric("LR consistency", "", "dB", "higher")
-
-
-KID = Metric("KID", "VGG16 relu5_3, mean over places", "x 1000", "lower")
-
-
-def identity_metric(network: str) -> Metric:
-    """The identity cosine as judged by a named recogniser."""
-    return Metric("identity cosine", network, "", "higher")
-
-
-def acceptance_metric(network: str, far: float) -> Metric:
-    """The share of accepted pairs at a false acceptance rate, as judged by a named recogniser."""
-    return Metric(f"accepted at FAR {far:g}", network, "share", "higher")
 
 
 def psnr(
@@ -117,24 +76,6 @@ def kernel_distance(first: Float[np.ndarray, "n f"], second: Float[np.ndarray, "
     own, other = kernel(first, first), kernel(second, second)
     within = (own.sum() - np.trace(own)) / (n * (n - 1)) + (other.sum() - np.trace(other)) / (m * (m - 1))
     return float(within - 2.0 * kernel(first, second).mean())
-
-
-def frechet_distance(first: Float[np.ndarray, "n f"], second: Float[np.ndarray, "m f"]) -> float:
-    """The squared Frechet distance between Gaussians with the sets' means and covariances (Dowson and Landau 1982).
-
-    On Inception features this is FID (Heusel et al. 2017); it wants far more pictures than there are features.
-
-    Args:
-      first: features of one set, two or more.
-      second: of the other.
-    """
-    means = [x.mean(axis=0, dtype=np.float64) for x in (first, second)]
-    one, two = (np.atleast_2d(np.cov(x.astype(np.float64), rowvar=False)) for x in (first, second))
-    # tr sqrt(AB) = tr sqrt(A^1/2 B A^1/2), whose argument is symmetric, so that eigenvalues are real.
-    values, vectors = np.linalg.eigh(one)
-    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ two @ root), 0.0)).sum()
-    return float(np.sum((means[0] - means[1]) ** 2) + np.trace(one) + np.trace(two) - 2.0 * cross)
 
 
 def inside_only(
