@@ -165,10 +165,9 @@ def restore(
             note(sentence)
         people.append(Person(file, person, crops))
     options = {"scale": scale, "steps": steps, "seed": seed, "variants": variants, "consistency": consistency}
+    options["reveal"] = reveal
     # The only face of a picture that was given by itself is meant; of many pictures, any may show somebody else.
     options["anyone"] = anyone or (False if is_album or len(pictures) > 1 else None)
-    if reveal is not None:  # What was restored before there was this option was made for the same request.
-        options["reveal"] = reveal
     sums = sums_of([*used, _model_file(weights)]) if is_album else None
     request = Request({**where, **options}, enlarge, label, sums, keep_place)
     jobs = [Job(*each) for each in zip(pictures, outputs, sheets, strict=True)]
