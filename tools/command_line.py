@@ -29,8 +29,7 @@ two. `idfsr COMMAND --help` says the same. In Python: [python.md](python.md).
   ([troubleshooting.md](troubleshooting.md)); 130 after Ctrl-C; and of `idfsr train` 128 + N after signal N, once the
   run has been saved. Of several inputs one that cannot be used does not stop the rest; the code is then 2 as well.
 - Compiled programs are kept in `~/.cache/idfsr-jax`, or below `XDG_CACHE_HOME`, so that a command starts faster from
-  the second time on. `IDFSR_MODEL` names another folder for the model that commands take by default, `IDFSR_LOGIN` a
-  login for `idfsr app`.
+  the second time on. `IDFSR_MODEL` names another folder for the model that commands take by default.
 """
 
 _OVERRIDES = """## Fields of a config

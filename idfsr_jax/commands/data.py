@@ -1,7 +1,5 @@
 """Commands that make what training reads: `prepare` makes data sets, `convert` makes an encoder's weights."""
 
-from typing import Literal
-
 from idfsr_jax.commands.options import OptionalInt, OptionalPath, OptionalSeveral, Required, say
 from idfsr_jax.io.arguments import require_between, require_writable, required
 from idfsr_jax.io.errors import InputError
@@ -14,7 +12,6 @@ def prepare(
     lists: OptionalSeveral = (),
     identities: OptionalPath = None,
     workers: OptionalInt = None,
-    rule: Literal["only", "central"] = "central",
     encoder: str = "dlib+mobilefacenet",
     val_people: float = 0.0,
 ) -> int:
@@ -30,7 +27,6 @@ def prepare(
       lists: Tables of FFHQ-Ref (train_references.csv ...) that say who is on the photographs of one folder.
       identities: Text file of lines FILE PERSON (identity_CelebA.txt) that says the same.
       workers: Processes that read photographs; one for each core if not given, 0 for none but this one.
-      rule: Which face counts where several are found: the central one, or none of them.
       encoder: The face recognisers whose descriptors are stored, joined by +: dlib, mobilefacenet or arcface:PATH (see
         docs/encoders.md). Models are trained with the same ones.
       val_people: Without --splits, share of the people that make the split val, 0.1 for a tenth; who they are follows
@@ -52,7 +48,7 @@ def prepare(
     from idfsr_jax.data.prepare import prepare as prepare_photographs
 
     source = {"splits": splits, "lists": lists, "identities": identities, "val_people": val_people}
-    prepare_photographs(photos, out, **source, workers=workers, rule=rule, encoder=encoder).print()  # type: ignore[arg-type]
+    prepare_photographs(photos, out, **source, workers=workers, encoder=encoder).print()  # type: ignore[arg-type]
     return 0
 
 

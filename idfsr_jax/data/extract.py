@@ -10,17 +10,16 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from idfsr_jax.face import align_face, choose_face, find_faces, read_image
+from idfsr_jax.face import align_face, central_face, find_faces, read_image
 from idfsr_jax.face.align import photograph_frame
 from idfsr_jax.face.chip import ARCFACE_CHIP, DLIB_CHIP, cut_chip
-from idfsr_jax.io.errors import NoFace, SeveralFaces, UnreadableImage
+from idfsr_jax.io.errors import NoFace, UnreadableImage
 
 
 @dataclass(frozen=True)
 class ExtractSettings:
     """What `prepare` asks of every photograph."""
 
-    rule: Literal["only", "central"] = "central"
     max_side: int = 512
     min_side: int = 48
     """Least native side of a crop, pixels of the photograph."""
@@ -60,7 +59,6 @@ CHIPS = {"dlib": DLIB_CHIP, "arcface": ARCFACE_CHIP}
 REASONS: tuple[tuple[type[Exception], str], ...] = (
     (UnreadableImage, "unreadable"),
     (NoFace, "no face"),
-    (SeveralFaces, "several faces"),
 )
 
 
@@ -75,7 +73,7 @@ def extract(path: Path, name: str, settings: ExtractSettings) -> Extracted | Ref
     """Reads one photograph and cuts out its face; whatever goes wrong with it becomes a refusal."""
     try:
         image = read_image(path)
-        face = choose_face(find_faces(image), image, name, rule=settings.rule)
+        face = central_face(find_faces(image), image, name)
         crop = align_face(image, face, max_side=settings.max_side)
         side = crop.image.shape[0]
         if side < settings.min_side:

@@ -8,7 +8,6 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -52,7 +51,6 @@ def prepare(
     workers: int | None = None,
     max_side: int = 512,
     min_side: int = 48,
-    rule: Literal["only", "central"] = "central",
     encoder: str = "dlib",
     val_people: float = 0.0,
     progress: bool = True,
@@ -74,7 +72,6 @@ def prepare(
       workers: processes that read photographs; one for each core by default, 0 works in this process.
       max_side: upper bound of a crop's side, pixels.
       min_side: crops with a smaller native side are refused, pixels.
-      rule: which face counts where several are found: the one in the middle, or none of them.
       encoder: "dlib", "mobilefacenet" or "arcface:PATH", or several of them joined by "+": whose descriptors to store;
         a model must be trained with the same.
       val_people: without `splits` and `lists`, share of the people that make the split `val`.
@@ -108,7 +105,7 @@ def prepare(
     listing = _listed(photos, splits, lists, identities, val_people)
     recognisers = load_recognisers(encoder)
     chips = tuple(chip_kind(recogniser) for recogniser in recognisers)
-    settings = ExtractSettings(rule=rule, max_side=max_side, min_side=min_side, chips=chips)
+    settings = ExtractSettings(max_side=max_side, min_side=min_side, chips=chips)
     chunks = [
         listing.photographs[start : start + _PHOTOGRAPHS_A_PART]
         for start in range(0, len(listing.photographs), _PHOTOGRAPHS_A_PART)

@@ -12,7 +12,6 @@ from PIL import Image
 from idfsr_jax.face.detect import (
     Box,
     Face,
-    choose_face,
     face_in_box,
     faces_that_count,
     find_faces,
@@ -23,11 +22,10 @@ from idfsr_jax.face.detect import (
 from idfsr_jax.face.flaws import flaw_of
 from idfsr_jax.face.read import read_picture
 from idfsr_jax.face.window import reflected_window, sample_affine, to_bytes
-from idfsr_jax.io.errors import InputError
+from idfsr_jax.io.errors import InputError, SeveralFaces
 
 _MIN_SIDE = 32
 _FOREHEAD = 0.3  # Of the height from brows to chin.
-_FLAWED = "{}: its face is {}, which shows nobody's skin; use a photograph of full tones."
 _MARGIN = 4  # Pixels around the quad that the interpolation may touch.
 
 
@@ -188,18 +186,15 @@ def crop_face(path: str | Path) -> FaceCrop:
     """Photograph file, with one face in it, to canonical crop.
 
     Raises:
-      UnreadableImage: the file cannot be read.
-      NoFace: no face was found.
       SeveralFaces: several were found.
-      InputError: the face is dithered, posterised or blank.
+      InputError: as of `crop_faces`.
     """
-    picture = read_picture(path)
-    image = picture.pixels
-    face = choose_face(find_faces(image), image, path, "only")
-    flaw = flaw_of(_around(image, face))
-    if flaw:
-        raise InputError(_FLAWED.format(path, flaw))
-    return replace(align_face(image, face), notes=picture.notes)
+    crop, *others = crop_faces(Path(path))
+    if others:
+        raise SeveralFaces(
+            f"{path}: shows {1 + len(others)} faces; crop it to one person, or give the box of the face."
+        )
+    return crop
 
 
 def crop_faces(path: Path, box: Box | None = None) -> list[FaceCrop]:
@@ -234,7 +229,7 @@ def crop_faces(path: Path, box: Box | None = None) -> list[FaceCrop]:
         faces = [pointed, *(face for face in faces if face is not pointed)]
     flaws = [flaw_of(_around(image, face)) for face in faces]
     if all(flaws) or (box is not None and flaws[0]):
-        raise InputError(_FLAWED.format(path, flaws[0]))
+        raise InputError(f"{path}: its face is {flaws[0]}, which shows nobody's skin; use a photograph of full tones.")
     sound = [face for face, flaw in zip(faces, flaws, strict=True) if not flaw]
     order = sorted(face.box for face in sound)
     which = [

@@ -20,7 +20,7 @@ from rich.console import Console
 from idfsr_jax.data import prepare as prepare_module
 from idfsr_jax.data.index import FaceImages, load_index
 from idfsr_jax.data.prepare import prepare
-from idfsr_jax.face import choose_face, find_faces, read_image
+from idfsr_jax.face import central_face, find_faces, read_image
 from idfsr_jax.face.chip import ARCFACE_CHIP, cut_chip
 from idfsr_jax.io.errors import InputError
 from idfsr_jax.networks.id_encoder import chip_descriptors, load_id_encoder
@@ -75,7 +75,7 @@ def test_descriptors_are_dlibs(prepared, photographs):
     recogniser = dlib.face_recognition_model_v1(face_recognition_models.face_recognition_model_location())
     index = load_index(prepared[1], "train")
     image = read_image(photographs / index.photos[1])
-    face = choose_face(find_faces(image), image, "photo", rule="central")
+    face = central_face(find_faces(image), image, "photo")
     points = [dlib.point(*(int(v) for v in np.floor(point))) for point in face.landmarks]
     x, y, w, h = face.box
     shape = dlib.full_object_detection(dlib.rectangle(x, y, x + w - 1, y + h - 1), points)
@@ -90,7 +90,7 @@ def test_descriptors_are_the_chosen_encoders(photographs, tiny_arcface, prepared
     encoder, index = load_id_encoder(choice), load_index(tmp_path / "out", "train")
     assert report.encoder == index.encoder == encoder.name and index.photos == tuple(KEPT)
     image = read_image(photographs / index.photos[1])
-    face = choose_face(find_faces(image), image, "photo", rule="central")
+    face = central_face(find_faces(image), image, "photo")
     chip = cut_chip(image, face.landmarks, ARCFACE_CHIP)
     expected = chip_descriptors(encoder, jnp.asarray(chip[None], jnp.float32))[0]
     np.testing.assert_allclose(index.embeddings[1], expected, atol=1e-4)
@@ -101,7 +101,7 @@ def test_descriptors_are_the_chosen_encoders(photographs, tiny_arcface, prepared
 def test_landmarks_lie_on_the_stored_picture(prepared):
     index, images = load_index(prepared[1], "train"), FaceImages(prepared[1], "train")
     image = images.read(0)
-    found = choose_face(find_faces(image), image, "crop", rule="central").landmarks / len(image)
+    found = central_face(find_faces(image), image, "crop").landmarks / len(image)
     assert np.linalg.norm(found - index.landmarks[0], axis=1).mean() < 0.015
 
 
