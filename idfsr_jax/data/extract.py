@@ -56,11 +56,6 @@ class Refusal:
 
 CHIPS = {"dlib": DLIB_CHIP, "arcface": ARCFACE_CHIP}
 
-REASONS: tuple[tuple[type[Exception], str], ...] = (
-    (UnreadableImage, "unreadable"),
-    (NoFace, "no face"),
-)
-
 
 def encode_jpeg(image: UInt8[np.ndarray, "h w 3"], quality: int) -> bytes:
     """An image as JPEG bytes, chroma at full resolution."""
@@ -86,8 +81,9 @@ def extract(path: Path, name: str, settings: ExtractSettings) -> Extracted | Ref
             frame=photograph_frame(crop.transform, image.shape[1], image.shape[0]),
             source_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         )
+    except UnreadableImage as error:
+        return Refusal(name, "unreadable", str(error))
+    except NoFace as error:
+        return Refusal(name, "no face", str(error))
     except Exception as error:  # One bad file, whatever is bad about it, never stops the rest.
-        for kind, reason in REASONS:
-            if isinstance(error, kind):
-                return Refusal(name, reason, str(error))
         return Refusal(name, "failed", f"{name}: {type(error).__name__}: {error}")

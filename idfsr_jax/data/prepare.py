@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32, UInt8
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from idfsr_jax.data.assemble import build_dataset, join_parts
 from idfsr_jax.data.catalogue import PREFIX, unpack
@@ -213,8 +213,7 @@ def _fill_parts(
         return 0
     describers = [_describer(recogniser) for recogniser in recognisers]
     total = sum(len(chunk) for chunk in chunks)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), disable=not show) as bar:
+    with Progress(disable=not show) as bar:
         task = bar.add_task("photographs", total=total, completed=total - len(wanted))
         results = extract_all(wanted, settings, workers)
         with contextlib.closing(results):

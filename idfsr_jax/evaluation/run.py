@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from idfsr_jax.config import Config
 from idfsr_jax.config.checks import check_use
@@ -83,7 +83,7 @@ def evaluate(config: Config, changes: Mapping[str, Any] | None = None) -> dict[s
     real = [real_vectors(judge, study, options.batch) for judge in sorted(judges, key=lambda j: j.same_as_condition)]
     units = [Unit(method, *setting) for setting in protocol.settings for method in methods if method.applies(*setting)]
     parts = out / "parts"
-    with _progress(console) as progress:
+    with Progress(console=console) as progress:
         fits = {unit.method.fit: unit.method for unit in units if unit.method.fit}
         studies = {method: replace(study, protocol=method.people(protocol)) for method in methods}
         task = progress.add_task("fitting", total=sum(len(studies[each].protocol.people) for each in fits.values()))
@@ -212,10 +212,3 @@ def _rows(unit: Unit, protocol: Protocol, part: Arrays) -> list[dict[str, Any]]:
 
 def _number(value: Any) -> float | None:
     return float(value) if np.isfinite(value) else None
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
-        console=console,
-    )  # fmt: skip

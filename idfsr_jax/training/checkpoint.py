@@ -25,11 +25,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from idfsr_jax.config import Config, TrainConfig
-from idfsr_jax.io.errors import BadConfig, BadWeights, InputError
+from idfsr_jax.io.errors import BadWeights, InputError
 from idfsr_jax.io.files import file_sha256, read_summed_json, write_summed_json
 from idfsr_jax.training.distributed import all_agree, is_main, wait_for_all
 from idfsr_jax.training.mesh import whole
-from idfsr_jax.training.same_run import difference, read_config
+from idfsr_jax.training.same_run import require_same_run
 
 _ITEMS = ("state", "iterator")
 _SUMS = "sums.json"
@@ -293,16 +293,7 @@ def _read(manager: ocp.CheckpointManager, step: int, like: Any, config: Config) 
     if record["notes_sha256"] != _notes_sha256(notes):
         raise _WrongSum("the sum of its notes is wrong")
     # Before the arrays, which those of another network cannot be read into.
-    _demand_same_run(f"{manager.directory / str(step)}", notes["config"], config)
+    place = manager.directory / str(step)
+    require_same_run(place, notes["config"], config, f"{place}: is a checkpoint of a run")
     items = ocp.args.Composite(state=ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, like)))
     return manager.restore(step, args=items)["state"], notes, record["sha256"]
-
-
-def _demand_same_run(path: str, recorded: dict[str, Any], config: Config) -> None:
-    differing = difference(read_config(path, recorded), config)
-    if differing is not None:
-        name, old, new = differing
-        raise BadConfig(
-            f"{path}: is a checkpoint of a run with {name} = {old!r}, not {new!r}; "
-            "choose another train.out or the same configuration."
-        )
