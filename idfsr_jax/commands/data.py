@@ -1,7 +1,7 @@
 """Commands that make what training reads: `prepare` makes data sets, `convert` makes an encoder's weights."""
 
 from idfsr_jax.commands.options import OptionalInt, OptionalPath, OptionalSeveral, Required, say
-from idfsr_jax.io.arguments import require_between, require_writable, required
+from idfsr_jax.io.arguments import folder_to_write, require_between, required
 from idfsr_jax.io.errors import InputError
 
 
@@ -33,7 +33,7 @@ def prepare(
         from the names.
     """
     photos = required(photos, "--photos", "the folder that holds one folder for each person")
-    out = required(out, "--out", "the folder to write the data set to")
+    out = folder_to_write(out, "--out", "the folder to write the data set to")
     catalogued = str(photos).startswith("tfds:")
     for folder in (None if catalogued else photos, splits):
         if folder is not None and not folder.is_dir():
@@ -42,9 +42,6 @@ def prepare(
         if file is not None and not file.is_file():
             raise InputError(f"{file}: no such list.")
     require_between(0, 1024, workers=workers)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; give a folder to write to.")
-    require_writable(out)
     from idfsr_jax.data.prepare import prepare as prepare_photographs
 
     source = {"splits": splits, "lists": lists, "identities": identities, "val_people": val_people}
@@ -62,10 +59,7 @@ def convert(weights: Required = None, out: Required = None) -> int:
       out: Folder to write to.
     """
     weights = required(weights, "--weights", "a PyTorch checkpoint of an ArcFace recogniser, for example backbone.pth")
-    out = required(out, "--out", "the folder to write the safetensors file to")
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; give a folder to write to.")
-    require_writable(out)
+    out = folder_to_write(out, "--out", "the folder to write the safetensors file to")
     from idfsr_jax.interop.torch_weights import convert_checkpoint
 
     path, digest = convert_checkpoint(weights, out)

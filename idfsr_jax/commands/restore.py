@@ -33,6 +33,7 @@ from idfsr_jax.io.arguments import (
     require_between,
     require_distinct,
     require_folder,
+    require_identity,
     require_writable,
     required,
     variant_paths,
@@ -110,8 +111,7 @@ def restore(
     if not identity:
         raise InputError("--identity is missing; `idfsr fit --photos DIR --out me.safetensors` makes one.")
     for file in identity:
-        if not file.is_file():
-            raise InputError(f"{file}: no such identity file; `idfsr fit --photos DIR --out {file}` makes one.")
+        require_identity(file)
     skipped: list[str] = []
     references = _references_of(identity, photos, skipped)
     used = [path for file, own in zip(identity, references, strict=True) for path in (file, *own)]

@@ -15,7 +15,6 @@ from jaxtyping import Array, Float, Float32, Int, UInt8
 from idfsr_jax.data.augment import FLIP_68, mirror_landmarks
 from idfsr_jax.data.faces import Faces
 from idfsr_jax.data.index import Index
-from idfsr_jax.data.shard import ShardOfBatches
 from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.landmarks import MEAN_SHAPE, person_shape
 from idfsr_jax.method.references import normalised_shapes
@@ -231,7 +230,7 @@ def training_examples(
     stream = grain.MapDataset.range(len(people.faces.index)).seed(seed).shuffle().repeat(None)
     stream = stream.random_map(lambda record, rng: draw_example(people, int(record), rng))
     if shards > 1:
-        stream = ShardOfBatches(stream, batch, shard, shards)
+        stream = _ShardOfBatches(stream, batch, shard, shards)
     faces = people.faces
 
     def make(examples: Sequence[Example]) -> Example:
@@ -240,3 +239,18 @@ def training_examples(
 
     batches = stream.batch(batch // shards, drop_remainder=True, batch_fn=make)
     return batches.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=_BATCHES_AHEAD))
+
+
+class _ShardOfBatches(grain.MapDataset):
+    """Of each run of `batch` elements the one `shard`-th of `shards` equal runs; Grain's own slices only stride."""
+
+    def __init__(self, parent: grain.MapDataset, batch: int, shard: int, shards: int) -> None:
+        super().__init__(parent)
+        self._batch, self._shard, self._shards = batch, shard, shards
+
+    def __len__(self) -> int:
+        return len(self._parent) // self._shards
+
+    def __getitem__(self, place: int) -> Any:
+        part = self._batch // self._shards
+        return self._parent[place // part * self._batch + self._shard * part + place % part]

@@ -81,10 +81,7 @@ def measure(
         scores[name] = np.minimum(scores[name], MOST_PSNR)
     for real in judges:
         vectors = real.judge.embed(images, landmarks)
-        scores[f"identity/{real.judge.name}"] = np.sum(vectors * real.vectors[records], axis=1)
-        scores[f"identity_album/{real.judge.name}"] = album_cosines(vectors, cases, study, real, photographs)
-        scores[f"copy_paste/{real.judge.name}"] = copy_pastes(vectors, cases, study, real, photographs)
-        scores[f"identity_other/{real.judge.name}"] = partner_cosines(vectors, cases, study, real, photographs)
+        scores |= identity_scores(vectors, cases, study, real, photographs)
     seen = seen_landmarks(images)
     scores["landmark_error"] = np.asarray(landmark_nme(seen, landmarks), np.float32)
     scores["expression_error"] = expression_distances(seen, landmarks)
@@ -92,37 +89,28 @@ def measure(
     return scores, np.asarray(features)
 
 
-def album_cosines(
+def identity_scores(
     vectors: Float[np.ndarray, "b d"], cases: Sequence[Case], study: Study, real: RealVectors, photographs: int
-) -> Float[np.ndarray, " b"]:
-    """Mean cosine of each result to the photographs of the person that the method had."""
-    own = [real.vectors[study.records(case.person.photographs[:photographs])] for case in cases]
-    means = [float((vector @ album.T).mean()) for vector, album in zip(vectors, own, strict=True)]
-    return np.asarray(means, np.float32)
+) -> dict[str, Float[np.ndarray, " b"]]:
+    """What a judge says of results, by the unit vectors that it gives them.
 
-
-def copy_pastes(
-    vectors: Float[np.ndarray, "b d"], cases: Sequence[Case], study: Study, real: RealVectors, photographs: int
-) -> Float[np.ndarray, " b"]:
-    """`copy_paste` of each result, of the photographs of the person that the method had."""
-    true = real.vectors[study.records([case.photo for case in cases])]
-    own = [real.vectors[study.records(case.person.photographs[:photographs])] for case in cases]
-    values = [copy_paste(vector, truth, album) for vector, truth, album in zip(vectors, true, own, strict=True)]
-    return np.asarray(values, np.float32)
-
-
-def partner_cosines(
-    vectors: Float[np.ndarray, "b d"], cases: Sequence[Case], study: Study, real: RealVectors, photographs: int
-) -> Float[np.ndarray, " b"]:
-    """Cosine of each result to the mean of another person's photographs, the one of `protocol.swap_partners`.
-
-    With that person's identity in place of the own it should be much higher.
+    Cosines to the truth; to the photographs of the person that the method had, on average; and to the mean of another
+    person's, the one of `protocol.swap_partners`, which should be much higher with that person's identity in place of
+    the own. And `copy_paste`, of the photographs that the method had.
     """
-    partners = swap_partners(study.protocol)
-    photos = [partners[case.person.name].photographs[:photographs] for case in cases]
-    means = [real.vectors[study.records(names)].mean(axis=0) for names in photos]
-    units = np.stack([mean / np.linalg.norm(mean) for mean in means])
-    return np.sum(vectors * units, axis=1).astype(np.float32)
+    partners, rows = swap_partners(study.protocol), []
+    for vector, case in zip(vectors, cases, strict=True):
+        truth = real.vectors[study.record[case.photo]]
+        album, other = (
+            real.vectors[study.records(each.photographs[:photographs])]
+            for each in (case.person, partners[case.person.name])
+        )
+        mean = other.mean(axis=0)
+        to_other = vector @ mean / np.linalg.norm(mean)
+        rows.append((vector @ truth, (album @ vector).mean(), copy_paste(vector, truth, album), to_other))
+    names = ("identity", "identity_album", "copy_paste", "identity_other")
+    columns = np.asarray(rows, np.float32).T
+    return {f"{name}/{real.judge.name}": column for name, column in zip(names, columns, strict=True)}
 
 
 def _lr_psnr(results: Float[Array, "b s s 3"], cases: Sequence[Case], study: Study) -> Float[np.ndarray, " b"]:

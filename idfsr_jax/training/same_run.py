@@ -62,6 +62,7 @@ def _leaves(name: str, part: Any) -> list[str]:
 
 def _read_config(path: str | Path, recorded: bytes | dict[str, Any]) -> Config:
     try:
-        return from_dict(Config, json.loads(recorded) if isinstance(recorded, bytes) else recorded)
+        values = json.loads(recorded) if isinstance(recorded, bytes) else recorded
+        return from_dict(Config, {name: value for name, value in values.items() if name != "evaluate"})
     except (BadConfig, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadConfig(f"{path}: is damaged, so that the run cannot be told; choose another train.out.") from error

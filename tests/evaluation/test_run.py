@@ -9,7 +9,7 @@ import pytest
 from idfsr_jax.cli import main
 from idfsr_jax.evaluation import parts, run
 from idfsr_jax.evaluation.judges import Judge, load_judges
-from idfsr_jax.evaluation.measure import MOST_PSNR, RealVectors, copy_pastes, measure, partner_cosines, real_vectors
+from idfsr_jax.evaluation.measure import MOST_PSNR, RealVectors, identity_scores, measure, real_vectors
 from idfsr_jax.evaluation.parts import in_batches, part_path, read_part, write_part
 from idfsr_jax.evaluation.protocol import PersonPlan, swap_partners
 from idfsr_jax.evaluation.study import cases_of
@@ -149,8 +149,9 @@ def test_how_like_another_a_result_is(study):
     others = [swap_partners(study.protocol)[case.person.name] for case in cases]
     results = np.stack([vectors[study.records(other.photographs[:3])].mean(axis=0) for other in others])
     results /= np.linalg.norm(results, axis=1, keepdims=True)
-    np.testing.assert_allclose(partner_cosines(results, cases, study, real, 3), 1.0, atol=1e-6)
-    assert np.all(partner_cosines(results[[1, 2, 0]], cases, study, real, 3) < 0.99)
+    found = identity_scores(results, cases, study, real, 3)["identity_other/j"]
+    np.testing.assert_allclose(found, 1.0, atol=1e-6)
+    assert np.all(identity_scores(results[[1, 2, 0]], cases, study, real, 3)["identity_other/j"] < 0.99)
 
 
 def test_a_photograph_over_again_is_told_from_the_truth(study):
@@ -159,11 +160,12 @@ def test_a_photograph_over_again_is_told_from_the_truth(study):
     real = RealVectors(Judge("j", lambda images, landmarks: images), vectors)
     given = [case.person.photographs[:3] for case in cases]
     for photos, value in (([each[-1] for each in given], 1.0), ([case.photo for case in cases], -1.0)):
-        np.testing.assert_allclose(copy_pastes(vectors[study.records(photos)], cases, study, real, 3), value, atol=1e-5)
+        scores = identity_scores(vectors[study.records(photos)], cases, study, real, 3)
+        np.testing.assert_allclose(scores["copy_paste/j"], value, atol=1e-5)
     # Photographs past those that the method had are not looked at.
     assert len(given[0]) == 3
-    (found, *_) = copy_pastes(vectors[study.records([each[-1] for each in given])], cases, study, real, 2)
-    assert abs(found) < 1e-5
+    scores = identity_scores(vectors[study.records([each[-1] for each in given])], cases, study, real, 2)
+    assert abs(scores["copy_paste/j"][0]) < 1e-5
 
 
 def test_options_of_sampling_and_fitting_are_for_every_model(restorer):
