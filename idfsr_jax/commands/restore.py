@@ -164,12 +164,13 @@ def restore(
         for sentence in notes:
             note(sentence)
         people.append(Person(file, person, crops))
-    options = {"scale": scale, "steps": steps, "seed": seed, "variants": variants, "consistency": consistency}
-    options["reveal"] = reveal
-    # The only face of a picture that was given by itself is meant; of many pictures, any may show somebody else.
-    options["anyone"] = anyone or (False if is_album or len(pictures) > 1 else None)
+    finding: dict[str, Any] = {"scale": scale, "reveal": reveal}
+    if len(people) == 1:
+        # The only face of a picture that was given by itself is meant; of many pictures, any may show somebody else.
+        finding |= where | {"anyone": anyone or (False if is_album or len(pictures) > 1 else None)}
+    sampling = {"steps": steps, "seed": seed, "variants": variants, "consistency": consistency}
     sums = sums_of([*used, _model_file(weights)]) if is_album else None
-    request = Request({**where, **options}, enlarge, label, sums, keep_place)
+    request = Request(finding, sampling, enlarge, label, sums, keep_place)
     jobs = [Job(*each) for each in zip(pictures, outputs, sheets, strict=True)]
     # Where the disk fills, there still is room for the summary.
     with reserved(out, summary_size(len(jobs) + len(passed))) if is_album else contextlib.nullcontext():
