@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -70,8 +69,10 @@ def measure(
     records = study.records([case.photo for case in cases])
     truth, results = truths(study, cases), jnp.asarray(images)
     landmarks = study.index.landmarks[records]
-    scores = {name: np.asarray(values) for name, values in _pixels(results, truth, jnp.asarray(landmarks)).items()}
-    inside = inside_only(results, truth, face_mask(jnp.asarray(landmarks), study.size))
+    mask = face_mask(jnp.asarray(landmarks), study.size)
+    scores = {"psnr": np.asarray(psnr(results, truth)), "psnr_face": np.asarray(psnr(results, truth, mask))}
+    scores["ssim"], scores["ssim_face"] = ssim(images, np.asarray(truth), np.asarray(mask))
+    inside = inside_only(results, truth, mask)
     *by_alexnet, _ = lpips("alexnet", results, truth, inside)
     *by_vgg, features = lpips("vgg16", results, truth, inside)
     names = ("lpips_alex", "lpips_alex_face", "lpips_vgg", "lpips_vgg_face")
@@ -122,19 +123,6 @@ def _lr_psnr(results: Float[Array, "b s s 3"], cases: Sequence[Case], study: Stu
     again = degraded(results, cases).y
     with np.errstate(divide="ignore"):  # equal pictures
         return np.array([peak_signal_noise_ratio(*pair) for pair in zip(y, again, strict=True)], np.float32)
-
-
-@jax.jit
-def _pixels(
-    results: Float[Array, "b s s 3"], truth: Float[Array, "b s s 3"], landmarks: Float[Array, "b 68 2"]
-) -> dict[str, Float[Array, " b"]]:
-    mask = face_mask(landmarks, truth.shape[1])
-    return {
-        "psnr": psnr(results, truth),
-        "psnr_face": psnr(results, truth, mask),
-        "ssim": ssim(results, truth),
-        "ssim_face": ssim(results, truth, mask),
-    }
 
 
 def _batches(count: int, batch: int) -> list[np.ndarray]:
