@@ -24,7 +24,7 @@ from idfsr_jax.face.read import read_picture
 from idfsr_jax.face.window import reflected_window, sample_affine, to_bytes
 from idfsr_jax.io.errors import InputError, SeveralFaces
 
-_MIN_SIDE = 32
+_LEAST_SIDE, _MOST_SIDE = 32, 512
 _FOREHEAD = 0.3  # Of the height from brows to chin.
 _MARGIN = 4  # Pixels around the quad that the interpolation may touch.
 
@@ -148,28 +148,25 @@ def is_near(transform: Float64[np.ndarray, "3 3"], image: UInt8[np.ndarray, "h w
     return crop_side(transform) >= 1.0 and bool(np.all(np.abs(corners / (width, height) - 0.5) <= 4.5))
 
 
-def align_face(image: UInt8[np.ndarray, "h w 3"], face: Face, *, max_side: int = 512) -> FaceCrop:
-    """Cuts a face's canonical crop at the photo's own resolution.
+def align_face(image: UInt8[np.ndarray, "h w 3"], face: Face) -> FaceCrop:
+    """Cuts a face's canonical crop at the photo's own resolution, from 32 to 512 px.
 
     Args:
       image: uint8 RGB.
       face: from `find_faces` or `face_in_box`.
-      max_side: upper bound of the crop's side in pixels; the lower is 32.
     """
     transform = ffhq_transform(face.landmarks)
     unit = apply_transform(np.linalg.inv(transform), face.landmarks)
-    return replace(crop_at(image, transform, unit.astype(np.float32), max_side=max_side), box=face.box)
+    return replace(crop_at(image, transform, unit.astype(np.float32)), box=face.box)
 
 
 def crop_at(
     image: UInt8[np.ndarray, "h w 3"],
     transform: Float64[np.ndarray, "3 3"],
     landmarks: Float32[np.ndarray, "68 2"],
-    *,
-    max_side: int = 512,
 ) -> FaceCrop:
     """The canonical crop of a face whose place and landmarks are known; see `FaceCrop` and `align_face`."""
-    size = max(_MIN_SIDE, min(max_side, round(crop_side(transform))))
+    size = max(_LEAST_SIDE, min(_MOST_SIDE, round(crop_side(transform))))
     height, width = image.shape[:2]
     frame = photograph_frame(transform, width, height)
     return FaceCrop(cut_crop(image, transform, size), landmarks, transform, frame=frame)

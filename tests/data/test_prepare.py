@@ -32,7 +32,7 @@ KEPT = ["Ann/1.jpg", "Ann/2.jpg", "Ann/3.png", "Bea/1.jpg", "Bea/2.jpg", "Cid/1.
 def prepared(photographs, tmp_path_factory):
     """The report and folder of one run over the good and the bad."""
     out = tmp_path_factory.mktemp("prepared") / "out"
-    return prepare(photographs, out, workers=0, min_side=64, progress=False), out
+    return prepare(photographs, out, workers=0, progress=False), out
 
 
 def test_one_bad_file_never_stops_the_rest(prepared):
@@ -86,7 +86,7 @@ def test_descriptors_are_dlibs(prepared, photographs):
 
 def test_descriptors_are_the_chosen_encoders(photographs, tiny_arcface, prepared, tmp_path):
     choice = f"arcface:{tiny_arcface}"
-    report = prepare(photographs, tmp_path / "out", workers=0, min_side=64, encoder=choice, progress=False)
+    report = prepare(photographs, tmp_path / "out", workers=0, encoder=choice, progress=False)
     encoder, index = load_id_encoder(choice), load_index(tmp_path / "out", "train")
     assert report.encoder == index.encoder == encoder.name and index.photos == tuple(KEPT)
     image = read_image(photographs / index.photos[1])
@@ -109,11 +109,11 @@ def test_a_finished_data_set_is_left_alone(prepared, photographs, monkeypatch):
     report, out = prepared
     monkeypatch.setattr(prepare_module, "extract_all", None)  # Reading anything would fail.
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
-    again = prepare(photographs, out, workers=0, min_side=64, progress=False)
+    again = prepare(photographs, out, workers=0, progress=False)
     assert again == report
     assert times == {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     with pytest.raises(InputError, match="other photographs or settings"):
-        prepare(photographs, out, workers=0, min_side=65, progress=False)
+        prepare(photographs, out, workers=0, val_people=0.4, progress=False)
 
 
 def test_splits(prepared, photographs, tmp_path):
@@ -136,21 +136,16 @@ def test_a_split_without_a_usable_photograph_is_refused(photographs, tmp_path):
     (splits / "train.txt").write_text("Cid\n")
     (splits / "val.txt").write_text("Dot\n")
     with pytest.raises(InputError, match="no photograph of the split val") as error:
-        prepare(photographs, tmp_path / "out", splits=splits, workers=0, min_side=64, progress=False)
+        prepare(photographs, tmp_path / "out", splits=splits, workers=0, progress=False)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out" / "identity_faces").exists()
 
 
-def test_senseless_places_and_sizes_are_refused(photographs, tmp_path):
+def test_senseless_places_are_refused(photographs, tmp_path):
     (tmp_path / "file").touch()
-    for out, settings in (
-        (tmp_path / "file", {}),
-        (photographs / "out", {}),
-        (tmp_path / "out", {"min_side": 8}),
-        (tmp_path / "out", {"min_side": 600}),
-    ):
+    for out in (tmp_path / "file", photographs / "out"):
         with pytest.raises(InputError):
-            prepare(photographs, out, progress=False, **settings)
+            prepare(photographs, out, progress=False)
 
 
 # However slow whoever is to kill it may be, it is not done by then: it stops by itself before one of the results.
@@ -239,7 +234,7 @@ def test_a_data_set_without_its_report_is_written_anew(prepared, photographs, tm
     shutil.copytree(prepared[1], out)
     (out / "report.json").unlink()
     (out / "identity_faces" / "incomplete.XYZ_1.1.0").mkdir()
-    report = prepare(photographs, out, workers=0, min_side=64, progress=False)
+    report = prepare(photographs, out, workers=0, progress=False)
     assert report.kept == 6
     assert [path.name for path in (out / "identity_faces").iterdir()] == ["1.1.0"]
 
@@ -260,7 +255,7 @@ def test_people_and_photographs_whose_names_are_no_text(photographs, tmp_path):
     folder.mkdir(parents=True)
     for name in (b"\xff.jpg", b"b.jpg"):
         shutil.copy(photographs / "Ann" / f"{1 + (name == b'b.jpg')}.jpg", folder / os.fsdecode(name))
-    report = prepare(tmp_path / "photos", tmp_path / "out", workers=0, min_side=64, progress=False)
+    report = prepare(tmp_path / "photos", tmp_path / "out", workers=0, progress=False)
     assert report.kept == 2
     index = load_index(tmp_path / "out", "train")
     assert index.people == ("Ren\\xe9 [b]",) and "Ren\\xe9 [b]/\\xff.jpg" in index.photos
