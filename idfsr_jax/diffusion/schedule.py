@@ -105,6 +105,12 @@ def x0_from_v(x_t: Float[Array, "b *d"], v: Float[Array, "b *d"], log_snr: Float
     return alpha * x_t - sigma * v
 
 
+def v_from_x0(x_t: Float[Array, "b *d"], x0: Float[Array, "b *d"], log_snr: Float[Array, "b"]) -> Float[Array, "b *d"]:
+    """Forms v = (alpha x_t - x0) / sigma; loses digits where sigma is small."""
+    alpha, sigma = _alpha_sigma_for(log_snr, x_t)
+    return (alpha * x_t - x0) / sigma
+
+
 def noise_from_x0(
     x_t: Float[Array, "b *d"], x0: Float[Array, "b *d"], log_snr: Float[Array, "b"]
 ) -> Float[Array, "b *d"]:

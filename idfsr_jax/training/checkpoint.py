@@ -294,6 +294,6 @@ def _read(manager: ocp.CheckpointManager, step: int, like: Any, config: Config) 
         raise _WrongSum("the sum of its notes is wrong")
     # Before the arrays, which those of another network cannot be read into.
     place = str(manager.directory / str(step))
-    require_same_run(place, notes["config"], config, f"{place}: is a checkpoint of a run")
+    require_same_run(place, notes["config"], config, place)
     items = ocp.args.Composite(state=ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, like)))
     return manager.restore(step, args=items)["state"], notes, record["sha256"]

@@ -30,7 +30,7 @@ def claim_folder(out: Path, config: Config, autoencoder: Any = None) -> None:
     """
     path = out / "config.json"
     if path.exists():
-        require_same_run(path, path.read_bytes(), config, f"{out}: belongs to a run")
+        require_same_run(path, path.read_bytes(), config, out)
     named = out / "autoencoder.txt"
     if autoencoder is not None and named.exists() and named.read_text(errors="replace").strip() != autoencoder.name:
         raise BadConfig(

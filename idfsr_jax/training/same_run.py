@@ -10,14 +10,14 @@ from idfsr_jax.config import Config, from_dict
 from idfsr_jax.io.errors import BadConfig
 
 
-def require_same_run(path: str | Path, recorded: bytes | dict[str, Any], config: Config, what: str) -> None:
+def require_same_run(path: str | Path, recorded: bytes | dict[str, Any], config: Config, place: str | Path) -> None:
     """Checks that a configuration is of the run that left a recorded one behind.
 
     Args:
       path: where that comes from, for the complaint.
       recorded: it, as JSON or read from JSON; a field that it did not know yet has its default.
       config: of the run that is to go on.
-      what: the complaint's beginning: what is of which run.
+      place: the folder or checkpoint that is of that run, for the complaint.
 
     Raises:
       BadConfig: it is of another run; the sentence names the first field that differs. Or what was recorded is damaged.
@@ -26,7 +26,8 @@ def require_same_run(path: str | Path, recorded: bytes | dict[str, Any], config:
     if differing is not None:
         name, old, new = differing
         raise BadConfig(
-            f"{what} with {name} = {old!r}, not {new!r}; choose another train.out or the same configuration."
+            f"{place}: belongs to a run with {name} = {old!r}, not {new!r}; "
+            "choose another train.out or the same configuration."
         )
 
 

@@ -79,6 +79,7 @@ def test_every_conversion_is_inverted_by_its_partner():
     v = schedule.v_from_x0_and_noise(x0, noise, level)
     found = {
         "x0_from_v": (schedule.x0_from_v(x_t, v, level), x0),
+        "v_from_x0": (schedule.v_from_x0(x_t, x0, level), v),
         "noise_from_x0": (schedule.noise_from_x0(x_t, x0, level), noise),
         "v_from_noise": (schedule.v_from_noise(x_t, noise, level), v),
     }
