@@ -142,8 +142,7 @@ def _measure(url: str, requests: int, at_once: int, folder: Path, memory: Callab
 
 def _serve(weights: Path | None) -> int:
     from idfsr_jax.app.limits import listen
-    from idfsr_jax.app.memory import keep_few_arenas
-    from idfsr_jax.app.serve import Service, serve
+    from idfsr_jax.app.serve import Service, keep_few_arenas, serve
     from idfsr_jax.restore.restorer import Restorer
     from idfsr_jax.runtime.compile_cache import use_compile_cache
 

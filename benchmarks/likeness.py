@@ -21,7 +21,7 @@ from scipy.optimize import minimize_scalar
 from idfsr_jax.data.index import FaceImages, Index, load_index
 from idfsr_jax.face import FaceCrop, resize_crop
 from idfsr_jax.io.images import to_float, to_uint8
-from idfsr_jax.method.degrade import Degradation, camera_like, degrade, fixed_degradation, resampling_tables
+from idfsr_jax.method.degrade import Degradation, degrade, fixed_degradation, resampling_tables
 from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.landmarks import turn
 from idfsr_jax.restore.likeness import (
@@ -140,7 +140,8 @@ def print_small(restorer: Restorer, crops: list[list[FaceCrop]]) -> None:
         halfway = (cosines[is_own].mean() + cosines[~is_own].mean()) / 2
         print(f"    halfway {halfway:.3f}, steepness {slope:.1f}; {_told_of_four(groups, side)}")
         ordinary = fixed_degradation(1, side, blur=0.5, noise=3.0, quality=75)
-        for kind, degradation in (("ordinary", ordinary), ("spoilt", camera_like(1, side))):
+        spoilt = fixed_degradation(1, side, blur=0.7, noise=8.0, quality=40)
+        for kind, degradation in (("ordinary", ordinary), ("spoilt", spoilt)):
             small, turns = _seen(restorer, _degraded(every, side, degradation))
             table = _cosines_to_people(small, references, owner, restorer.sizes)
             print_left_alone(kind, table, is_own, turns, side)

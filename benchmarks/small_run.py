@@ -73,10 +73,10 @@ def photographed_landmarks() -> Float[np.ndarray, "68 2"]:
     """Those of a real face, the astronaut's of scikit-image."""
     import skimage.data
 
-    from idfsr_jax.face import align_face, choose_face, find_faces
+    from idfsr_jax.face import align_face, central_face, find_faces
 
     photograph = np.asarray(skimage.data.astronaut())
-    return align_face(photograph, choose_face(find_faces(photograph), photograph, "astronaut", "only")).landmarks
+    return align_face(photograph, central_face(find_faces(photograph), photograph, "astronaut")).landmarks
 
 
 def write_config(path: Path, dataset: Path, steps: int, checkpoint_every: int = 8, batch: int = 2) -> Path:

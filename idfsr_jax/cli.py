@@ -8,17 +8,39 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated
 
 import tyro
 
 import idfsr_jax
-from idfsr_jax import commands
+from idfsr_jax.commands.app import app
+from idfsr_jax.commands.data import convert, prepare
+from idfsr_jax.commands.export import export
+from idfsr_jax.commands.identity import fit, identity
+from idfsr_jax.commands.options import Distributed, complain
+from idfsr_jax.commands.plan import PlanOptions, plan, run_plan
+from idfsr_jax.commands.restore import restore
+from idfsr_jax.commands.training import changes_for_evaluation, evaluate, run_evaluation, run_training, train
 from idfsr_jax.config import Config, with_home
 from idfsr_jax.config.checks import read_config
 from idfsr_jax.io.errors import InputError
 from idfsr_jax.io.names import at_home
 
+COMMANDS: Mapping[str, Callable[..., int]] = MappingProxyType(
+    {
+        "prepare": prepare,
+        "convert": convert,
+        "plan": plan,
+        "train": train,
+        "fit": fit,
+        "identity": identity,
+        "restore": restore,
+        "evaluate": evaluate,
+        "export": export,
+        "app": app,
+    }
+)
 _DESCRIPTION = "Personalised face super-resolution. `idfsr COMMAND --help` says more about each command."
 # What the machine, and not this program, is to blame for.
 _ENVIRONMENT_ERRORS = frozenset(
@@ -31,7 +53,7 @@ class _Training:
     """The denoiser's training; every field of the config can be overridden."""
 
     config: Annotated[Config, tyro.conf.arg(name="")]
-    distributed: commands.Distributed = ""
+    distributed: Distributed = ""
     """Where this process finds the others of its run: auto, slurm, mpi, or HOST:PORT,INDEX,COUNT."""
 
 
@@ -40,7 +62,7 @@ class _Planning:
     """What a training run will need; every field of the config can be overridden."""
 
     config: Annotated[Config, tyro.conf.arg(name="")]
-    options: Annotated[commands.PlanOptions, tyro.conf.arg(name="")] = field(default_factory=commands.PlanOptions)
+    options: Annotated[PlanOptions, tyro.conf.arg(name="")] = field(default_factory=PlanOptions)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,13 +83,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A shell leaves a `~` within quotes, and after `=`, as it is.
         return _dispatch([at_home(word) for word in (sys.argv[1:] if arguments is None else arguments)])
     except InputError as error:
-        commands.complain(error)
+        complain(error)
         return 2
     except OSError as error:
         if error.errno not in _ENVIRONMENT_ERRORS:
             raise
         where = f"{error.filename}: " if error.filename is not None else ""
-        commands.complain(f"{where}{error.strerror}; make room or choose another place, and try again.")
+        complain(f"{where}{error.strerror}; make room or choose another place, and try again.")
         return 2
     except KeyboardInterrupt:
         print("idfsr: interrupted", file=sys.stderr)
@@ -78,21 +100,9 @@ def _dispatch(arguments: list[str]) -> int:
     if arguments[:1] in (["--version"], ["-V"]):
         print(f"idfsr {idfsr_jax.__version__}")
         return 0
-    named: dict[str, Callable[..., int]] = {
-        "prepare": commands.prepare,
-        "convert": commands.convert,
-        "plan": commands.plan,
-        "train": commands.train,
-        "fit": commands.fit,
-        "identity": commands.identity,
-        "restore": commands.restore,
-        "evaluate": commands.evaluate,
-        "export": commands.export,
-        "app": commands.app,
-    }
-    if arguments and not arguments[0].startswith("-") and arguments[0] not in named:
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
         raise InputError(
-            f"{arguments[0]}: is no command; {_perhaps(arguments[0], named)}`idfsr --help` lists them all."
+            f"{arguments[0]}: is no command; {_perhaps(arguments[0], COMMANDS)}`idfsr --help` lists them all."
         )
     if arguments[:1] == ["identity"] and len(arguments) == 2 and arguments[1] not in ("show", "-h", "--help"):
         arguments = ["identity", "show", arguments[1]]
@@ -102,26 +112,26 @@ def _dispatch(arguments: list[str]) -> int:
         config, program = read_config(Path(path)), f"idfsr {name} {path}"
         if name == "train":
             training: _Training = tyro.cli(_Training, default=_Training(config), args=options, prog=program)
-            return commands.run_training(with_home(training.config), training.distributed)
+            return run_training(with_home(training.config), training.distributed)
         if name == "plan":
             planning = tyro.cli(_Planning, default=_Planning(config), args=options, prog=program)
-            return commands.run_plan(with_home(planning.config), planning.options)
+            return run_plan(with_home(planning.config), planning.options)
         evaluated = with_home(tyro.cli(Config, default=config, args=options, prog=program))
-        return commands.run_evaluation(evaluated, commands.changes_for_evaluation(options, evaluated))
-    _require_known_options(arguments, named)
-    return tyro.extras.subcommand_cli_from_dict(named, prog="idfsr", description=_DESCRIPTION, args=arguments)
+        return run_evaluation(evaluated, changes_for_evaluation(options, evaluated))
+    _require_known_options(arguments)
+    return tyro.extras.subcommand_cli_from_dict(dict(COMMANDS), prog="idfsr", description=_DESCRIPTION, args=arguments)
 
 
-def _require_known_options(arguments: Sequence[str], named: Mapping[str, Callable[..., int]]) -> None:
+def _require_known_options(arguments: Sequence[str]) -> None:
     """Checks the names of a command's options, so that a mistyped one is named in a sentence, with what was meant.
 
     Raises:
       InputError: one is none of the command's.
     """
-    if not arguments or arguments[0] not in named or arguments[0] in ("train", "evaluate", "plan"):
+    if not arguments or arguments[0] not in COMMANDS or arguments[0] in ("train", "evaluate", "plan"):
         return
     known = {"-h", "--help"}
-    for name, parameter in inspect.signature(named[arguments[0]]).parameters.items():
+    for name, parameter in inspect.signature(COMMANDS[arguments[0]]).parameters.items():
         option = name.replace("_", "-")
         known |= {f"--{option}", f"--no-{option}"} if isinstance(parameter.default, bool) else {f"--{option}"}
     for word in arguments[1:]:

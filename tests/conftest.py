@@ -198,9 +198,9 @@ def tiny_config(shrink):
 @pytest.fixture(scope="session")
 def face_crop(_astronaut: np.ndarray):
     """The astronaut's canonical crop."""
-    from idfsr_jax.face import align_face, choose_face, find_faces
+    from idfsr_jax.face import align_face, central_face, find_faces
 
-    face = choose_face(find_faces(_astronaut, ladder=(0,)), _astronaut, "astronaut", "only")
+    face = central_face(find_faces(_astronaut, ladder=(0,)), _astronaut, "astronaut")
     return align_face(_astronaut, face)
 
 

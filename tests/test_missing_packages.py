@@ -17,7 +17,7 @@ sys.exit(pytest.main(sys.argv[1:]))
 def test_tests_are_skipped_where_pytorch_is_missing():
     files = [
         "diffusion/test_schedule.py",
-        "evaluation/test_sets.py",
+        "evaluation/test_judges.py",
         "interop/test_torch_weights.py",
         "test_missing_packages.py",
     ]
@@ -27,7 +27,7 @@ def test_tests_are_skipped_where_pytorch_is_missing():
     assert done.returncode == 0, done.stdout + done.stderr
     for said in (
         "test_schedule.py compares with torch",
-        "test_sets.py compares with onnx",
+        "test_judges.py compares with onnx",
         "test_torch_weights.py compares",
     ):
         assert said in done.stdout

@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from idfsr_jax import commands, config
+from idfsr_jax import config
+from idfsr_jax.cli import COMMANDS
+from idfsr_jax.commands.plan import PlanOptions
 
-COMMANDS = ("fit", "identity", "restore", "app", "prepare", "convert", "plan", "train", "evaluate", "export")
+_ORDER = ("fit", "identity", "restore", "app", "prepare", "convert", "plan", "train", "evaluate", "export")
 """In the order of the page: use, then data, then models."""
 
 _OPENING = """# The command line
@@ -29,8 +31,7 @@ two. `idfsr COMMAND --help` says the same. In Python: [python.md](python.md).
   ([troubleshooting.md](troubleshooting.md)); 130 after Ctrl-C; and of `idfsr train` 128 + N after signal N, once the
   run has been saved. Of several inputs one that cannot be used does not stop the rest; the code is then 2 as well.
 - Compiled programs are kept in `~/.cache/idfsr-jax`, or below `XDG_CACHE_HOME`, so that a command starts faster from
-  the second time on. `IDFSR_MODEL` names another folder for the model that commands take by default, `IDFSR_LOGIN` a
-  login for `idfsr app`.
+  the second time on. `IDFSR_MODEL` names another folder for the model that commands take by default.
 """
 
 _OVERRIDES = """## Fields of a config
@@ -55,17 +56,17 @@ _WHAT = {
 
 def page() -> str:
     """The whole page."""
-    return "\n".join([_OPENING, *(_command(name) for name in COMMANDS), _OVERRIDES, *_fields()])
+    return "\n".join([_OPENING, *(_command(name) for name in _ORDER), _OVERRIDES, *_fields()])
 
 
 def _command(name: str) -> str:
-    function = getattr(commands, name)
+    function = COMMANDS[name]
     summary, described = _docstring(function)
     kinds = get_type_hints(function, include_extras=True)
     positional, rows = [], []
     for parameter in inspect.signature(function).parameters.values():
         if parameter.name == "options":  # of `plan`: a dataclass, whose fields are the options
-            rows += list(_options_of(commands.PlanOptions))
+            rows += list(_options_of(PlanOptions))
             continue
         place, value = _kind(kinds[parameter.name], parameter.default)
         if place:

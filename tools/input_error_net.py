@@ -5,8 +5,6 @@ It is shown the train split of a prepared data set, made small and spoilt as the
 """
 
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,6 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 from idfsr_jax.data.faces import load_faces
 from idfsr_jax.io.errors import InputError
 from idfsr_jax.io.files import file_sha256
-from idfsr_jax.io.images import to_float
 from idfsr_jax.io.parameters import save_tree
 from idfsr_jax.method.degrade import ResamplingTables, degrade, draw_degradations, resampling_tables
 from idfsr_jax.method.input_error import InputErrorNet
@@ -92,7 +89,12 @@ def train(images: UInt8[np.ndarray, "n s s 3"], steps: int, seed: int, progress:
     return jax.device_get(ema)
 
 
-def main(dataset: tyro.conf.Positional[Path], out: Path = Path("input_error_net.safetensors"), steps: int = 3_000, seed: int = 0) -> None:
+def main(
+    dataset: tyro.conf.Positional[Path],
+    out: Path = Path("input_error_net.safetensors"),
+    steps: int = 3_000,
+    seed: int = 0,
+) -> None:
     """Trains the net and writes its parameters.
 
     Args:

@@ -22,28 +22,21 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def read_logins(login: str | None, file: Path | None) -> dict[str, str]:
-    """Passwords by user, of `user:password`, or of a file with one such line for each user.
+def read_logins(file: Path) -> dict[str, str]:
+    """Passwords by user, of a file with a line `user:password` for each user.
 
     Args:
-      login: as given on the command line or in the environment.
       file: whose empty lines and lines that begin with # say nothing.
 
     Raises:
-      InputError: they cannot be read, or a password has fewer than 8 letters.
+      InputError: it cannot be read, or a password has fewer than 8 letters.
     """
-    if login is not None and file is not None:
-        raise InputError("--login and --login-file both say who may enter; give one of them.")
-    if login is not None:
-        return dict([_parse(login, "--login")])
-    if file is None:
-        return {}
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
         raise InputError(f"{file}: cannot be read ({reason}); give --login-file lines of user:password.") from error
-    logins = dict(_parse(line.strip(), str(file)) for line in lines if line.strip() and not line.startswith("#"))
+    logins = dict(_parse(line.strip(), file) for line in lines if line.strip() and not line.startswith("#"))
     if not logins:
         raise InputError(f"{file}: holds no login; write a line user:password for each user.")
     return logins
@@ -89,12 +82,12 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def _parse(login: str, source: str) -> tuple[str, str]:
+def _parse(login: str, file: Path) -> tuple[str, str]:
     user, colon, password = login.partition(":")
     if not user or not colon:
-        raise InputError(f"{source}: a login is user:password; write it so.")
+        raise InputError(f"{file}: a login is user:password; write it so.")
     if len(password) < _LEAST_PASSWORD:
         raise InputError(
-            f"{source}: the password of {user} has fewer than {_LEAST_PASSWORD} letters; choose a longer one."
+            f"{file}: the password of {user} has fewer than {_LEAST_PASSWORD} letters; choose a longer one."
         )
     return user, password

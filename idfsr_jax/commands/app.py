@@ -1,24 +1,18 @@
 """The command `app`: the web page."""
 
 import importlib.util
-import os
-from typing import Annotated
-
-import tyro
 
 from idfsr_jax.commands.options import Encoder, OptionalPath, say
 from idfsr_jax.io.arguments import require_between
 from idfsr_jax.io.errors import InputError
 from idfsr_jax.runtime.compile_cache import use_compile_cache
 
-LOGIN_VARIABLE = "IDFSR_LOGIN"
 _NEEDED = ("gradio", "uvicorn", "fastapi")
 
 
 def app(
     host: str = "127.0.0.1",
     port: int = 7860,
-    login: Annotated[str | None, tyro.conf.arg(metavar="USER:PASSWORD", help_behavior_hint="")] = None,
     login_file: OptionalPath = None,
     max_upload_mb: int = 20,
     queue: int = 8,
@@ -31,8 +25,6 @@ def app(
     Args:
       host: Address to serve at; any but this machine's own (127.0.0.1) needs a login.
       port: Port to serve at; 0 for any that is free.
-      login: Who may enter; other users of the machine may see a command line, so better use --login-file, or the
-        environment variable IDFSR_LOGIN.
       login_file: File with a line user:password for each user who may enter.
       max_upload_mb: Largest file that can be uploaded, in MB.
       queue: How many requests may wait; further ones are told that the page is busy.
@@ -48,13 +40,10 @@ def app(
     require_between(1, 1000, max_upload_mb=max_upload_mb, queue=queue, visitors=visitors)
     from idfsr_jax.app.limits import is_loopback, listen, read_logins, require_login
 
-    if login is None and login_file is None:
-        login = os.environ.get(LOGIN_VARIABLE) or None
-    logins = read_logins(login, login_file)
+    logins = {} if login_file is None else read_logins(login_file)
     require_login(host, logins)
     with listen(host, port) as listening:
-        from idfsr_jax.app.memory import keep_few_arenas
-        from idfsr_jax.app.serve import Service, serve
+        from idfsr_jax.app.serve import Service, keep_few_arenas, serve
         from idfsr_jax.restore.restorer import Restorer
 
         keep_few_arenas()

@@ -1,9 +1,7 @@
 """Commands that make what training reads: `prepare` makes data sets, `convert` makes an encoder's weights."""
 
-from typing import Literal
-
 from idfsr_jax.commands.options import OptionalInt, OptionalPath, OptionalSeveral, Required, say
-from idfsr_jax.io.arguments import require_between, require_writable, required
+from idfsr_jax.io.arguments import folder_to_write, require_between, required
 from idfsr_jax.io.errors import InputError
 
 
@@ -14,7 +12,6 @@ def prepare(
     lists: OptionalSeveral = (),
     identities: OptionalPath = None,
     workers: OptionalInt = None,
-    rule: Literal["only", "central"] = "central",
     encoder: str = "dlib+mobilefacenet",
     val_people: float = 0.0,
 ) -> int:
@@ -30,14 +27,13 @@ def prepare(
       lists: Tables of FFHQ-Ref (train_references.csv ...) that say who is on the photographs of one folder.
       identities: Text file of lines FILE PERSON (identity_CelebA.txt) that says the same.
       workers: Processes that read photographs; one for each core if not given, 0 for none but this one.
-      rule: Which face counts where several are found: the central one, or none of them.
       encoder: The face recognisers whose descriptors are stored, joined by +: dlib, mobilefacenet or arcface:PATH (see
         docs/encoders.md). Models are trained with the same ones.
       val_people: Without --splits, share of the people that make the split val, 0.1 for a tenth; who they are follows
         from the names.
     """
     photos = required(photos, "--photos", "the folder that holds one folder for each person")
-    out = required(out, "--out", "the folder to write the data set to")
+    out = folder_to_write(out, "--out", "the folder to write the data set to")
     catalogued = str(photos).startswith("tfds:")
     for folder in (None if catalogued else photos, splits):
         if folder is not None and not folder.is_dir():
@@ -46,13 +42,10 @@ def prepare(
         if file is not None and not file.is_file():
             raise InputError(f"{file}: no such list.")
     require_between(0, 1024, workers=workers)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; give a folder to write to.")
-    require_writable(out)
     from idfsr_jax.data.prepare import prepare as prepare_photographs
 
     source = {"splits": splits, "lists": lists, "identities": identities, "val_people": val_people}
-    prepare_photographs(photos, out, **source, workers=workers, rule=rule, encoder=encoder).print()  # type: ignore[arg-type]
+    prepare_photographs(photos, out, **source, workers=workers, encoder=encoder).print()  # type: ignore[arg-type]
     return 0
 
 
@@ -66,10 +59,7 @@ def convert(weights: Required = None, out: Required = None) -> int:
       out: Folder to write to.
     """
     weights = required(weights, "--weights", "a PyTorch checkpoint of an ArcFace recogniser, for example backbone.pth")
-    out = required(out, "--out", "the folder to write the safetensors file to")
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; give a folder to write to.")
-    require_writable(out)
+    out = folder_to_write(out, "--out", "the folder to write the safetensors file to")
     from idfsr_jax.interop.torch_weights import convert_checkpoint
 
     path, digest = convert_checkpoint(weights, out)

@@ -14,7 +14,7 @@ from idfsr_jax.commands.options import (
     note_skipped,
     say,
 )
-from idfsr_jax.io.arguments import MAX_STEPS, photographs_of, require_between, require_writable, required
+from idfsr_jax.io.arguments import MAX_STEPS, folder_to_write, photographs_of, require_between, require_identity
 from idfsr_jax.io.errors import InputError
 
 
@@ -44,21 +44,18 @@ def export(
       encoder: With --identity: where the face recogniser lies that an ArcFace model was trained with, if not where it
         lay then.
     """
-    out = required(out, "--out", "the folder to write the exported model to")
+    out = folder_to_write(out, "--out", "the folder to write the exported model to")
     if not formats:
         raise InputError("--formats is empty; give jax, onnx, or both.")
     require_between(1, 1024, batch=batch)
     require_between(1, MAX_STEPS, steps=steps)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; give a folder to write to.")
     if (identity is None) != (not photos):
         raise InputError("--identity and --photos belong together; give both, or neither.")
-    if identity is not None and not identity.is_file():
-        raise InputError(f"{identity}: no such identity file; `idfsr fit --photos DIR --out {identity}` makes one.")
+    if identity is not None:
+        require_identity(identity)
     skipped: list[str] = []
     pictures: list[Path] = photographs_of(photos, "photographs of the person", skipped.append) if photos else []
     note_skipped(skipped)
-    require_writable(out)
     from idfsr_jax.export.folder import write_export, write_person
     from idfsr_jax.method.guidance import make_guide
     from idfsr_jax.restore.restorer import Restorer

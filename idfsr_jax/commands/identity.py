@@ -16,7 +16,7 @@ from idfsr_jax.commands.options import (
     note_skipped,
     say,
 )
-from idfsr_jax.io.arguments import parse_boxes, photographs_of, require_writable, required
+from idfsr_jax.io.arguments import parse_boxes, photographs_of, require_identity, require_writable, required
 from idfsr_jax.io.errors import InputError
 from idfsr_jax.runtime.compile_cache import use_compile_cache
 
@@ -84,8 +84,7 @@ def identity(
       action: What to do with it; `show` is all there is.
       file: The file that `idfsr fit` wrote.
     """
-    if not file.is_file():
-        raise InputError(f"{file}: no such identity file; `idfsr fit --photos DIR --out {file}` makes one.")
+    require_identity(file)
     from idfsr_jax.restore.identity import Identity
     from idfsr_jax.restore.likeness import AGREEING, TYPICAL_AGREEMENT, reliability
 

@@ -1,21 +1,18 @@
 """The command `plan`: what a training run will need, before there is a machine for it."""
 
-import dataclasses
-import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from idfsr_jax.commands.options import OptionalInt, OptionalPath, say
+from idfsr_jax.commands.options import say
 from idfsr_jax.config import Config
 from idfsr_jax.config.checks import check_config, read_config
-from idfsr_jax.io.arguments import require_between, require_writable
+from idfsr_jax.io.arguments import require_between
 from idfsr_jax.io.errors import InputError
-from idfsr_jax.io.files import write_atomically
 from idfsr_jax.runtime.compile_cache import use_compile_cache
 
 if TYPE_CHECKING:
@@ -44,12 +41,8 @@ class PlanOptions:
 
     devices: int = 8
     """How many devices there will be, all together."""
-    fsdp: OptionalInt = None
-    """How many of them share a copy of the state; the config's devices.fsdp if not given."""
     memory: Annotated[str, tyro.conf.arg(metavar="NAME|GIB")] = "h100"
     """Memory of each device, GiB; or the kind of device: h200, h100, a100, l40, l4, v4, v5e, v5p, v6e."""
-    json: OptionalPath = None
-    """File to write the plan to as well."""
 
 
 def plan(
@@ -70,16 +63,8 @@ def plan(
 def run_plan(config: Config, options: PlanOptions) -> int:
     """Plans as asked for, prints, and returns the exit code, 0."""
     require_between(1, _MAX_DEVICES, devices=options.devices)
-    require_between(1, options.devices, fsdp=options.fsdp)
-    if options.json is not None and options.json.is_dir():
-        raise InputError(f"--json {options.json}: is a folder; give the name of a file.")
-    if options.json is not None:
-        require_writable(options.json.parent)
     # The number of devices is the command line's, whatever groups the config would make of them.
-    fsdp = config.devices.fsdp if options.fsdp is None else options.fsdp
-    config = dataclasses.replace(config, devices=dataclasses.replace(config.devices, data=0, fsdp=1))
-    check_config(config)
-    config = dataclasses.replace(config, devices=dataclasses.replace(config.devices, fsdp=fsdp))
+    check_config(replace(config, devices=replace(config.devices, data=0, fsdp=1)))
     import jax
 
     # Not even looked for: a plan must not take the memory of a device that others work on.
@@ -87,12 +72,7 @@ def run_plan(config: Config, options: PlanOptions) -> int:
     use_compile_cache()
     from idfsr_jax.training.plan import plan_run
 
-    planned = plan_run(config, options.devices, memory=_memory(options.memory))
-    _show(planned)
-    if options.json is not None:
-        facts = dataclasses.asdict(planned) | {"device_bytes": planned.device_bytes, "fits": planned.fits}
-        text = json.dumps(facts, indent=2) + "\n"
-        write_atomically(options.json, lambda file: file.write(text.encode()))
+    _show(plan_run(config, options.devices, memory=_memory(options.memory)))
     return 0
 
 

@@ -33,6 +33,7 @@ from idfsr_jax.io.arguments import (
     require_between,
     require_distinct,
     require_folder,
+    require_identity,
     require_writable,
     required,
     variant_paths,
@@ -110,8 +111,7 @@ def restore(
     if not identity:
         raise InputError("--identity is missing; `idfsr fit --photos DIR --out me.safetensors` makes one.")
     for file in identity:
-        if not file.is_file():
-            raise InputError(f"{file}: no such identity file; `idfsr fit --photos DIR --out {file}` makes one.")
+        require_identity(file)
     skipped: list[str] = []
     references = _references_of(identity, photos, skipped)
     used = [path for file, own in zip(identity, references, strict=True) for path in (file, *own)]
@@ -164,13 +164,13 @@ def restore(
         for sentence in notes:
             note(sentence)
         people.append(Person(file, person, crops))
-    options = {"scale": scale, "steps": steps, "seed": seed, "variants": variants, "consistency": consistency}
-    # The only face of a picture that was given by itself is meant; of many pictures, any may show somebody else.
-    options["anyone"] = anyone or (False if is_album or len(pictures) > 1 else None)
-    if reveal is not None:  # What was restored before there was this option was made for the same request.
-        options["reveal"] = reveal
+    finding: dict[str, Any] = {"scale": scale, "reveal": reveal}
+    if len(people) == 1:
+        # The only face of a picture that was given by itself is meant; of many pictures, any may show somebody else.
+        finding |= where | {"anyone": anyone or (False if is_album or len(pictures) > 1 else None)}
+    sampling = {"steps": steps, "seed": seed, "variants": variants, "consistency": consistency}
     sums = sums_of([*used, _model_file(weights)]) if is_album else None
-    request = Request({**where, **options}, enlarge, label, sums, keep_place)
+    request = Request(finding, sampling, enlarge, label, sums, keep_place)
     jobs = [Job(*each) for each in zip(pictures, outputs, sheets, strict=True)]
     # Where the disk fills, there still is room for the summary.
     with reserved(out, summary_size(len(jobs) + len(passed))) if is_album else contextlib.nullcontext():

@@ -24,7 +24,6 @@ OVERVIEW = {
     "Description": "An overview of the faces that idfsr-jax found in a photograph; nothing in it is synthesised.",
 }
 
-_SAMPLING = ("steps", "seed", "variants", "consistency")
 _NO_ROOM = frozenset({errno.EDQUOT, errno.ENOSPC, errno.EROFS})
 """What befalls every further picture as well."""
 _MOST_WAITING = 16
@@ -48,33 +47,20 @@ class Request:
     """What is asked for, of every input alike.
 
     Attributes:
-      options: of `Restorer.restore`.
+      finding: options of `Restorer.find`, or, of several people, of `Restorer.find_each`.
+      sampling: options of `Restorer.sample`.
       enlarge: of the photograph.
       label: whether to print a visible mark.
       sums: SHA-256 of all else that decides (model, identity, photographs); None where nothing is to be skipped.
       place: whether to keep where photographs were taken.
     """
 
-    options: dict[str, Any]
+    finding: dict[str, Any]
+    sampling: dict[str, Any]
     enlarge: float | None
     label: bool
     sums: list[str] | None
     place: bool = False
-
-    @property
-    def finding(self) -> dict[str, Any]:
-        """The options of `Restorer.find`."""
-        return {name: value for name, value in self.options.items() if name not in _SAMPLING}
-
-    @property
-    def finding_each(self) -> dict[str, Any]:
-        """The options of `Restorer.find_each`."""
-        return {name: value for name, value in self.finding.items() if name in ("scale", "reveal")}
-
-    @property
-    def sampling(self) -> dict[str, Any]:
-        """The options of `Restorer.sample`."""
-        return {name: self.options[name] for name in _SAMPLING}
 
     @property
     def is_album(self) -> bool:
@@ -84,7 +70,7 @@ class Request:
     def digest(self, source: Path) -> str:
         """Names all that decides what becomes of an input."""
         wanted = {"enlarge": self.enlarge, "label": self.label, "place": self.place, "sums": self.sums}
-        return album.request_digest(source, {**self.options, **wanted})
+        return album.request_digest(source, {**self.finding, **self.sampling, **wanted})
 
 
 @dataclass(frozen=True)
@@ -181,7 +167,7 @@ def _find(restorer: Any, people: Sequence[Person], job: Job, request: Request) -
     metadata = {}
     if request.is_album:
         metadata[album.REQUEST] = request.digest(job.source)
-        written = [job.result, *variant_paths([job.result], request.options["variants"])]
+        written = [job.result, *variant_paths([job.result], request.sampling["variants"])]
         if album.is_done([*written, *([job.sheet] if job.sheet else [])], metadata[album.REQUEST]):
             return Outcome(job.source, "skipped", job.result, "there already, from the same input and options")
     refused: list[str] = []
@@ -190,7 +176,7 @@ def _find(restorer: Any, people: Sequence[Person], job: Job, request: Request) -
             found = [restorer.find(job.source, people[0].identity, people[0].crops, **request.finding)]
         else:
             given = [(person.identity, person.crops) for person in people]
-            found = restorer.find_each(job.source, given, **request.finding_each, note=refused.append)
+            found = restorer.find_each(job.source, given, **request.finding, note=refused.append)
         notes = (_whose(people, found), *refused) if len(people) > 1 else ()
         return Waiting(job, [face for face in found if face is not None], metadata, notes)
     except UndecidedFaces as error:
@@ -239,7 +225,7 @@ def _write(restorer: Any, each: Waiting, ready: Sequence[Any] | None, request: R
         "metadata": each.metadata,
         "place": request.place,
     }
-    if request.options["variants"] > 1:
+    if request.sampling["variants"] > 1:
         restoration.save_spread(job.result, **options)
     if job.sheet is not None:
         restoration.save_sheet(job.sheet, label=request.label, metadata=each.metadata)

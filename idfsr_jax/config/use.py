@@ -62,8 +62,6 @@ class EvaluateConfig:
     judges: tuple[str, ...] = ("dlib",)
     """Who judges identity: those of the model's own recognisers (`dlib`, `mobilefacenet`), whom it was trained to
     please, or the path of another in ONNX (ArcFace, AdaFace)."""
-    inception: str = ""
-    """ONNX file of an Inception network for FID: [batch, 3, 299, 299] in [-1, 1] to its features."""
     scales: tuple[int | float, ...] = ()
     """Down-sampling factors in place of the protocol's, whole or not."""
     degradations: tuple[str, ...] = ()

@@ -2,31 +2,22 @@
 
 import hashlib
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from idfsr_jax.face import align_face, choose_face, find_faces, read_image
+from idfsr_jax.face import align_face, central_face, find_faces, read_image
 from idfsr_jax.face.align import photograph_frame
 from idfsr_jax.face.chip import ARCFACE_CHIP, DLIB_CHIP, cut_chip
-from idfsr_jax.io.errors import NoFace, SeveralFaces, UnreadableImage
+from idfsr_jax.io.errors import NoFace, UnreadableImage
 
-
-@dataclass(frozen=True)
-class ExtractSettings:
-    """What `prepare` asks of every photograph."""
-
-    rule: Literal["only", "central"] = "central"
-    max_side: int = 512
-    min_side: int = 48
-    """Least native side of a crop, pixels of the photograph."""
-    jpeg_quality: int = 95
-    chips: tuple[Literal["dlib", "arcface"], ...] = ("dlib",)
-    """Whose chips to cut, one for each recogniser."""
+_LEAST_SIDE = 48
+"""Least native side of a crop, pixels of the photograph."""
+_JPEG_QUALITY = 95
 
 
 @dataclass(frozen=True)
@@ -57,39 +48,35 @@ class Refusal:
 
 CHIPS = {"dlib": DLIB_CHIP, "arcface": ARCFACE_CHIP}
 
-REASONS: tuple[tuple[type[Exception], str], ...] = (
-    (UnreadableImage, "unreadable"),
-    (NoFace, "no face"),
-    (SeveralFaces, "several faces"),
-)
 
+def extract(path: Path, name: str, chips: Sequence[str]) -> Extracted | Refusal:
+    """Reads one photograph and cuts out its face; whatever goes wrong with it becomes a refusal.
 
-def encode_jpeg(image: UInt8[np.ndarray, "h w 3"], quality: int) -> bytes:
-    """An image as JPEG bytes, chroma at full resolution."""
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "JPEG", quality=quality, subsampling=0)
-    return file.getvalue()
-
-
-def extract(path: Path, name: str, settings: ExtractSettings) -> Extracted | Refusal:
-    """Reads one photograph and cuts out its face; whatever goes wrong with it becomes a refusal."""
+    Args:
+      path: the photograph.
+      name: of it, in the data set.
+      chips: whose to cut, a name of `CHIPS` for each recogniser.
+    """
     try:
         image = read_image(path)
-        face = choose_face(find_faces(image), image, name, rule=settings.rule)
-        crop = align_face(image, face, max_side=settings.max_side)
+        face = central_face(find_faces(image), image, name)
+        crop = align_face(image, face)
         side = crop.image.shape[0]
-        if side < settings.min_side:
-            message = f"{name}: the face is {side} px wide with its surroundings, less than {settings.min_side}."
+        if side < _LEAST_SIDE:
+            message = f"{name}: the face is {side} px wide with its surroundings, less than {_LEAST_SIDE}."
             return Refusal(name, "face too small", message)
+        jpeg = io.BytesIO()
+        Image.fromarray(crop.image).save(jpeg, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
         return Extracted(
-            jpeg=encode_jpeg(crop.image, settings.jpeg_quality),
+            jpeg=jpeg.getvalue(),
             landmarks=np.asarray(crop.landmarks, np.float32),
-            chips=tuple(cut_chip(image, face.landmarks, CHIPS[chip]) for chip in settings.chips),
+            chips=tuple(cut_chip(image, face.landmarks, CHIPS[chip]) for chip in chips),
             frame=photograph_frame(crop.transform, image.shape[1], image.shape[0]),
             source_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         )
+    except UnreadableImage as error:
+        return Refusal(name, "unreadable", str(error))
+    except NoFace as error:
+        return Refusal(name, "no face", str(error))
     except Exception as error:  # One bad file, whatever is bad about it, never stops the rest.
-        for kind, reason in REASONS:
-            if isinstance(error, kind):
-                return Refusal(name, reason, str(error))
         return Refusal(name, "failed", f"{name}: {type(error).__name__}: {error}")

@@ -1,24 +1,22 @@
 """A folder of photographs -> a prepared data set: in parallel, resumable, one bad file never stopping the rest."""
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32, UInt8
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from idfsr_jax.data.assemble import build_dataset, join_parts
 from idfsr_jax.data.catalogue import PREFIX, unpack
-from idfsr_jax.data.extract import Extracted, ExtractSettings, Refusal
+from idfsr_jax.data.extract import Extracted, Refusal
 from idfsr_jax.data.folder import SPLIT_NAMES, Listing, Photograph, list_photographs
 from idfsr_jax.data.lists import list_by_identity_file, list_by_references
 from idfsr_jax.data.parts import FaceRecord, part_digest, read_part, write_part
@@ -50,9 +48,6 @@ def prepare(
     lists: Sequence[str | Path] = (),
     identities: str | Path | None = None,
     workers: int | None = None,
-    max_side: int = 512,
-    min_side: int = 48,
-    rule: Literal["only", "central"] = "central",
     encoder: str = "dlib",
     val_people: float = 0.0,
     progress: bool = True,
@@ -72,9 +67,6 @@ def prepare(
         `lists.list_by_references`.
       identities: text file that names the person of each photograph, see `lists.list_by_identity_file`.
       workers: processes that read photographs; one for each core by default, 0 works in this process.
-      max_side: upper bound of a crop's side, pixels.
-      min_side: crops with a smaller native side are refused, pixels.
-      rule: which face counts where several are found: the one in the middle, or none of them.
       encoder: "dlib", "mobilefacenet" or "arcface:PATH", or several of them joined by "+": whose descriptors to store;
         a model must be trained with the same.
       val_people: without `splits` and `lists`, share of the people that make the split `val`.
@@ -93,8 +85,6 @@ def prepare(
     if val_people and (splits is not None or lists):
         raise InputError("--val-people divides people who are in no split yet; leave out --splits and --lists, or it.")
     catalogued, out = str(photos).startswith(PREFIX), Path(out).expanduser().absolute()
-    if not 32 <= min_side <= max_side:
-        raise InputError(f"min_side={min_side} and max_side={max_side}: give 32 <= min_side <= max_side.")
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; give a folder to write to.")
     if catalogued and (lists or identities is not None):
@@ -107,15 +97,12 @@ def prepare(
         raise InputError(f"{out}: lies in the folder of photographs, {photos}; give another folder to write to.")
     listing = _listed(photos, splits, lists, identities, val_people)
     recognisers = load_recognisers(encoder)
-    chips = tuple(chip_kind(recogniser) for recogniser in recognisers)
-    settings = ExtractSettings(rule=rule, max_side=max_side, min_side=min_side, chips=chips)
     chunks = [
         listing.photographs[start : start + _PHOTOGRAPHS_A_PART]
         for start in range(0, len(listing.photographs), _PHOTOGRAPHS_A_PART)
     ]
-    described = {"format": _FORMAT, "encoder": recognisers_name(recognisers), **dataclasses.asdict(settings)}
-    del described["chips"]  # follows from the encoder
-    digests = [part_digest(chunk, described) for chunk in chunks]
+    settings = {"format": _FORMAT, "encoder": recognisers_name(recognisers)}
+    digests = [part_digest(chunk, settings) for chunk in chunks]
     fingerprint = _fingerprint(digests, listing.photographs)
     parts = out / "parts"
     done = read_report(out / "report.json")
@@ -126,7 +113,7 @@ def prepare(
         return done
 
     paths = [parts / f"{digest}.npz" for digest in digests]
-    read = _fill_parts(chunks, paths, settings, recognisers, usable_cores() if workers is None else workers, progress)
+    read = _fill_parts(chunks, paths, recognisers, usable_cores() if workers is None else workers, progress)
     seconds = time.monotonic() - began
     faces, refusals = join_parts(paths)
     split_of = {photograph.name: photograph.split for photograph in listing.photographs}
@@ -204,7 +191,6 @@ def _describer(encoder: IdEncoder) -> Describe:
 def _fill_parts(
     chunks: Sequence[Sequence[Photograph]],
     paths: Sequence[Path],
-    settings: ExtractSettings,
     recognisers: Sequence[IdEncoder],
     workers: int,
     show: bool,
@@ -216,10 +202,9 @@ def _fill_parts(
         return 0
     describers = [_describer(recogniser) for recogniser in recognisers]
     total = sum(len(chunk) for chunk in chunks)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), disable=not show) as bar:
+    with Progress(disable=not show) as bar:
         task = bar.add_task("photographs", total=total, completed=total - len(wanted))
-        results = extract_all(wanted, settings, workers)
+        results = extract_all(wanted, [chip_kind(each) for each in recognisers], workers)
         with contextlib.closing(results):
             for chunk, path in missing:
                 faces: list[tuple[Photograph, Extracted]] = []

@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
-from idfsr_jax.data.extract import Extracted, ExtractSettings, Refusal, extract
+from idfsr_jax.data.extract import Extracted, Refusal, extract
 from idfsr_jax.data.folder import Photograph
 
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -54,29 +54,29 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin)
 
 
-def _retry_alone(photograph: Photograph, settings: ExtractSettings) -> Extracted | Refusal:
+def _retry_alone(photograph: Photograph, chips: Sequence[str]) -> Extracted | Refusal:
     """Runs one photograph in a process of its own, to tell which of several brought a worker down."""
     with _pool(1) as pool:
         try:
-            return pool.submit(extract, photograph.path, photograph.name, settings).result()
+            return pool.submit(extract, photograph.path, photograph.name, chips).result()
         except BrokenProcessPool:
             message = f"{photograph.name}: the process that read it crashed."
             return Refusal(photograph.name, "crashed the reader", message)
 
 
 def extract_all(
-    photographs: Sequence[Photograph], settings: ExtractSettings, workers: int, ahead: int = 192
+    photographs: Sequence[Photograph], chips: Sequence[str], workers: int, ahead: int = 192
 ) -> Generator[Extracted | Refusal, None, None]:
     """Extracts every photograph; yields the results in the order given.
 
     Args:
       photographs: what to read.
-      settings: the same for all.
+      chips: whose to cut, see `extract`.
       workers: processes; 0 works in this one.
       ahead: results held at most before the consumer takes them (about 0.1 MB each).
     """
     if workers == 0:
-        yield from (extract(photograph.path, photograph.name, settings) for photograph in photographs)
+        yield from (extract(photograph.path, photograph.name, chips) for photograph in photographs)
         return
     rest = iter(photographs)
     pending: deque[tuple[Photograph, Future]] = deque()
@@ -85,7 +85,7 @@ def extract_all(
         try:
             while True:
                 while len(pending) < ahead and (photograph := next(rest, None)) is not None:
-                    pending.append((photograph, _submitted(pool, photograph, settings)))
+                    pending.append((photograph, _submitted(pool, photograph, chips)))
                 if not pending:
                     return
                 photograph, future = pending.popleft()
@@ -94,25 +94,25 @@ def extract_all(
                 except BrokenProcessPool:
                     # All that was in flight is lost with the pool; one of the oldest brought it down.
                     pool.shutdown(wait=True, cancel_futures=True)
-                    result = _retry_alone(photograph, settings)
+                    result = _retry_alone(photograph, chips)
                     pool = _pool(workers)
-                    pending = deque((p, _resubmit(pool, p, f, settings)) for p, f in pending)
+                    pending = deque((p, _resubmit(pool, p, f, chips)) for p, f in pending)
                 yield result
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _submitted(pool: ProcessPoolExecutor, photograph: Photograph, settings: ExtractSettings) -> Future:
+def _submitted(pool: ProcessPoolExecutor, photograph: Photograph, chips: Sequence[str]) -> Future:
     """What a worker will have made of a photograph; of a pool that an earlier photograph broke, its exception."""
     try:
-        return pool.submit(extract, photograph.path, photograph.name, settings)
+        return pool.submit(extract, photograph.path, photograph.name, chips)
     except BrokenProcessPool as error:
         failed: Future = Future()
         failed.set_exception(error)
         return failed
 
 
-def _resubmit(pool: ProcessPoolExecutor, photograph: Photograph, future: Future, settings: ExtractSettings) -> Future:
+def _resubmit(pool: ProcessPoolExecutor, photograph: Photograph, future: Future, chips: Sequence[str]) -> Future:
     if future.done() and not future.cancelled() and future.exception() is None:
         return future
-    return _submitted(pool, photograph, settings)
+    return _submitted(pool, photograph, chips)

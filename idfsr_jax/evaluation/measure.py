@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -12,7 +11,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from idfsr_jax.evaluation.judges import Judge
 from idfsr_jax.evaluation.landmarks import expression_distances, expression_kept, seen_landmarks
 from idfsr_jax.evaluation.metrics import copy_paste, inside_only, landmark_nme, lr_consistency_psnr, psnr, ssim
-from idfsr_jax.evaluation.perceptual import lpips, lpips_vgg_and_features
+from idfsr_jax.evaluation.perceptual import lpips, vgg_features
 from idfsr_jax.evaluation.protocol import CLEAN, swap_partners
 from idfsr_jax.evaluation.study import Case, Study, degraded, low_resolution, truths
 from idfsr_jax.io.images import to_float
@@ -39,6 +38,13 @@ def real_vectors(judge: Judge, study: Study, batch: int) -> RealVectors:
     return RealVectors(judge, np.concatenate(rows)[: len(study.images)])
 
 
+def truth_features(study: Study, batch: int) -> Float[np.ndarray, "n f"]:
+    """VGG features of all photographs that are restored, which those of a method's results are compared with."""
+    truth = study.images[study.records([photo for person in study.protocol.people for photo in person.restored])]
+    rows = [np.asarray(vgg_features(to_float(truth[places]))) for places in _batches(len(truth), batch)]
+    return np.concatenate(rows)[: len(truth)]
+
+
 def measure(
     images: Float[np.ndarray, "b s s 3"],
     cases: Sequence[Case],
@@ -63,58 +69,49 @@ def measure(
     records = study.records([case.photo for case in cases])
     truth, results = truths(study, cases), jnp.asarray(images)
     landmarks = study.index.landmarks[records]
-    scores = {name: np.asarray(values) for name, values in _pixels(results, truth, jnp.asarray(landmarks)).items()}
-    inside = inside_only(results, truth, face_mask(jnp.asarray(landmarks), study.size))
-    scores["lpips_alex"], scores["lpips_alex_face"] = (np.asarray(lpips(x, truth)) for x in (results, inside))
-    *distances, features = (np.asarray(x) for x in lpips_vgg_and_features(results, truth, inside))
-    scores["lpips_vgg"], scores["lpips_vgg_face"] = distances
+    mask = face_mask(jnp.asarray(landmarks), study.size)
+    scores = {"psnr": np.asarray(psnr(results, truth)), "psnr_face": np.asarray(psnr(results, truth, mask))}
+    scores["ssim"], scores["ssim_face"] = ssim(images, np.asarray(truth), np.asarray(mask))
+    inside = inside_only(results, truth, mask)
+    *by_alexnet, _ = lpips("alexnet", results, truth, inside)
+    *by_vgg, features = lpips("vgg16", results, truth, inside)
+    names = ("lpips_alex", "lpips_alex_face", "lpips_vgg", "lpips_vgg_face")
+    scores |= {name: np.asarray(values) for name, values in zip(names, (*by_alexnet, *by_vgg), strict=True)}
     scores["lr_psnr"] = _lr_psnr(results, cases, study)
     for name in ("psnr", "psnr_face", "lr_psnr"):
         scores[name] = np.minimum(scores[name], MOST_PSNR)
     for real in judges:
         vectors = real.judge.embed(images, landmarks)
-        scores[f"identity/{real.judge.name}"] = np.sum(vectors * real.vectors[records], axis=1)
-        scores[f"identity_album/{real.judge.name}"] = album_cosines(vectors, cases, study, real, photographs)
-        scores[f"copy_paste/{real.judge.name}"] = copy_pastes(vectors, cases, study, real, photographs)
-        scores[f"identity_other/{real.judge.name}"] = partner_cosines(vectors, cases, study, real, photographs)
+        scores |= identity_scores(vectors, cases, study, real, photographs)
     seen = seen_landmarks(images)
     scores["landmark_error"] = np.asarray(landmark_nme(seen, landmarks), np.float32)
     scores["expression_error"] = expression_distances(seen, landmarks)
     scores["expression_kept"] = expression_kept(seen, cases, study, photographs)
-    return scores, features
+    return scores, np.asarray(features)
 
 
-def album_cosines(
+def identity_scores(
     vectors: Float[np.ndarray, "b d"], cases: Sequence[Case], study: Study, real: RealVectors, photographs: int
-) -> Float[np.ndarray, " b"]:
-    """Mean cosine of each result to the photographs of the person that the method had."""
-    own = [real.vectors[study.records(case.person.photographs[:photographs])] for case in cases]
-    means = [float((vector @ album.T).mean()) for vector, album in zip(vectors, own, strict=True)]
-    return np.asarray(means, np.float32)
+) -> dict[str, Float[np.ndarray, " b"]]:
+    """What a judge says of results, by the unit vectors that it gives them.
 
-
-def copy_pastes(
-    vectors: Float[np.ndarray, "b d"], cases: Sequence[Case], study: Study, real: RealVectors, photographs: int
-) -> Float[np.ndarray, " b"]:
-    """`copy_paste` of each result, of the photographs of the person that the method had."""
-    true = real.vectors[study.records([case.photo for case in cases])]
-    own = [real.vectors[study.records(case.person.photographs[:photographs])] for case in cases]
-    values = [copy_paste(vector, truth, album) for vector, truth, album in zip(vectors, true, own, strict=True)]
-    return np.asarray(values, np.float32)
-
-
-def partner_cosines(
-    vectors: Float[np.ndarray, "b d"], cases: Sequence[Case], study: Study, real: RealVectors, photographs: int
-) -> Float[np.ndarray, " b"]:
-    """Cosine of each result to the mean of another person's photographs, the one of `protocol.swap_partners`.
-
-    With that person's identity in place of the own it should be much higher.
+    Cosines to the truth; to the photographs of the person that the method had, on average; and to the mean of another
+    person's, the one of `protocol.swap_partners`, which should be much higher with that person's identity in place of
+    the own. And `copy_paste`, of the photographs that the method had.
     """
-    partners = swap_partners(study.protocol)
-    photos = [partners[case.person.name].photographs[:photographs] for case in cases]
-    means = [real.vectors[study.records(names)].mean(axis=0) for names in photos]
-    units = np.stack([mean / np.linalg.norm(mean) for mean in means])
-    return np.sum(vectors * units, axis=1).astype(np.float32)
+    partners, rows = swap_partners(study.protocol), []
+    for vector, case in zip(vectors, cases, strict=True):
+        truth = real.vectors[study.record[case.photo]]
+        album, other = (
+            real.vectors[study.records(each.photographs[:photographs])]
+            for each in (case.person, partners[case.person.name])
+        )
+        mean = other.mean(axis=0)
+        to_other = vector @ mean / np.linalg.norm(mean)
+        rows.append((vector @ truth, (album @ vector).mean(), copy_paste(vector, truth, album), to_other))
+    names = ("identity", "identity_album", "copy_paste", "identity_other")
+    columns = np.asarray(rows, np.float32).T
+    return {f"{name}/{real.judge.name}": column for name, column in zip(names, columns, strict=True)}
 
 
 def _lr_psnr(results: Float[Array, "b s s 3"], cases: Sequence[Case], study: Study) -> Float[np.ndarray, " b"]:
@@ -126,19 +123,6 @@ def _lr_psnr(results: Float[Array, "b s s 3"], cases: Sequence[Case], study: Stu
     again = degraded(results, cases).y
     with np.errstate(divide="ignore"):  # equal pictures
         return np.array([peak_signal_noise_ratio(*pair) for pair in zip(y, again, strict=True)], np.float32)
-
-
-@jax.jit
-def _pixels(
-    results: Float[Array, "b s s 3"], truth: Float[Array, "b s s 3"], landmarks: Float[Array, "b 68 2"]
-) -> dict[str, Float[Array, " b"]]:
-    mask = face_mask(landmarks, truth.shape[1])
-    return {
-        "psnr": psnr(results, truth),
-        "psnr_face": psnr(results, truth, mask),
-        "ssim": ssim(results, truth),
-        "ssim_face": ssim(results, truth, mask),
-    }
 
 
 def _batches(count: int, batch: int) -> list[np.ndarray]:

@@ -4,54 +4,15 @@ Pictures are batches in [-1, 1], as the models have them; round to 8 bit first w
 picks a region, a soft face mask for instance; without it the whole crop counts.
 """
 
-import functools
-from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
+from skimage.metrics import structural_similarity
 
 from idfsr_jax.method.degrade import KINDS, resampling_tables
-
-
-@dataclass(frozen=True)
-class Metric:
-    """What a column of a report means."""
-
-    name: str
-    network: str
-    """The network that judges; empty where none does."""
-    unit: str
-    direction: Literal["higher", "lower"]
-    """Which way is better."""
-
-    def better(self, first: float, second: float) -> bool:
-        """Whether `first` is better than `second`."""
-        return first > second if self.direction == "higher" else first < second
-
-
-PSNR = Metric("PSNR", "", "dB", "higher")
-PSNR_FACE = Metric("PSNR, face", "", "dB", "higher")
-SSIM = Metric("SSIM", "", "", "higher")
-SSIM_FACE = Metric("SSIM, face", "", "", "higher")
-LPIPS_ALEX = Metric("LPIPS", "AlexNet", "", "lower")
-LPIPS_VGG = Metric("LPIPS", "VGG16", "", "lower")
-LANDMARK_NME = Metric("landmark error", "", "inter-ocular distances", "lower")
-LR_PSNR = Metric("LR consistency", "", "dB", "higher")
-
-
-KID = Metric("KID", "VGG16 relu5_3, mean over places", "x 1000", "lower")
-
-
-def identity_metric(network: str) -> Metric:
-    """The identity cosine as judged by a named recogniser."""
-    return Metric("identity cosine", network, "", "higher")
-
-
-def acceptance_metric(network: str, far: float) -> Metric:
-    """The share of accepted pairs at a false acceptance rate, as judged by a named recogniser."""
-    return Metric(f"accepted at FAR {far:g}", network, "share", "higher")
 
 
 def psnr(
@@ -67,42 +28,31 @@ def psnr(
     return 10.0 * jnp.log10(4.0 / _mean((images - truth) ** 2, weights))
 
 
-_SSIM_STD, _SSIM_RADIUS = 1.5, 5
-
-
 def ssim(
-    images: Float[Array, "b h w 3"], truth: Float[Array, "b h w 3"], weights: Float[Array, "b h w 1"] | None = None
-) -> Float[Array, "b"]:
-    """Structural similarity (Wang et al. 2004), the mean over channels.
+    images: Float[np.ndarray, "b h w 3"], truth: Float[np.ndarray, "b h w 3"], weights: Float[np.ndarray, "b h w 1"]
+) -> tuple[Float[np.ndarray, "b"], Float[np.ndarray, "b"]]:
+    """Structural similarity (Wang et al. 2004), the mean over channels: of whole pictures, and of a region.
 
-    scikit-image's `structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=2)`:
-    a Gaussian window of 11 px, averaged where the window lies wholly inside.
+    A Gaussian window of 11 px, averaged where the window lies wholly inside.
 
     Args:
       images: in [-1, 1], of 11 px and more.
       truth: in [-1, 1].
       weights: of the windows, by their centres; not negative, with a positive sum further than 5 px from the border.
-
-    Raises:
-      ValueError: the pictures are smaller than the window.
     """
-    height, width = images.shape[1:3]
-    if min(height, width) <= 2 * _SSIM_RADIUS:
-        raise ValueError(f"SSIM needs pictures of {2 * _SSIM_RADIUS + 1} px and more, not {height} x {width}.")
-    down, across = (jnp.asarray(_gaussian_windows(size), images.dtype) for size in (height, width))
-
-    def blur(x: Float[Array, "b h w 3"]) -> Float[Array, "b i j 3"]:
-        # At full precision: variances are small differences, which a GPU's default products would drown.
-        return jnp.einsum("ih,jw,bhwc->bijc", down, across, x, precision="highest")
-
-    mean_1, mean_2 = blur(images), blur(truth)
-    variances = blur(images**2) - mean_1**2 + blur(truth**2) - mean_2**2
-    covariance = blur(images * truth) - mean_1 * mean_2
-    c1, c2 = (0.01 * 2.0) ** 2, (0.03 * 2.0) ** 2
-    similarity = (2.0 * mean_1 * mean_2 + c1) * (2.0 * covariance + c2)
-    similarity /= (mean_1**2 + mean_2**2 + c1) * (variances + c2)
-    inside = slice(_SSIM_RADIUS, -_SSIM_RADIUS)
-    return _mean(similarity, None if weights is None else weights[:, inside, inside])
+    compared = partial(
+        structural_similarity,
+        data_range=2.0,
+        channel_axis=-1,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        full=True,
+    )
+    pairs = zip(images.astype(np.float64), truth.astype(np.float64), strict=True)
+    inside = np.s_[:, 5:-5, 5:-5]
+    similarity = np.stack([compared(*pair)[1] for pair in pairs])[inside]
+    return _mean(similarity, None), _mean(similarity, weights[inside])
 
 
 def kernel_distance(first: Float[np.ndarray, "n f"], second: Float[np.ndarray, "m f"]) -> float:
@@ -117,24 +67,6 @@ def kernel_distance(first: Float[np.ndarray, "n f"], second: Float[np.ndarray, "
     own, other = kernel(first, first), kernel(second, second)
     within = (own.sum() - np.trace(own)) / (n * (n - 1)) + (other.sum() - np.trace(other)) / (m * (m - 1))
     return float(within - 2.0 * kernel(first, second).mean())
-
-
-def frechet_distance(first: Float[np.ndarray, "n f"], second: Float[np.ndarray, "m f"]) -> float:
-    """The squared Frechet distance between Gaussians with the sets' means and covariances (Dowson and Landau 1982).
-
-    On Inception features this is FID (Heusel et al. 2017); it wants far more pictures than there are features.
-
-    Args:
-      first: features of one set, two or more.
-      second: of the other.
-    """
-    means = [x.mean(axis=0, dtype=np.float64) for x in (first, second)]
-    one, two = (np.atleast_2d(np.cov(x.astype(np.float64), rowvar=False)) for x in (first, second))
-    # tr sqrt(AB) = tr sqrt(A^1/2 B A^1/2), whose argument is symmetric, so that eigenvalues are real.
-    values, vectors = np.linalg.eigh(one)
-    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ two @ root), 0.0)).sum()
-    return float(np.sum((means[0] - means[1]) ** 2) + np.trace(one) + np.trace(two) - 2.0 * cross)
 
 
 def inside_only(
@@ -261,18 +193,7 @@ def _angles(vector: Float[np.ndarray, "d"], others: Float[np.ndarray, "k d"]) ->
     return np.arccos(np.clip(identity_cosine(np.broadcast_to(vector, others.shape), others), -1.0, 1.0))
 
 
-def _mean(values: Float[Array, "b h w c"], weights: Float[Array, "b h w 1"] | None) -> Float[Array, "b"]:
+def _mean(values: Any, weights: Any) -> Any:
     if weights is None:
         return values.mean(axis=(1, 2, 3))
     return (values.mean(axis=3, keepdims=True) * weights).sum(axis=(1, 2, 3)) / weights.sum(axis=(1, 2, 3))
-
-
-@functools.lru_cache(maxsize=8)
-def _gaussian_windows(size: int) -> Float[np.ndarray, "i {size}"]:
-    """Row i holds the window's weights at offset i: a valid convolution along one axis as a matrix."""
-    taps = np.exp(-0.5 * (np.arange(-_SSIM_RADIUS, _SSIM_RADIUS + 1) / _SSIM_STD) ** 2)
-    taps /= taps.sum()
-    windows = np.zeros((size - len(taps) + 1, size))
-    for row, window in enumerate(windows):
-        window[row : row + len(taps)] = taps
-    return windows

@@ -1,7 +1,4 @@
-"""The report for readers: one account of the results, written as Markdown and as HTML.
-
-Neither shows a person: tables and plots only.
-"""
+"""The report for readers: one page, which shows no person, but tables and plots."""
 
 import html
 from collections.abc import Mapping, Sequence
@@ -11,7 +8,7 @@ from typing import Any
 
 from idfsr_jax.evaluation.claims import sentences
 from idfsr_jax.evaluation.columns import Column
-from idfsr_jax.evaluation.protocol import setting_name
+from idfsr_jax.evaluation.protocol import Setting, setting_name
 from idfsr_jax.io.files import write_atomically
 
 
@@ -27,18 +24,17 @@ Block = str | TableBlock | Path
 """A paragraph ("# " and "## " start headings, "- " a list item), a table, or a plot."""
 
 
-def write_pages(facts: Mapping[str, Any], columns: Sequence[Column], plots: Sequence[Path], out: Path) -> None:
-    """Writes `report.md` and `report.html`.
+def write_page(facts: Mapping[str, Any], columns: Sequence[Column], plots: Sequence[Path], out: Path) -> None:
+    """Writes `report.html`.
 
     Args:
       facts: what `results.json` holds.
       columns: of the tables.
-      plots: SVG files below `out`.
+      plots: SVG files.
       out: folder.
     """
-    blocks = account(facts, columns, plots)
-    for name, text in (("report.md", to_markdown(blocks, out)), ("report.html", to_html(blocks, facts["name"]))):
-        write_atomically(out / name, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
+    text = to_html(account(facts, columns, plots), facts["name"])
+    write_atomically(out / "report.html", lambda file: file.write(text.encode()))
 
 
 def account(facts: Mapping[str, Any], columns: Sequence[Column], plots: Sequence[Path]) -> list[Block]:
@@ -61,15 +57,13 @@ def account(facts: Mapping[str, Any], columns: Sequence[Column], plots: Sequence
     judged = ("identity", "accepted", "copy_paste")
     identity = [column for column in columns if column.key.split("/")[0].startswith(judged)]
     pixels = [column for column in columns if column not in identity]
-    for scale, degradation in dict.fromkeys((e["scale"], e["degradation"]) for e in facts["summary"]):
-        name = setting_name((scale, degradation))
-        entries = [e for e in facts["summary"] if (e["scale"], e["degradation"]) == (scale, degradation)]
-        paired = [e for e in facts["differences"] if (e["scale"], e["degradation"]) == (scale, degradation)]
-        blocks += [f"## {name}", _table(entries, identity), _table(entries, pixels, sets=True)]
-        if paired:
+    paired = by_setting(facts["differences"])
+    for setting, entries in by_setting(facts["summary"]).items():
+        blocks += [f"## {setting_name(setting)}", table_of(entries, identity), table_of(entries, pixels, sets=True)]
+        if setting in paired:
             shown = [c for c in columns if c.key.startswith("identity/") or c.key in ("psnr_face", "lpips_vgg")]
             blocks += ["Paired differences, fitted minus the method of the row, on the same pictures:"]
-            blocks += [_table(paired, shown, signed=True)]
+            blocks += [table_of(paired[setting], shown, signed=True)]
     if plots:
         blocks += ["## Curves", *plots]
     blocks += ["## The judges on real photographs", _real_table(facts)]
@@ -78,7 +72,6 @@ def account(facts: Mapping[str, Any], columns: Sequence[Column], plots: Sequence
     blocks += [
         "- KID: polynomial-kernel distance x 1000 between all results and all truths on VGG16 features; with so few "
         "pictures it orders methods and compares with no published number; lower is better",
-        "- FID, where Inception was given: Frechet distance on its features; so few pictures bias it upwards",
     ]
     return blocks
 
@@ -92,38 +85,28 @@ def findings(facts: Mapping[str, Any]) -> list[str]:
         ("lpips_vgg", "LPIPS VGG", -1),
         ("psnr_face", "PSNR of the face", 1),
     )
-    for scale, degradation in dict.fromkeys((e["scale"], e["degradation"]) for e in facts["differences"]):
+    for setting, entries in by_setting(facts["differences"]).items():
         for key, name, sign in watched:
             verdicts: dict[str, list[str]] = {"better than": [], "worse than": [], "not told apart from": []}
-            for entry in facts["differences"]:
+            for entry in entries:
                 numbers = entry["metrics"][key]
-                if (entry["scale"], entry["degradation"]) == (scale, degradation) and "mean" in numbers:
+                if "mean" in numbers:
                     low, high = sorted(sign * end for end in numbers["interval"])
                     verdict = "better than" if low > 0 else "worse than" if high < 0 else "not told apart from"
                     verdicts[verdict].append(entry["method"])
             # A name may have a comma in it.
             quoted = {verdict: ", ".join(f'"{name}"' for name in names) for verdict, names in verdicts.items()}
             said = "; ".join(f"{verdict} {names}" for verdict, names in quoted.items() if names)
-            sentences.append(f"{setting_name((scale, degradation))}, {name}: fitted is {said}.")
+            sentences.append(f"{setting_name(setting)}, {name}: fitted is {said}.")
     return sentences
 
 
-def to_markdown(blocks: Sequence[Block], out: Path) -> str:
-    """The account as GitHub's Markdown."""
-    parts = []
-    for block in blocks:
-        if isinstance(block, TableBlock):
-            lines = [block.header, ["---"] * len(block.header), *block.rows]
-            parts.append("\n".join("| " + " | ".join(cells) + " |" for cells in lines))
-        elif isinstance(block, Path):
-            parts.append(f"![{block.stem.replace('_', ' ')}]({block.relative_to(out)})")
-        else:
-            parts.append(block)
-    text = ""
-    for before, part in zip(["", *parts], parts, strict=False):
-        gap = "\n" if part.startswith("- ") and before.startswith("- ") else "\n\n"
-        text += (gap if text else "") + part
-    return text + "\n"
+def by_setting(entries: Sequence[Mapping[str, Any]]) -> dict[Setting, list[Mapping[str, Any]]]:
+    """The entries of each scale and degradation, in the order of both."""
+    grouped: dict[Setting, list[Mapping[str, Any]]] = {}
+    for entry in entries:
+        grouped.setdefault((entry["scale"], entry["degradation"]), []).append(entry)
+    return grouped
 
 
 _STYLE = (
@@ -156,18 +139,25 @@ def to_html(blocks: Sequence[Block], title: str) -> str:
     return f'<!doctype html><html lang="en"><head>{head}</head><body>\n' + "\n".join(parts) + "\n</body></html>\n"
 
 
-def _table(
+def table_of(
     entries: Sequence[Mapping[str, Any]], columns: Sequence[Column], *, sets: bool = False, signed: bool = False
 ) -> TableBlock:
+    """A row for each entry's method: mean and interval of each column.
+
+    Args:
+      entries: of one setting, with `method` and `metrics`.
+      columns: which of these.
+      sets: whether KID stands beside them.
+      signed: whether numbers are differences.
+    """
     arrows = {"higher": "↑", "lower": "↓"}
-    names = [f"{column.short} {arrows[column.metric.direction]}" for column in columns]
-    distances = [name for name in ("kid", "fid") if sets and any(entry[name] is not None for entry in entries)]
+    header = ["method", *(f"{column.short} {arrows[column.direction]}" for column in columns), *(["KID ↓"] * sets)]
     rows = []
     for entry in entries:
         cells = [_cell(entry["metrics"][column.key], column.digits, signed) for column in columns]
-        cells += ["" if entry[name] is None else f"{entry[name]:.1f}" for name in distances]
-        rows.append([entry["method"], *cells])
-    return TableBlock(["method", *names, *(f"{name.upper()} ↓" for name in distances)], rows)
+        kid = ["" if entry["kid"] is None else f"{entry['kid']:.1f}"] if sets else []
+        rows.append([entry["method"], *cells, *kid])
+    return TableBlock(header, rows)
 
 
 def _cell(numbers: Mapping[str, Any], digits: int, signed: bool) -> str:

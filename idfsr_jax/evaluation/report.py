@@ -1,4 +1,4 @@
-"""The report: `results.json` with every number, and what readers want of it as pages and as a table."""
+"""The report: `results.json` with every number, and what readers want of it as a page and as a table."""
 
 import dataclasses
 import json
@@ -11,27 +11,17 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from idfsr_jax.evaluation.claims import (
-    difference,
-    expression,
-    fitting_course,
-    photographs,
-    sentences,
-    swap,
-)
+from idfsr_jax.evaluation.claims import difference, expression, fitting_course, photographs, sentences, swap
 from idfsr_jax.evaluation.columns import Column, columns_of
 from idfsr_jax.evaluation.figures import write_figures
 from idfsr_jax.evaluation.methods import Method
-from idfsr_jax.evaluation.page import write_pages
+from idfsr_jax.evaluation.page import by_setting, table_of, write_page
 from idfsr_jax.evaluation.plots import write_plots
 from idfsr_jax.evaluation.protocol import Protocol, Setting, setting_name
 from idfsr_jax.evaluation.statistics import summary
 from idfsr_jax.evaluation.study import Study
 from idfsr_jax.io.files import write_atomically
 from idfsr_jax.restore.restorer import Restorer
-
-SET_DISTANCES = ("kid", "fid")
-"""What compares sets of pictures; FID only where the user brought Inception."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +39,7 @@ class Results:
       methods: what was compared.
       notes: what is to be said of other systems' pictures, a sentence each.
       rows: a picture each.
-      sets: distances between sets of pictures.
+      kid: KID x 1000 between all truths and a method's results, by setting and method; none of fewer people.
       real_pairs: by judge, its verdict on real photographs.
       landmark_net: error of LandmarkNet by scale.
     """
@@ -64,7 +54,7 @@ class Results:
     methods: tuple[Method, ...]
     notes: tuple[str, ...]
     rows: Sequence[dict[str, Any]]
-    sets: Sequence[dict[str, Any]]
+    kid: Mapping[tuple[Setting, str], float]
     real_pairs: dict[str, Any]
     landmark_net: dict[str, Any]
 
@@ -89,7 +79,7 @@ def write_report(
 ) -> dict[str, Any]:
     """Writes everything into a folder and prints the short version.
 
-    `results.json`, `report.md`, `report.html` and `plots/` show no person and may be published; `figures/` and `parts/`
+    `results.json`, `report.html` and `plots/` show no person and may be published; `figures/` and `parts/`
     hold pictures of people.
 
     Args:
@@ -112,14 +102,13 @@ def write_report(
         "sampling": results.sampling,
         "fitting": results.fitting,
         "judges": [{"name": name, "title": title} for name, title in results.judges],
-        "metrics": {column.key: dataclasses.asdict(column.metric) for column in results.columns},
+        "metrics": {column.key: dataclasses.asdict(column) for column in results.columns},
         "methods": [dataclasses.asdict(dataclasses.replace(method, folder="")) for method in results.methods],
         "notes": list(results.notes),
         "landmark_net": results.landmark_net,
         "real_pairs": results.real_pairs,
         "summary": summaries(results),
         "differences": differences(results),
-        "sets": list(results.sets),
         "claims": claims(results),
         "fitting_course": fitting_course(groups_of(results), results.methods, judge, results.fitting["steps"]),
         "pictures": list(rows),
@@ -127,9 +116,9 @@ def write_report(
     text = json.dumps(facts, indent=1, allow_nan=False)
     write_atomically(out / "results.json", lambda file: file.write(text.encode()))
     plots = write_plots(facts, out / "plots")
-    write_pages(facts, results.columns, plots, out)
+    write_page(facts, results.columns, plots, out)
     write_figures(results, study, restorer, pictures, out / "figures")
-    print_tables(facts, results.columns, console)
+    print_short(facts, results.columns, console)
     console.print(f"Report: {out / 'report.html'}")
     return facts
 
@@ -148,18 +137,15 @@ def with_acceptance(results: Results) -> list[dict[str, Any]]:
 
 
 def summaries(results: Results) -> list[dict[str, Any]]:
-    """Mean and interval of every metric by degradation, scale and method."""
-    sets = {(entry["method"], entry["scale"], entry["degradation"]): entry for entry in results.sets}
+    """Mean and interval of every metric by degradation, scale and method, and KID where it is known."""
     entries = []
-    for ((scale, degradation), name), rows in groups_of(results).items():
+    for (setting, name), rows in groups_of(results).items():
         people = [row["person"] for row in rows]
         numbers = {
             column.key: summary([row["metrics"][column.key] for row in rows], people) for column in results.columns
         }
-        entries.append(
-            {"scale": scale, "degradation": degradation, "method": name, "metrics": numbers}
-            | {kind: sets.get((name, scale, degradation), {}).get(kind) for kind in SET_DISTANCES}
-        )
+        entry = {"scale": setting[0], "degradation": setting[1], "method": name, "metrics": numbers}
+        entries.append(entry | {"kid": results.kid.get((setting, name))})
     return entries
 
 
@@ -196,41 +182,16 @@ def groups_of(results: Results) -> dict[tuple[Setting, str], list[dict[str, Any]
     return {key: grouped[key] for key in keys if key in grouped}
 
 
-SHORT = ("identity", "accepted", "psnr", "psnr_face", "ssim", "lpips_alex", "lpips_vgg", "lr_psnr")
-"""Metrics of the table in the terminal."""
-
-
-def print_tables(facts: Mapping[str, Any], columns: Sequence[Column], console: Console) -> None:
-    """The short version, a table for each scale and degradation."""
-    chosen = [column for column in columns if column.key.split("/")[0] in SHORT]
+def print_short(facts: Mapping[str, Any], columns: Sequence[Column], console: Console) -> None:
+    """The measures that matter most, a table for each scale and degradation, and the claims."""
+    chosen = [column for column in columns if column.key.split("/")[0] in ("identity", "psnr_face", "lpips_alex")]
     people = len(facts["protocol"]["people"])
-    for scale, degradation in dict.fromkeys((entry["scale"], entry["degradation"]) for entry in facts["summary"]):
-        entries = [e for e in facts["summary"] if (e["scale"], e["degradation"]) == (scale, degradation)]
-        count = entries[0]["metrics"]["psnr"]["count"]
-        title = f"{setting_name((scale, degradation))}: {count} pictures of {people} people, means"
-        table = Table(title=title, box=None, padding=(0, 1, 0, 0))
-        table.add_column("method", no_wrap=True)
-        for column in chosen:
-            arrow = "+" if column.metric.direction == "higher" else "-"
-            table.add_column(f"{column.short} {arrow}", justify="right", min_width=5)
-        for entry in entries:
-            means = (entry["metrics"][column.key].get("mean") for column in chosen)
-            cells = ["" if m is None else f"{m:.{c.digits}f}" for m, c in zip(means, chosen, strict=True)]
-            table.add_row(entry["method"], *cells)
+    for setting, entries in by_setting(facts["summary"]).items():
+        made, count = table_of(entries, chosen), entries[0]["metrics"]["psnr"]["count"]
+        title = f"{setting_name(setting)}: {count} pictures of {people} people"
+        table = Table(*made.header, title=title, box=None, padding=(0, 1, 0, 0))
+        for row in made.rows:
+            table.add_row(*row)
         console.print(table)
-    console.print("+: higher is better; -: lower is better. PSNR in dB.")
-    for judge in facts["judges"]:
-        real = facts["real_pairs"][judge["name"]]
-        accepted = ", ".join(f"{e['same']:.1%} at FAR {far}" for far, e in real["acceptance"].items())
-        console.print(
-            f"{judge['title']}, real photographs: cosine {_text(real['same'])} same person, "
-            f"{_text(real['different'])} different people; same person accepted {accepted or '(too few pairs)'}"
-        )
     for sentence in sentences(facts["claims"]):
         console.print(sentence)
-    errors = ", ".join(f"{scale}x {entry['mean']:.3f}" for scale, entry in facts["landmark_net"].items())
-    console.print(f"LandmarkNet against dlib, eye distances: {errors}")
-
-
-def _text(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.3f}"

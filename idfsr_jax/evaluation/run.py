@@ -13,20 +13,20 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from idfsr_jax.config import Config
 from idfsr_jax.config.checks import check_use
 from idfsr_jax.data.index import load_index
 from idfsr_jax.evaluation.judges import load_judges
 from idfsr_jax.evaluation.landmarks import landmark_errors
-from idfsr_jax.evaluation.measure import real_vectors
+from idfsr_jax.evaluation.measure import real_vectors, truth_features
 from idfsr_jax.evaluation.methods import methods_of
+from idfsr_jax.evaluation.metrics import kernel_distance
 from idfsr_jax.evaluation.outputs import output_method, write_inputs
 from idfsr_jax.evaluation.parts import Arrays, Unit, fitted_people, measured_unit
 from idfsr_jax.evaluation.protocol import Protocol, make_protocol, read_protocol, require_sound, usable_scales
 from idfsr_jax.evaluation.report import Results, write_report
-from idfsr_jax.evaluation.sets import distances_of_sets, inception
 from idfsr_jax.evaluation.statistics import real_pairs
 from idfsr_jax.evaluation.study import Case, cases_of, load_study
 from idfsr_jax.io.errors import BadConfig
@@ -81,10 +81,9 @@ def evaluate(config: Config, changes: Mapping[str, Any] | None = None) -> dict[s
     judges = load_judges(options.judges, main)
     # Findings, claims and curves are by the first, who should not be a network that the model is conditioned on.
     real = [real_vectors(judge, study, options.batch) for judge in sorted(judges, key=lambda j: j.same_as_condition)]
-    seen = inception(options.inception) if options.inception else None
     units = [Unit(method, *setting) for setting in protocol.settings for method in methods if method.applies(*setting)]
     parts = out / "parts"
-    with _progress(console) as progress:
+    with Progress(console=console) as progress:
         fits = {unit.method.fit: unit.method for unit in units if unit.method.fit}
         studies = {method: replace(study, protocol=method.people(protocol)) for method in methods}
         task = progress.add_task("fitting", total=sum(len(studies[each].protocol.people) for each in fits.values()))
@@ -102,6 +101,7 @@ def evaluate(config: Config, changes: Mapping[str, Any] | None = None) -> dict[s
                 unit, studies[unit.method], restorers[unit.method.model], people, real, parts, options.batch
             )
             progress.advance(task)
+    truth = truth_features(study, options.batch)
     measured = Results(
         name=config.name,
         protocol=protocol,
@@ -113,7 +113,11 @@ def evaluate(config: Config, changes: Mapping[str, Any] | None = None) -> dict[s
         methods=methods,
         notes=notes,
         rows=[row for unit, arrays in results.items() for row in _rows(unit, studies[unit.method].protocol, arrays)],
-        sets=distances_of_sets(results, study, options.batch, seen),
+        kid={
+            (unit.setting, unit.method.name): 1000.0 * kernel_distance(part["features"], truth)
+            for unit, part in results.items()
+            if len(truth) > 1 and not unit.method.least
+        },
         real_pairs={each.judge.name: real_pairs(each.vectors, study.index.person) for each in real},
         landmark_net=landmark_errors(main, study),
     )
@@ -208,10 +212,3 @@ def _rows(unit: Unit, protocol: Protocol, part: Arrays) -> list[dict[str, Any]]:
 
 def _number(value: Any) -> float | None:
     return float(value) if np.isfinite(value) else None
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
-        console=console,
-    )  # fmt: skip

@@ -4,13 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
-from idfsr_jax.evaluation.metrics import (
-    acceptance_rate,
-    acceptance_threshold,
-    bootstrap_interval,
-)
+from idfsr_jax.evaluation.metrics import acceptance_rate, acceptance_threshold, bootstrap_interval
 
 FALSE_ACCEPTANCE_RATES = (1e-2, 1e-3)
 RESAMPLES = 2_000
@@ -55,32 +51,3 @@ def summary(values: Sequence[float | None], people: Sequence[str]) -> dict[str, 
         facts |= {"mean": float(numbers.mean()), "people": len(set(owners))}
         facts["interval"] = list(bootstrap_interval(numbers, owners, resamples=RESAMPLES))
     return facts
-
-
-def from_the_rest(
-    values: Float[np.ndarray, " n"], people: Sequence[str], chosen: Bool[np.ndarray, " n"], seed: int = 0
-) -> tuple[float, float, float]:
-    """By how much the mean of some pictures differs from that of all others, with its 95% interval.
-
-    The interval is a percentile bootstrap in which people are drawn with all their pictures, those chosen and those
-    not, as `bootstrap_interval` does.
-
-    Args:
-      values: a number of each picture.
-      people: whose each is.
-      chosen: some of the pictures, neither none nor all.
-      seed: the interval is a function of it.
-
-    Returns:
-      The difference, and the lower and the upper end, of the draws that have pictures of both.
-    """
-    names, owner = np.unique(people, return_inverse=True)
-    count = len(names)
-    draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1.0 / count), size=RESAMPLES)
-    means = []
-    for part in (chosen, ~chosen):
-        sums, sizes = np.bincount(owner[part], values[part], count), np.bincount(owner[part], minlength=count)
-        with np.errstate(invalid="ignore"):
-            means.append((draws @ sums) / (draws @ sizes))
-    low, high = np.nanquantile(means[0] - means[1], [0.025, 0.975])
-    return float(values[chosen].mean() - values[~chosen].mean()), float(low), float(high)

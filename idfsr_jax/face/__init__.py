@@ -14,7 +14,7 @@ from idfsr_jax.face.align import (
     read_crops,
     resize_crop,
 )
-from idfsr_jax.face.detect import Box, Face, choose_face, face_in_box, find_faces
+from idfsr_jax.face.detect import Box, Face, central_face, face_in_box, find_faces
 from idfsr_jax.face.read import Picture, read_image, read_picture
 from idfsr_jax.face.write import read_metadata, write_image
 
@@ -25,7 +25,7 @@ __all__ = [
     "Picture",
     "align_face",
     "apply_transform",
-    "choose_face",
+    "central_face",
     "crop_at",
     "crop_face",
     "crop_faces",

@@ -12,7 +12,6 @@ from PIL import Image
 from idfsr_jax.face.detect import (
     Box,
     Face,
-    choose_face,
     face_in_box,
     faces_that_count,
     find_faces,
@@ -23,11 +22,10 @@ from idfsr_jax.face.detect import (
 from idfsr_jax.face.flaws import flaw_of
 from idfsr_jax.face.read import read_picture
 from idfsr_jax.face.window import reflected_window, sample_affine, to_bytes
-from idfsr_jax.io.errors import InputError
+from idfsr_jax.io.errors import InputError, SeveralFaces
 
-_MIN_SIDE = 32
+_LEAST_SIDE, _MOST_SIDE = 32, 512
 _FOREHEAD = 0.3  # Of the height from brows to chin.
-_FLAWED = "{}: its face is {}, which shows nobody's skin; use a photograph of full tones."
 _MARGIN = 4  # Pixels around the quad that the interpolation may touch.
 
 
@@ -150,28 +148,25 @@ def is_near(transform: Float64[np.ndarray, "3 3"], image: UInt8[np.ndarray, "h w
     return crop_side(transform) >= 1.0 and bool(np.all(np.abs(corners / (width, height) - 0.5) <= 4.5))
 
 
-def align_face(image: UInt8[np.ndarray, "h w 3"], face: Face, *, max_side: int = 512) -> FaceCrop:
-    """Cuts a face's canonical crop at the photo's own resolution.
+def align_face(image: UInt8[np.ndarray, "h w 3"], face: Face) -> FaceCrop:
+    """Cuts a face's canonical crop at the photo's own resolution, from 32 to 512 px.
 
     Args:
       image: uint8 RGB.
       face: from `find_faces` or `face_in_box`.
-      max_side: upper bound of the crop's side in pixels; the lower is 32.
     """
     transform = ffhq_transform(face.landmarks)
     unit = apply_transform(np.linalg.inv(transform), face.landmarks)
-    return replace(crop_at(image, transform, unit.astype(np.float32), max_side=max_side), box=face.box)
+    return replace(crop_at(image, transform, unit.astype(np.float32)), box=face.box)
 
 
 def crop_at(
     image: UInt8[np.ndarray, "h w 3"],
     transform: Float64[np.ndarray, "3 3"],
     landmarks: Float32[np.ndarray, "68 2"],
-    *,
-    max_side: int = 512,
 ) -> FaceCrop:
     """The canonical crop of a face whose place and landmarks are known; see `FaceCrop` and `align_face`."""
-    size = max(_MIN_SIDE, min(max_side, round(crop_side(transform))))
+    size = max(_LEAST_SIDE, min(_MOST_SIDE, round(crop_side(transform))))
     height, width = image.shape[:2]
     frame = photograph_frame(transform, width, height)
     return FaceCrop(cut_crop(image, transform, size), landmarks, transform, frame=frame)
@@ -188,18 +183,15 @@ def crop_face(path: str | Path) -> FaceCrop:
     """Photograph file, with one face in it, to canonical crop.
 
     Raises:
-      UnreadableImage: the file cannot be read.
-      NoFace: no face was found.
       SeveralFaces: several were found.
-      InputError: the face is dithered, posterised or blank.
+      InputError: as of `crop_faces`.
     """
-    picture = read_picture(path)
-    image = picture.pixels
-    face = choose_face(find_faces(image), image, path, "only")
-    flaw = flaw_of(_around(image, face))
-    if flaw:
-        raise InputError(_FLAWED.format(path, flaw))
-    return replace(align_face(image, face), notes=picture.notes)
+    crop, *others = crop_faces(Path(path))
+    if others:
+        raise SeveralFaces(
+            f"{path}: shows {1 + len(others)} faces; crop it to one person, or give the box of the face."
+        )
+    return crop
 
 
 def crop_faces(path: Path, box: Box | None = None) -> list[FaceCrop]:
@@ -234,7 +226,7 @@ def crop_faces(path: Path, box: Box | None = None) -> list[FaceCrop]:
         faces = [pointed, *(face for face in faces if face is not pointed)]
     flaws = [flaw_of(_around(image, face)) for face in faces]
     if all(flaws) or (box is not None and flaws[0]):
-        raise InputError(_FLAWED.format(path, flaws[0]))
+        raise InputError(f"{path}: its face is {flaws[0]}, which shows nobody's skin; use a photograph of full tones.")
     sound = [face for face, flaw in zip(faces, flaws, strict=True) if not flaw]
     order = sorted(face.box for face in sound)
     which = [

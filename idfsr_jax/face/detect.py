@@ -6,14 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image
 
 from idfsr_jax.face.window import reflected_window
-from idfsr_jax.io.errors import InputError, NoFace, SeveralFaces
+from idfsr_jax.io.errors import InputError, NoFace
 
 Box = tuple[int, int, int, int]
 
@@ -128,35 +128,25 @@ def prominence(box: Box, width: int, height: int) -> float:
     return math.sqrt(_area(box)) * (1.0 - 2.0 * distance / math.hypot(width, height))
 
 
-def choose_face(
-    faces: Sequence[Face], image: UInt8[np.ndarray, "h w 3"], name: str | Path, rule: Literal["only", "central"]
-) -> Face:
-    """The face that a photograph is about.
+def central_face(faces: Sequence[Face], image: UInt8[np.ndarray, "h w 3"], name: str | Path) -> Face:
+    """The face around a photograph's centre, or else the sure one nearest to it.
 
     Args:
       faces: from `find_faces`.
       image: the photograph that they were found in.
       name: the photograph's name for the error message.
-      rule: `only` wants one face among `faces_that_count`; `central` takes the one around the photo's centre, or else
-        the sure one nearest to it.
 
     Raises:
       NoFace: there is none.
-      SeveralFaces: there are several under `only`.
     """
     require_face(faces, name)
-    if rule == "central":
-        height, width = image.shape[:2]
+    height, width = image.shape[:2]
 
-        def distance(face: Face) -> tuple[float, float]:
-            return _distance_to(face.box, width / 2, height / 2)
+    def distance(face: Face) -> tuple[float, float]:
+        return _distance_to(face.box, width / 2, height / 2)
 
-        around = [face for face in faces if distance(face)[0] == 0]
-        return min(around or _sure(faces), key=distance)
-    counting = faces_that_count(faces)
-    if len(counting) > 1:
-        raise SeveralFaces(f"{name}: shows {len(counting)} faces; crop it to one person, or give the box of the face.")
-    return counting[0]
+    around = [face for face in faces if distance(face)[0] == 0]
+    return min(around or _sure(faces), key=distance)
 
 
 def _sure(faces: Sequence[Face]) -> list[Face]:

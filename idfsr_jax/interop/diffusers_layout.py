@@ -80,6 +80,29 @@ def read_parameters(folder: Path) -> dict[str, Any]:
     return tree_of(arrays)
 
 
+def require_shapes(wanted: Any, found: Any, folder: str | Path) -> None:
+    """Checks that the weights read from a folder are those of the network that its config describes.
+
+    Args:
+      wanted: a tree of arrays, or of their shapes.
+      found: of arrays.
+      folder: for the complaint.
+
+    Raises:
+      BadWeights: an array is missing, one too many, or of another shape.
+    """
+    expected, there = (
+        {name: leaf.shape for name, leaf in flax.traverse_util.flatten_dict(tree, sep="/").items()}
+        for tree in (wanted, found)
+    )
+    for name in sorted(set(expected) | set(there)):
+        if expected.get(name) != there.get(name):
+            raise BadWeights(
+                f"{folder}: {name} has the shape {there.get(name)}, and by config.json should have "
+                f"{expected.get(name)} (None: it is not there); get both files again."
+            )
+
+
 def write_network(folder: Path, described: Mapping[str, Any], state: Mapping[str, np.ndarray]) -> None:
     """Writes what `from_pretrained(folder)` of a class of diffusers reads; the config comes last.
 

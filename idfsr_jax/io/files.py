@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from idfsr_jax.io.errors import BadWeights
+
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Writes a file through a temporary neighbour that takes its name only once it is complete and on disk.
@@ -87,6 +89,26 @@ def file_sha256(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_known(path: Path, sha256: str, remedy: str) -> bytes:
+    """The content of a file of which there is one alone, that comes with a package.
+
+    Args:
+      path: the file.
+      sha256: of its content.
+      remedy: what to do otherwise, for the complaint.
+
+    Raises:
+      BadWeights: it is missing, or another one.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadWeights(f"{path}: cannot be read ({error.strerror}); {remedy}.") from None
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise BadWeights(f"{path}: its SHA-256 sum is not that of the file that is meant; {remedy}.")
+    return content
 
 
 def write_summed_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+_COLUMNS = 5
 _PANEL = 192
 _LABEL = 22
 
@@ -25,16 +26,14 @@ def to_uint8(images: Float[np.ndarray | Array, "*b h w 3"]) -> UInt8[np.ndarray,
     return np.clip((np.asarray(images) + 1.0) * 127.5 + 0.5, 0.0, 255.0).astype(np.uint8)
 
 
-def label_panels(
-    panels: Sequence[tuple[str, UInt8[np.ndarray, "_ _ 3"]]], columns: int = 5
-) -> UInt8[np.ndarray, "h w 3"]:
+def label_panels(panels: Sequence[tuple[str, UInt8[np.ndarray, "_ _ 3"]]]) -> UInt8[np.ndarray, "h w 3"]:
     """Pictures in rows, each under its label; small ones are enlarged with their pixels left visible."""
-    rows = -(-len(panels) // columns)
-    width = min(columns, len(panels)) * _PANEL
+    rows = -(-len(panels) // _COLUMNS)
+    width = min(_COLUMNS, len(panels)) * _PANEL
     canvas = Image.new("RGB", (width, rows * (_PANEL + _LABEL)), "white")
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(13)
     for place, (label, image) in enumerate(panels):
-        left, top = place % columns * _PANEL, place // columns * (_PANEL + _LABEL)
+        left, top = place % _COLUMNS * _PANEL, place // _COLUMNS * (_PANEL + _LABEL)
         kind = Image.Resampling.NEAREST if image.shape[0] <= 32 else Image.Resampling.BICUBIC
         draw.text((left + 4, top + 3), label, "black", font)
         canvas.paste(Image.fromarray(image).resize((_PANEL - 4, _PANEL - 4), kind), (left + 2, top + _LABEL))

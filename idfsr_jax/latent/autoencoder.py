@@ -10,14 +10,13 @@ from typing import Any
 
 import flax.linen as nn
 import flax.struct
-import flax.traverse_util
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from idfsr_jax.config import AutoencoderConfig
+from idfsr_jax.interop.diffusers_layout import require_shapes
 from idfsr_jax.interop.diffusers_vae import read_autoencoder
-from idfsr_jax.io.errors import BadWeights
 
 _PADDING = ((1, 1), (1, 1))
 
@@ -115,16 +114,7 @@ def load_autoencoder(folder: str | Path) -> tuple[AutoencoderConfig, Any]:
     config, params = read_autoencoder(Path(folder))
     image = jax.ShapeDtypeStruct((1, 2 * reduction(config), 2 * reduction(config), config.in_channels), jnp.float32)
     wanted = jax.eval_shape(AutoencoderKL(config).init, jax.random.key(0), image)["params"]
-    shapes, found = (
-        {name: leaf.shape for name, leaf in flax.traverse_util.flatten_dict(tree, sep="/").items()}
-        for tree in (wanted, params)
-    )
-    for name in sorted(set(shapes) | set(found)):
-        if shapes.get(name) != found.get(name):
-            raise BadWeights(
-                f"{folder}: {name} has the shape {found.get(name)}, and by config.json should have {shapes.get(name)} "
-                "(None: it is not there); get both files again."
-            )
+    require_shapes(wanted, params, folder)
     return config, jax.tree.map(jnp.asarray, params)
 
 

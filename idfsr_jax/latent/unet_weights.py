@@ -5,15 +5,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from idfsr_jax.config import Config
+from idfsr_jax.interop.diffusers_layout import require_shapes
 from idfsr_jax.interop.diffusers_unet import UNetFiles, read_unet
-from idfsr_jax.io.errors import BadConfig, BadWeights
+from idfsr_jax.io.errors import BadConfig
 from idfsr_jax.latent.unet_2d_condition import UNet2DCondition
 from idfsr_jax.latent.unet_denoiser import seen_channels
 
@@ -119,13 +119,4 @@ def _require_shapes(found: UNetFiles, folder: Path) -> None:
     inputs = (1, side, side, found.in_channels), (1,), (1, 1, found.config.cross_attention_dim)
     arrays = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in inputs]
     wanted = jax.eval_shape(network.init, jax.random.key(0), *arrays)["params"]
-    shapes, actual = (
-        {name: leaf.shape for name, leaf in flax.traverse_util.flatten_dict(tree, sep="/").items()}
-        for tree in (wanted, found.params)
-    )
-    for name in sorted(set(shapes) | set(actual)):
-        if shapes.get(name) != actual.get(name):
-            raise BadWeights(
-                f"{folder}: {name} has the shape {actual.get(name)}, and by config.json should have {shapes.get(name)} "
-                "(None: it is not there); get both files again."
-            )
+    require_shapes(wanted, found.params, folder)

@@ -32,6 +32,8 @@ JPEG_QUALITY = (30, 95)
 """Range of the JPEG quality on libjpeg's scale, both ends included."""
 BLUR_SHARE, NOISE_SHARE, SHARPENING_SHARE, JPEG_SHARE = 0.7, 0.6, 0.3, 0.7
 """How many of the examples that are not clean are blurred, noisy, over-sharpened, compressed; each by itself."""
+FAVOURED, FAVOUR = (8, 32), 2.0
+"""Widths of the LR picture, both ends included, that are drawn more often, and how many times as often."""
 COLOURED_SHARE, SUBSAMPLED_SHARE, TWICE_SHARE, CUT_SHARE = 0.5, 0.7, 0.25, 0.5
 """How much of the noise is coloured, of JPEG is 4:2:0, is compressed again, was cut out of a larger JPEG."""
 
@@ -103,8 +105,6 @@ def draw_degradations(
     *,
     least: int = 4,
     most: int = 64,
-    favoured: tuple[int, int] = (8, 32),
-    favour: float = 2.0,
     clean_share: float = 0.5,
 ) -> Degradation:
     """Draws what is done to each picture of a batch, strengths from the ranges at the top of this module.
@@ -113,9 +113,7 @@ def draw_degradations(
       key: source of randomness.
       batch: number of examples.
       least: smallest width n.
-      most: largest width n. Widths are drawn log-uniformly: p(n) proportional to 1 / n.
-      favoured: widths (both ends included) that are drawn more often than that.
-      favour: how many times as often.
+      most: largest width n. Widths are drawn log-uniformly, p(n) proportional to 1 / n, but for those of `FAVOURED`.
       clean_share: probability that a picture is only down-sampled.
     """
     keys = iter(jax.random.split(key, 20))
@@ -133,7 +131,7 @@ def draw_degradations(
         return jax.random.randint(next(keys), (batch, *shape), low, high + 1)
 
     widths = np.arange(least, most + 1)
-    weights = np.where((widths >= favoured[0]) & (widths <= favoured[1]), favour, 1.0) / widths
+    weights = np.where((widths >= FAVOURED[0]) & (widths <= FAVOURED[1]), FAVOUR, 1.0) / widths
     n = least + jax.random.categorical(next(keys), jnp.log(jnp.asarray(weights, jnp.float32)), shape=(batch,))
     kind = jax.random.categorical(next(keys), jnp.log(jnp.array(KIND_WEIGHTS)), shape=(batch,))
     spoilt = ~happens(clean_share)
@@ -185,11 +183,6 @@ def fixed_degradation(
         shift=jnp.zeros((batch, 2), jnp.int32),
         second_quality=same(0, jnp.int32),
     )
-
-
-def camera_like(batch: int, n: int | Int[Array, "b"]) -> Degradation:
-    """The degradation that evaluation names so: blur of 0.7 LR pixels, noise of 8 levels, JPEG 40 with 4:2:0."""
-    return fixed_degradation(batch, n, blur=0.7, noise=8.0, quality=40)
 
 
 def degrade(

@@ -4,7 +4,6 @@ A result shall agree with its LR picture (`method.sample.Agreement`) only as far
 noisy one, it is a face with that noise printed into it.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Float, Int
 
 from idfsr_jax.io.parameters import load_tree
 
-SHA256 = ""
+SHA256 = "1294c3e7630de2a6dc3780a50ff6716d47cddd8ca41962203168632c28fe8a5c"
 """Of the shipped weights, which `tools/input_error_net.py` made."""
 OWN_ERROR = 4.0
 """What the model's own estimate of a clean LR picture is taken to err by, in levels of 0..255; chosen on val."""

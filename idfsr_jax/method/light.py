@@ -22,6 +22,8 @@ MILD = 0.25
 """What mild light keeps of the logarithms drawn."""
 MILD_SHARE = 0.5
 """How much of the light is mild."""
+GREY_SHARE, SEPIA_SHARE = 0.06, 0.03
+"""How many pictures are without colour, and how many toned like an old print."""
 SEPIA = (1.08, 0.98, 0.8)
 """Colour of a grey picture that was toned, as gains."""
 
@@ -45,14 +47,12 @@ class Light:
     tone: Float32[Array, "b 3"]
 
 
-def draw_light(key: PRNGKeyArray, batch: int, *, grey_share: float = 0.06, sepia_share: float = 0.03) -> Light:
+def draw_light(key: PRNGKeyArray, batch: int) -> Light:
     """Draws light from the ranges at the top of this module.
 
     Args:
       key: source of randomness.
       batch: number of pictures.
-      grey_share: probability of a picture without colour.
-      sepia_share: probability of one toned like an old print.
     """
     mild_key, exposure_key, contrast_key, saturation_key, cast_key, tone_key = jax.random.split(key, 6)
     keep = jnp.where(jax.random.bernoulli(mild_key, MILD_SHARE, (batch,)), MILD, 1.0)
@@ -65,7 +65,7 @@ def draw_light(key: PRNGKeyArray, batch: int, *, grey_share: float = 0.06, sepia
     # A cast moves no brightness: that is the exposure's part.
     cast = cast / (cast @ jnp.array(_LUMINANCE))[:, None]
     tone = jax.random.uniform(tone_key, (batch,))
-    colourless, sepia = tone < grey_share + sepia_share, tone < sepia_share
+    colourless, sepia = tone < GREY_SHARE + SEPIA_SHARE, tone < SEPIA_SHARE
     return Light(
         exposure=factor(exposure_key, EXPOSURE),
         cast=cast,

@@ -146,6 +146,7 @@ def load_model(folder: Path | None = None) -> Model:
         sampling = description["config"]["sample"]
         if isinstance(sampling.get("guidance"), float):
             sampling["guidance"] = 0  # Once the weight of classifier-free guidance, 1 in every model: none.
+        del description["config"]["evaluate"]  # What is measured, and how, says nothing of a model.
         config = from_dict(Config, description["config"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadWeights(

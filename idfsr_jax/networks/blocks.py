@@ -24,9 +24,9 @@ def depth_to_space(x: Float[Array, "b h w c"], patch: int) -> Float[Array, "b h2
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, h * patch, w * patch, c // (patch * patch))
 
 
-def fourier_features(x: Float[Array, " b"], width: int, max_period: float = 1000.0) -> Float[Array, "b width"]:
+def fourier_features(x: Float[Array, " b"], width: int) -> Float[Array, "b width"]:
     """Sinusoidal features of a scalar (Vaswani et al. 2017), for x of the order of 1 to 100."""
-    frequencies = jnp.exp(-jnp.log(max_period) * jnp.arange(width // 2, dtype=jnp.float32) / (width // 2))
+    frequencies = jnp.exp(-jnp.log(1000.0) * jnp.arange(width // 2, dtype=jnp.float32) / (width // 2))
     angles = x[:, None] * 10.0 * frequencies
     return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
 

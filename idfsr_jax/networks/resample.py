@@ -81,9 +81,3 @@ def _bicubic_matrix(n: int, size: int) -> Float[np.ndarray, "{size} {n}"]:
     near, far = (1.5 * x - 2.5) * x * x + 1.0, ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
     weights = np.where(x <= 1.0, near, np.where(x < 2.0, far, 0.0))
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
-
-
-_YCBCR = np.array(
-    [[0.299, 0.587, 0.114], [-0.168735892, -0.331264108, 0.5], [0.5, -0.418687589, -0.081312411]], dtype=np.float32
-)
-"""RGB to YCbCr without offsets (JFIF, ITU T.871)."""

@@ -207,7 +207,9 @@ def enlarged(y: UInt8[np.ndarray, "n n 3"], size: int) -> tuple[Float[Array, "1 
     return _enlarge(filled, n, tables), jax.device_put(n.astype(np.float32))
 
 
-def agreement_of(pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], consistency: float | None, config: Config) -> Agreement:
+def agreement_of(
+    pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], consistency: float | None, config: Config
+) -> Agreement:
     """What holds results to their LR pictures.
 
     Args:

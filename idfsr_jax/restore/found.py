@@ -35,7 +35,6 @@ class Found:
       reference: the photograph chosen as the (nearest) reference, canonical crop; None without photographs.
       likeness: of a small crop to the photographs made as small; None without photographs.
       reveal: how much of the LR face the denoiser will see.
-      truth: the true crop, where it is known.
     """
 
     face: LowResolutionFace
@@ -44,7 +43,6 @@ class Found:
     reference: UInt8[np.ndarray, "n n 3"] | None
     likeness: Callable[[UInt8[np.ndarray, "m m 3"]], Likeness] | None
     reveal: float
-    truth: UInt8[np.ndarray, "t t 3"] | None = None
 
     @property
     def pixels(self) -> int:

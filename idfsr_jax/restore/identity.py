@@ -4,9 +4,8 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64
@@ -17,10 +16,11 @@ from safetensors.numpy import save as save_safetensors
 from idfsr_jax.io.errors import BadWeights, InputError
 from idfsr_jax.io.files import write_atomically
 
-_FORMAT = "idfsr-identity-2"
+_FORMAT = "idfsr-identity-3"
+_FACTS = ("photographs", "encoder", "model", "agreement")
 _ARRAYS = ("embedding", "start", "losses", "token_offsets", "shape")
 _SEEN = ("transforms", "landmarks", "units")
-"""Of the photographs; files of before there were these lack them."""
+"""Of the photographs, where their files are known."""
 
 
 @dataclass(frozen=True)
@@ -93,12 +93,8 @@ class Identity:
     @property
     def digest(self) -> str:
         """SHA-256 of the vectors and of all that is said about them; names the identity in pictures made with it."""
-        facts: list[object] = [self.photographs, self.encoder, self.model]
-        # What came later is left out where it is absent, so that older files keep their digest.
-        if self.origins or not math.isnan(self.agreement):
-            facts += [self._origins_json(), repr(self.agreement)]
         arrays = [np.asarray(getattr(self, name), np.float32) for name in _ARRAYS]
-        return _digest(json.dumps(facts), *arrays, *self._seen_arrays().values())
+        return _digest(self._facts(), *arrays, *self._seen_arrays().values())
 
     def place_of(self, sha256: str) -> int | None:
         """Position among the origins of a photograph in which something was `seen`; None of any other.
@@ -112,14 +108,10 @@ class Identity:
     def _seen_arrays(self) -> dict[str, np.ndarray]:
         return {} if self.seen is None else {name: np.ascontiguousarray(getattr(self.seen, name)) for name in _SEEN}
 
-    def _origins_json(self) -> str:
-        rows: list[list[Any]] = [
-            [each.name, each.sha256, repr(each.weight), repr(each.likeness)] for each in self.origins
-        ]
-        # Likewise.
-        for row, each in zip(rows, self.origins, strict=True):
-            row += [list(each.copies), each.face] if each.face else [list(each.copies)] if each.copies else []
-        return json.dumps(rows)
+    def _facts(self) -> str:
+        """All that is no array, as JSON."""
+        origins = [asdict(origin) for origin in self.origins]
+        return json.dumps({name: getattr(self, name) for name in _FACTS} | {"origins": origins})
 
     def save(self, path: str | Path) -> None:
         """Writes the identity as safetensors, whole or not at all.
@@ -129,15 +121,7 @@ class Identity:
         """
         path = Path(path).expanduser()
         arrays = {name: np.ascontiguousarray(getattr(self, name), np.float32) for name in _ARRAYS}
-        metadata = {
-            "format": _FORMAT,
-            "sha256": self.digest,
-            "photographs": str(self.photographs),
-            "encoder": self.encoder,
-            "model": self.model,
-            "origins": self._origins_json(),
-            "agreement": repr(self.agreement),
-        }
+        metadata = {"format": _FORMAT, "sha256": self.digest, "facts": self._facts()}
         data = save_safetensors(arrays | self._seen_arrays(), metadata)
         try:
             write_atomically(path, lambda file: file.write(data))
@@ -153,45 +137,21 @@ class Identity:
         """
         path = Path(path).expanduser()
         arrays, metadata = _arrays_and_metadata(path)
-        if metadata.get("format") == "idfsr-identity-1":
-            raise BadWeights(
-                f"{path}: was written by an earlier version and lacks what is kept now; fit it again with "
-                f"`idfsr fit --photos DIR --out {path}`."
-            )
         if metadata.get("format") != _FORMAT or set(arrays) not in ({*_ARRAYS}, {*_ARRAYS, *_SEEN}):
             raise BadWeights(f"{path}: is not an identity file; `idfsr fit` makes identity files.")
         seen = {name: arrays.pop(name) for name in _SEEN if name in arrays}
         shapes = [arrays[name].shape for name in ("embedding", "start")]
         if shapes[0] != shapes[1] or len(shapes[0]) != 1 or any(value.dtype != np.float32 for value in arrays.values()):
             raise BadWeights(f"{path}: holds no identity vector; fit it again.")
-        photographs = metadata.get("photographs", "")
         try:
-            rows = json.loads(metadata.get("origins", "[]"))
-            origins = tuple(
-                Origin(
-                    str(row[0]),
-                    str(row[1]),
-                    float(row[2]),
-                    float(row[3]),
-                    tuple(map(str, row[4])) if row[4:] else (),
-                    str(row[5]) if row[5:] else "",
-                )
-                for row in rows
-            )
-            agreement = float(metadata.get("agreement", "nan"))
+            facts = arrays | json.loads(metadata["facts"])
+            facts["origins"] = tuple(Origin(**row | {"copies": tuple(row["copies"])}) for row in facts["origins"])
+            identity = cls(**facts)
         except (ValueError, TypeError, LookupError, RecursionError) as error:
             raise BadWeights(f"{path}: is damaged; fit it again.") from error
-        if seen and not _is_sound(seen, len(origins), len(arrays["start"])):
+        if seen and not _is_sound(seen, len(identity.origins), len(identity.start)):
             raise BadWeights(f"{path}: what was seen in the photographs is damaged; fit it again.")
-        identity = cls(
-            **arrays,
-            photographs=int(photographs) if photographs.isdecimal() else 0,
-            encoder=metadata.get("encoder", ""),
-            model=metadata.get("model", ""),
-            origins=origins,
-            agreement=agreement,
-            seen=Seen(**seen) if seen else None,
-        )
+        identity = replace(identity, seen=Seen(**seen) if seen else None)
         if identity.digest != metadata.get("sha256"):
             raise BadWeights(f"{path}: its SHA-256 sum is not the recorded one, so it is damaged; fit it again.")
         if not (_is_direction(identity.embedding) and _is_direction(identity.start)):

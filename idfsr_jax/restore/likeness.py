@@ -98,17 +98,14 @@ class Likeness:
         return "" if only or self.cosine >= _at(_LIKE, self.side) else "too small to tell"
 
 
-def group_by_person(
-    identities: Float[np.ndarray, "k d"], threshold: float = SAME_PERSON
-) -> list[Int[np.ndarray, " _"]]:
+def group_by_person(identities: Float[np.ndarray, "k d"]) -> list[Int[np.ndarray, " _"]]:
     """Groups of photographs that show one person each, the largest first.
 
-    Average linkage: the two groups whose photographs have the highest mean cosine are joined while it reaches the
-    threshold (Sokal and Michener 1958). Of equally large groups the one that agrees more comes first.
+    Average linkage: the two groups whose photographs have the highest mean cosine are joined while it reaches
+    `SAME_PERSON` (Sokal and Michener 1958). Of equally large groups the one that agrees more comes first.
 
     Args:
       identities: unit vectors.
-      threshold: of the mean cosine.
 
     Returns:
       Positions, ascending within each group.
@@ -118,7 +115,7 @@ def group_by_person(
     while len(groups) > 1:
         mean = np.array([[cosine[np.ix_(a, b)].mean() if a is not b else -2.0 for b in groups] for a in groups])
         first, second = sorted(int(place) for place in np.unravel_index(np.argmax(mean), mean.shape))
-        if mean[first, second] < threshold:
+        if mean[first, second] < SAME_PERSON:
             break
         groups[first] = np.sort(np.concatenate([groups[first], groups.pop(second)]))
     return sorted(groups, key=lambda group: (-len(group), -cosine[np.ix_(group, group)].mean(), group[0]))
@@ -155,11 +152,9 @@ def likeness_to_others(identities: Float[np.ndarray, "k d"]) -> Float[np.ndarray
     return np.sum(identities * others, axis=1) / norms
 
 
-def mean_direction(
-    identities: Float[np.ndarray, "k d"], weights: Float[np.ndarray, " k"] | None = None
-) -> Float[np.ndarray, " d"]:
-    """The normalised mean of unit vectors, weighted if weights are given."""
-    mean = np.average(identities, axis=0, weights=weights)
+def mean_direction(identities: Float[np.ndarray, "k d"]) -> Float[np.ndarray, " d"]:
+    """The normalised mean of unit vectors."""
+    mean = identities.mean(axis=0)
     return (mean / np.maximum(np.linalg.norm(mean), 1e-12)).astype(identities.dtype)
 
 

@@ -164,7 +164,6 @@ class Restorer(LoadedModel):
         consistency: float | None = None,
         guidance: int | None = None,
         reveal: float | None = None,
-        truth: UInt8[np.ndarray, "s s 3"] | None = None,
     ) -> Restoration:
         """Restores the small face in a picture.
 
@@ -189,7 +188,6 @@ class Restorer(LoadedModel):
             the model's own choice by default.
           reveal: how much of the LR face is shown to the model, 0 (nothing, as in the paper) to 1 (all there is); the
             model's own choice by default.
-          truth: the true crop where it is known, for the sheet.
 
         Raises:
           LeftAlone: the face is unlike the person or too small to tell; see `anyone`.
@@ -197,7 +195,7 @@ class Restorer(LoadedModel):
           InputError: a picture cannot be used, or the identity belongs to another model.
         """
         where: dict[str, Any] = {"box": box, "eyes": eyes, "face": face, "anyone": anyone, "scale": scale}
-        found = self.find(picture, identity, photos, **where, reveal=reveal, truth=truth)
+        found = self.find(picture, identity, photos, **where, reveal=reveal)
         (restored,) = self.sample(
             [found], steps=steps, seed=seed, variants=variants, consistency=consistency, guidance=guidance
         )
@@ -215,7 +213,6 @@ class Restorer(LoadedModel):
         anyone: bool | None = None,
         scale: int | None = None,
         reveal: float | None = None,
-        truth: UInt8[np.ndarray, "s s 3"] | None = None,
     ) -> Found:
         """The first half of `restore`, up to the sampling, which `sample` does for many pictures at once.
 
@@ -239,7 +236,7 @@ class Restorer(LoadedModel):
             scale=scale,
             choose=lambda *photograph: [choose(*photograph)],
         )
-        return self._found(found, identity, crops, shown, truth)
+        return self._found(found, identity, crops, shown)
 
     def find_each(
         self,
@@ -307,12 +304,11 @@ class Restorer(LoadedModel):
         identity: Identity,
         crops: Sequence[FaceCrop],
         shown: float,
-        truth: UInt8[np.ndarray, "s s 3"] | None = None,
     ) -> Found:
         """A face with its condition."""
         condition, reference = condition_of(self.model, face.y, identity, crops, self.units(crops), shown)
         likeness = partial(self.likeness, crops=crops) if crops else None
-        return Found(face, identity, condition, None if reference is None else reference.image, likeness, shown, truth)
+        return Found(face, identity, condition, None if reference is None else reference.image, likeness, shown)
 
     def sample(
         self,
@@ -350,7 +346,6 @@ class Restorer(LoadedModel):
                     self.model, each.identity, seed, sampling.config, sampling.consistency, each.reveal
                 ),
                 likeness=each.likeness,
-                truth=each.truth,
             )
             for each, images in zip(found, draw(found), strict=True)
         ]

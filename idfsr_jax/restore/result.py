@@ -45,7 +45,6 @@ class Restoration:
       unfitted: computes the same sample with the identity before fitting; called for the sheet only.
       metadata: what every written picture says about its origin.
       likeness: of a small crop to the photographs made as small; None without photographs.
-      truth: the true crop, where it is known.
       before: another face of the same photograph, which is put into it before this one; see `Restorer.together`.
     """
 
@@ -56,7 +55,6 @@ class Restoration:
     unfitted: Callable[[], UInt8[np.ndarray, "s s 3"]]
     metadata: Mapping[str, str]
     likeness: Callable[[UInt8[np.ndarray, "m m 3"]], Likeness] | None
-    truth: UInt8[np.ndarray, "t t 3"] | None = None
     before: "Restoration | None" = None
 
     def picture(
@@ -264,6 +262,4 @@ class Restoration:
             panels += [("reference", self.reference), ("warped reference", to_uint8(c.references[0, 0]))]
         panels += [("not fitted", self.unfitted()), ("fitted", self.images[0])]
         panels += [(f"fitted, sample {n}", image) for n, image in enumerate(self.images[1:], 2)]
-        if self.truth is not None:
-            panels.append(("truth", self.truth))
         return label_panels(panels)

@@ -25,11 +25,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from idfsr_jax.config import Config, TrainConfig
-from idfsr_jax.io.errors import BadConfig, BadWeights, InputError
+from idfsr_jax.io.errors import BadWeights, InputError
 from idfsr_jax.io.files import file_sha256, read_summed_json, write_summed_json
 from idfsr_jax.training.distributed import all_agree, is_main, wait_for_all
 from idfsr_jax.training.mesh import whole
-from idfsr_jax.training.same_run import difference, read_config
+from idfsr_jax.training.same_run import require_same_run
 
 _ITEMS = ("state", "iterator")
 _SUMS = "sums.json"
@@ -65,9 +65,7 @@ def any_saved(config: TrainConfig) -> bool:
     return folder.is_dir() and any(each.name.isdecimal() for each in folder.iterdir())
 
 
-def save(
-    manager: ocp.CheckpointManager, step: int, state: Any, iterator_state: dict, config: Config | None = None
-) -> None:
+def save(manager: ocp.CheckpointManager, step: int, state: Any, iterator_state: dict, config: Config) -> None:
     """Saves state and iterator under `step`; call it before the next batch is fetched, so that both agree.
 
     Args:
@@ -77,15 +75,13 @@ def save(
       iterator_state: JSON-able position of the data iterator; the same in all processes.
       config: of the run, to be compared when it goes on.
     """
-    notes: dict[str, Any] = {"position": iterator_state}
-    if config is not None:
-        notes["config"] = json.loads(json.dumps(dataclasses.asdict(config)))
-    record = notes | {"notes_sha256": _notes_sha256(notes), "sha256": state_sha256(state, _summed(notes))}
+    notes = {"position": iterator_state, "config": json.loads(json.dumps(dataclasses.asdict(config)))}
+    record = notes | {"notes_sha256": _notes_sha256(notes), "sha256": state_sha256(state, notes)}
     items = ocp.args.Composite(state=ocp.args.StandardSave(state), iterator=ocp.args.JsonSave(record))
     manager.save(step, args=items)
 
 
-def restore(manager: ocp.CheckpointManager, like: Any, config: Config | None = None) -> tuple[Any, dict] | None:
+def restore(manager: ocp.CheckpointManager, like: Any, config: Config) -> tuple[Any, dict] | None:
     """The newest intact checkpoint, or None if there is none at all.
 
     Newer ones whose sums prove them damaged are named on standard error and moved to `checkpoints.damaged`, since the
@@ -125,16 +121,14 @@ def restore(manager: ocp.CheckpointManager, like: Any, config: Config | None = N
     return None
 
 
-def files_as_written(folder: Path) -> bool | None:
-    """Whether all files of a checkpoint have their recorded sums; None where none are recorded, as in older ones.
+def files_as_written(folder: Path) -> bool:
+    """Whether all files of a checkpoint have their recorded sums.
 
     Raises:
-      OSError: a file cannot be read, so that nothing is known.
+      OSError: a file cannot be read, or the sums are not there, so that nothing is known.
     """
     try:
         recorded = read_summed_json(folder / _SUMS)["files"]
-    except FileNotFoundError:
-        return None
     except ValueError:
         return False
     try:
@@ -174,7 +168,7 @@ def _set_aside(folder: Path, step: int) -> str:
 
 
 def _asked_of_main(ask: Callable[[], Any], name: str) -> Any:
-    """What the first process says; the others are told true (which a text or True is), False or None.
+    """What the first process says; the others are told whether it is true, as a text is.
 
     Args:
       ask: called by the first process alone.
@@ -195,10 +189,8 @@ def _asked_of_main(ask: Callable[[], Any], name: str) -> Any:
     wait_for_all(name)
     if not all_agree(error is None):
         raise error or InputError(f"{name}: the first process could not do it, and says why.")
-    known, yes = all_agree(not is_main() or answer is not None), all_agree(not is_main() or bool(answer))
-    if is_main():
-        return answer
-    return yes if known else None
+    yes = all_agree(not is_main() or bool(answer))
+    return answer if is_main() else yes
 
 
 def state_sha256(state: Any, notes: Any) -> str:
@@ -222,30 +214,15 @@ def _notes_sha256(notes: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(notes, sort_keys=True).encode()).hexdigest()
 
 
-def _summed(notes: dict[str, Any]) -> Any:
-    """What of the notes the sum is taken of: all; of older checkpoints, which have no more, the position itself."""
-    return notes if "config" in notes else notes["position"]
-
-
-def _restore_intact(
-    manager: ocp.CheckpointManager, step: int, like: Any, config: Config | None
-) -> tuple[Any, dict] | None:
+def _restore_intact(manager: ocp.CheckpointManager, step: int, like: Any, config: Config) -> tuple[Any, dict] | None:
     """A checkpoint, or None where its sums prove it damaged."""
     folder = Path(manager.directory) / str(step)
     with _unread_explained(folder):
-        right = _asked_of_main(partial(files_as_written, folder), f"the files of step {step} are summed")
-        if right is False:
+        if not _asked_of_main(partial(files_as_written, folder), f"the files of step {step} are summed"):
             return None
-        # Processes that each found other parts damaged would wait for one another forever, so that one looks for all.
-        if right is None and jax.process_count() > 1:
-            look = partial(_looks_intact, manager.directory, step, like, config)
-            if not _asked_of_main(look, f"step {step} is looked at"):
-                return None
         try:
             return _read_intact(manager, step, like, config)
         except _WrongSum as error:
-            if right is None:
-                return None
             raise BadWeights(
                 f"{folder}: its files are as they were written, but what is read from them is not what was saved "
                 f"({error}); try again, and if it stays so, move this folder away to go on from an older one."
@@ -257,27 +234,11 @@ def _restore_intact(
             raise
 
 
-def _looks_intact(folder: Any, step: int, like: Any, config: Config | None) -> bool:
-    """Whether this process alone reads from a checkpoint, into its own memory, what was saved."""
-    alone = ocp.options.MultiprocessingOptions(active_processes={0}, barrier_sync_key_prefix=f"look at {step}")
-    options = ocp.CheckpointManagerOptions(create=False, read_only=True, multiprocessing_options=alone)
-    on_host = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
-    with ocp.CheckpointManager(folder, options=options, item_names=_ITEMS) as manager:
-        try:
-            _read_intact(manager, step, on_host, config)
-        except BadConfig:
-            # All will find that and say so.
-            return True
-        except _WrongSum:
-            return False
-    return True
-
-
-def _read_intact(manager: ocp.CheckpointManager, step: int, like: Any, config: Config | None) -> tuple[Any, dict]:
+def _read_intact(manager: ocp.CheckpointManager, step: int, like: Any, config: Config) -> tuple[Any, dict]:
     """A checkpoint whose arrays and notes have their recorded sum; raises `_WrongSum` where they have not."""
     with _no_asyncio_log():
         state, notes, recorded = _read(manager, step, like, config)
-    if state_sha256(state, _summed(notes)) != recorded:
+    if state_sha256(state, notes) != recorded:
         raise _WrongSum("the sum of its arrays is wrong")
     return state, notes["position"]
 
@@ -324,30 +285,15 @@ def _no_asyncio_log() -> Iterator[None]:
         logger.removeFilter(refuse)
 
 
-def _read(manager: ocp.CheckpointManager, step: int, like: Any, config: Config | None) -> tuple[Any, dict, str]:
+def _read(manager: ocp.CheckpointManager, step: int, like: Any, config: Config) -> tuple[Any, dict, str]:
     """State, notes and recorded sum of a checkpoint; whatever error damage brings about is passed on."""
     record = manager.restore(step, args=ocp.args.Composite(iterator=ocp.args.JsonRestore()))["iterator"]
     notes = {name: value for name, value in record.items() if name not in ("notes_sha256", "sha256")}
-    # Before the notes are believed: with a damaged config this would be another run. Older checkpoints lack this sum.
-    if record.get("notes_sha256", _notes_sha256(notes)) != _notes_sha256(notes):
+    # Before the notes are believed: with a damaged config this would be another run.
+    if record["notes_sha256"] != _notes_sha256(notes):
         raise _WrongSum("the sum of its notes is wrong")
     # Before the arrays, which those of another network cannot be read into.
-    if config is not None and "config" in notes:
-        _demand_same_run(f"{manager.directory / str(step)}", notes["config"], config)
-    items = ocp.args.Composite(state=ocp.args.StandardRestore(jax.tree.map(_described, like)))
+    place = str(manager.directory / str(step))
+    require_same_run(place, notes["config"], config, place)
+    items = ocp.args.Composite(state=ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, like)))
     return manager.restore(step, args=items)["state"], notes, record["sha256"]
-
-
-def _described(leaf: Any) -> Any:
-    """What Orbax makes its arrays after: of NumPy's, NumPy's; else the shape, type and sharding."""
-    return leaf if isinstance(leaf, np.ndarray) else ocp.utils.to_shape_dtype_struct(leaf)
-
-
-def _demand_same_run(path: str, recorded: dict[str, Any], config: Config) -> None:
-    differing = difference(read_config(path, recorded), config)
-    if differing is not None:
-        name, old, new = differing
-        raise BadConfig(
-            f"{path}: is a checkpoint of a run with {name} = {old!r}, not {new!r}; "
-            "choose another train.out or the same configuration."
-        )

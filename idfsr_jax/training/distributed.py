@@ -164,11 +164,11 @@ def all_agree(yes: bool) -> bool:
     return bool(np.all(multihost_utils.process_allgather(np.asarray(yes)))) if jax.process_count() > 1 else yes
 
 
-def largest_of_all(delay: int = 2) -> Callable[[int], int]:
+def largest_of_all() -> Callable[[int], int]:
     """A function of a number, to be called as often by every process.
 
-    It gives all processes the same answer: the largest number that any of them gave `delay` calls ago. That one has
-    long arrived, so that nobody waits for it, and no process runs more than `delay` steps ahead of its devices. One
+    It gives all processes the same answer: the largest number that any of them gave two calls ago. That one has
+    long arrived, so that nobody waits for it, and no process runs more than two steps ahead of its devices. One
     process alone is given its own number at once.
     """
     if jax.process_count() == 1:
@@ -176,7 +176,7 @@ def largest_of_all(delay: int = 2) -> Callable[[int], int]:
     mesh = Mesh(np.array(jax.devices()), ("all",))
     each, one = NamedSharding(mesh, PartitionSpec("all")), NamedSharding(mesh, PartitionSpec())
     largest = jax.jit(jnp.max, out_shardings=one)
-    pending: deque[Any] = deque([0] * delay)
+    pending: deque[Any] = deque([0, 0])
 
     def ask(number: int) -> int:
         given = np.full(jax.local_device_count(), number, np.int32)

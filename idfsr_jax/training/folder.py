@@ -14,7 +14,7 @@ from idfsr_jax.io.parameters import load_tree, save_tree
 from idfsr_jax.training.distributed import all_agree, is_main, wait_for_all
 from idfsr_jax.training.landmarks import ShapeFaces, draw_batches, train_landmark_net
 from idfsr_jax.training.log import progress_bar
-from idfsr_jax.training.same_run import difference, read_config
+from idfsr_jax.training.same_run import require_same_run
 from idfsr_jax.training.soundness import NonFiniteLoss
 
 _SAID_EVERY = 50
@@ -30,13 +30,7 @@ def claim_folder(out: Path, config: Config, autoencoder: Any = None) -> None:
     """
     path = out / "config.json"
     if path.exists():
-        differing = difference(read_config(path, path.read_bytes()), config)
-        if differing is not None:
-            name, old, new = differing
-            raise BadConfig(
-                f"{out}: belongs to a run with {name} = {old!r}, not {new!r}; "
-                "choose another train.out or the same configuration."
-            )
+        require_same_run(path, path.read_bytes(), config, out)
     named = out / "autoencoder.txt"
     if autoencoder is not None and named.exists() and named.read_text(errors="replace").strip() != autoencoder.name:
         raise BadConfig(

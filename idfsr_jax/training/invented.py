@@ -20,22 +20,21 @@ from idfsr_jax.networks.recognisers import Recognisers, dimensions
 from idfsr_jax.runtime.randomness import step_key
 from idfsr_jax.training.step import frozen_parts
 
-_PHOTOGRAPHS = 2
+_PEOPLE, _PHOTOGRAPHS = 8, 2
 
 
-def invented_people(config: Config, sizes: Sequence[int], count: int = 8) -> People:
+def invented_people(config: Config, sizes: Sequence[int]) -> People:
     """People of two photographs each, with landmarks near those of the mean face.
 
     Args:
       config: says how large the pictures are, and how many references an example has.
       sizes: length of each recogniser's descriptor.
-      count: how many people.
     """
     rng, side = np.random.default_rng(0), config.data.size
-    person = np.repeat(np.arange(count), _PHOTOGRAPHS)
+    person = np.repeat(np.arange(_PEOPLE), _PHOTOGRAPHS)
     n = len(person)
     index = Index(
-        people=tuple(str(each) for each in range(count)),
+        people=tuple(str(each) for each in range(_PEOPLE)),
         person=person,
         photos=tuple(str(each) for each in range(n)),
         landmarks=(0.5 + 0.3 * MEAN_SHAPE + rng.normal(scale=0.01, size=(n, 68, 2))).astype(np.float32),

@@ -98,7 +98,6 @@ def train_denoiser(
         restored = checkpoint.restore(manager, like, config)
         if restored is not None:
             state, position = restored
-            _demand_sound_start(manager, state)
             batches.set_state(position)
         elif start is not None:
             state = placed(start, jax.tree.map(lambda leaf: leaf.sharding, like))
@@ -133,16 +132,6 @@ def train_denoiser(
                     break
         manager.wait_until_finished()
         return state, number if number > _TIME_IS_UP else 0
-
-
-def _demand_sound_start(manager: Any, state: TrainState) -> None:
-    """Refuses a checkpoint that was saved broken, as versions before this check did."""
-    if not is_sound(state):
-        step = int(state.step)
-        raise NonFiniteLoss(
-            f"{manager.directory / str(step)}: holds parameters that are not finite, or above {LARGEST_PARAMETER:g}; "
-            "move this folder away to go on from an older one, with a lower --train.learning-rate."
-        )
 
 
 def _advice(manager: Any, config: Config) -> str:

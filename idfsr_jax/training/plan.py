@@ -143,7 +143,7 @@ def plan_run(
       BadConfig: `devices.fsdp` does not divide the number of devices, or there is no such recogniser.
     """
     fsdp = config.devices.fsdp
-    if devices % fsdp:
+    if fsdp < 1 or devices % fsdp:
         raise BadConfig(f"devices.fsdp is {fsdp}, which does not divide {devices} devices; give a divisor.")
     asked = config.train.batch
     train = dataclasses.replace(config.train, batch=next_batch(config, asked, devices))

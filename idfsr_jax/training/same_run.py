@@ -10,7 +10,28 @@ from idfsr_jax.config import Config, from_dict
 from idfsr_jax.io.errors import BadConfig
 
 
-def difference(before: Config, now: Config) -> tuple[str, Any, Any] | None:
+def require_same_run(path: str | Path, recorded: bytes | dict[str, Any], config: Config, place: str | Path) -> None:
+    """Checks that a configuration is of the run that left a recorded one behind.
+
+    Args:
+      path: where that comes from, for the complaint.
+      recorded: it, as JSON or read from JSON; a field that it did not know yet has its default.
+      config: of the run that is to go on.
+      place: the folder or checkpoint that is of that run, for the complaint.
+
+    Raises:
+      BadConfig: it is of another run; the sentence names the first field that differs. Or what was recorded is damaged.
+    """
+    differing = _difference(_read_config(path, recorded), config)
+    if differing is not None:
+        name, old, new = differing
+        raise BadConfig(
+            f"{place}: belongs to a run with {name} = {old!r}, not {new!r}; "
+            "choose another train.out or the same configuration."
+        )
+
+
+def _difference(before: Config, now: Config) -> tuple[str, Any, Any] | None:
     """The first field in which two configurations are of different runs: its dotted name and both values.
 
     Not among those fields is what only says how long a run is, on what machines it runs, how often it tells, and how
@@ -40,17 +61,9 @@ def _leaves(name: str, part: Any) -> list[str]:
     return [leaf for f in dataclasses.fields(part) for leaf in _leaves(f"{name}.{f.name}", getattr(part, f.name))]
 
 
-def read_config(path: str | Path, recorded: bytes | dict[str, Any]) -> Config:
-    """The config that a run left behind; a field that it did not know yet has its default.
-
-    Args:
-      path: where it comes from, for the complaint.
-      recorded: it, as JSON or read from JSON.
-
-    Raises:
-      BadConfig: it is damaged.
-    """
+def _read_config(path: str | Path, recorded: bytes | dict[str, Any]) -> Config:
     try:
-        return from_dict(Config, json.loads(recorded) if isinstance(recorded, bytes) else recorded)
+        values = json.loads(recorded) if isinstance(recorded, bytes) else recorded
+        return from_dict(Config, {name: value for name, value in values.items() if name != "evaluate"})
     except (BadConfig, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadConfig(f"{path}: is damaged, so that the run cannot be told; choose another train.out.") from error

@@ -44,10 +44,10 @@ class Case:
     photographs: tuple[int, ...]
 
 
-def few_cases(people: People, most: int = MOST_PEOPLE) -> list[Case]:
+def few_cases(people: People) -> list[Case]:
     """A photograph each of the first people who have several, with up to five others."""
     several = [members for members in people.faces.index.members if len(members) > 1]
-    return [Case(int(each[0]), tuple(each[1 : 1 + _MOST_PHOTOGRAPHS].tolist())) for each in several[:most]]
+    return [Case(int(each[0]), tuple(each[1 : 1 + _MOST_PHOTOGRAPHS].tolist())) for each in several[:MOST_PEOPLE]]
 
 
 def known_of(people: People, case: Case, config: Config) -> Known:

@@ -25,12 +25,10 @@ def test_other_addresses_need_a_login():
         require_login("0.0.0.0", {})
 
 
-def test_logins_are_read_from_a_file_or_a_word(tmp_path):
+def test_logins_are_read_from_a_file(tmp_path):
     file = tmp_path / "logins"
     file.write_text("# who may enter\nanna:eight letters\n\nbert:with:a colon\n")
-    assert read_logins(None, file) == {"anna": "eight letters", "bert": "with:a colon"}
-    assert read_logins("carl:long enough", None) == {"carl": "long enough"}
-    assert read_logins(None, None) == {}
+    assert read_logins(file) == {"anna": "eight letters", "bert": "with:a colon"}
 
 
 @pytest.mark.parametrize(
@@ -46,15 +44,13 @@ def test_bad_logins_are_named(tmp_path, text: str, said: str):
     file = tmp_path / "logins"
     file.write_text(text)
     with pytest.raises(InputError, match=said) as caught:
-        read_logins(None, file)
+        read_logins(file)
     assert "short" not in str(caught.value) and str(file) in str(caught.value)
 
 
 def test_a_missing_login_file_is_named(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
-        read_logins(None, tmp_path / "nowhere")
-    with pytest.raises(InputError, match="give one of them"):
-        read_logins("anna:long enough", tmp_path / "nowhere")
+        read_logins(tmp_path / "nowhere")
 
 
 def test_only_the_right_password_enters():
@@ -79,21 +75,14 @@ def test_a_port_that_is_taken_is_named():
         (["--port", "70000"], "--port 70000"),
         (["--queue", "0"], "--queue 0"),
         (["--max-upload-mb", "0"], "--max-upload-mb 0"),
-        (["--host", "0.0.0.0", "--login", "anna:short"], "fewer than 8"),
+        (["--host", "0.0.0.0", "--login-file", "nowhere"], "cannot be read"),
         (["--weights", "nowhere", "--port", "0"], "nowhere"),
     ],
 )
-def test_the_command_says_what_is_wrong(arguments, said, gradio, capsys, monkeypatch):
-    monkeypatch.delenv("IDFSR_LOGIN", raising=False)
+def test_the_command_says_what_is_wrong(arguments, said, gradio, capsys):
     assert cli.main(["app", *arguments]) == 2
     captured = capsys.readouterr()
     assert said in captured.err and captured.err.startswith("idfsr: ") and captured.err.count("\n") == 1
-
-
-def test_the_environment_may_hold_the_login(gradio, capsys, monkeypatch):
-    monkeypatch.setenv("IDFSR_LOGIN", "anna:short")
-    assert cli.main(["app", "--host", "0.0.0.0"]) == 2
-    assert "fewer than 8" in capsys.readouterr().err
 
 
 def test_without_gradio_the_command_says_what_to_install(capsys, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 
 _COUNT = """
 import ctypes, sys, threading
-from idfsr_jax.app.memory import keep_few_arenas
+from idfsr_jax.app.serve import keep_few_arenas
 if sys.argv[1] == "few":
     assert keep_few_arenas()
 libc = ctypes.CDLL(None)

@@ -13,7 +13,7 @@ from idfsr_jax.commands.restoring import Job, Person, Request, restore_all
 from idfsr_jax.face import write_image
 from idfsr_jax.io.errors import NoFace
 
-OPTIONS: dict[str, Any] = {"scale": 8, "steps": None, "seed": 1, "variants": 1, "consistency": None}
+SAMPLING: dict[str, Any] = {"steps": None, "seed": 1, "variants": 1, "consistency": None}
 
 
 @dataclass
@@ -71,9 +71,8 @@ def restore(tmp_path: Path):
         jobs = [Job(tmp_path / f"{name}.png", tmp_path / f"{name}.out", None) for name in names]
         for job in jobs:
             write_image(job.source, np.zeros((2, 2, 3), np.uint8))
-        return restore_all(
-            restorer, [Person(Path("me"), None, [])], jobs, Request(OPTIONS, None, False, [] if album else None)
-        )
+        request = Request({"scale": 8}, SAMPLING, None, False, [] if album else None)
+        return restore_all(restorer, [Person(Path("me"), None, [])], jobs, request)
 
     return run
 

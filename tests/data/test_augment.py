@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from idfsr_jax.data.augment import FLIP_68, mirror_landmarks
-from idfsr_jax.face import align_face, choose_face, find_faces
+from idfsr_jax.face import align_face, central_face, find_faces
 
 LEFT_EYE, RIGHT_EYE = range(36, 42), range(42, 48)
 
@@ -24,7 +24,7 @@ def test_flip_is_an_involution_that_exchanges_sides():
 
 def test_mirrored_landmarks_are_what_dlib_finds_on_the_mirrored_photograph(astronaut, landmarks):
     mirrored = np.ascontiguousarray(astronaut[:, ::-1])
-    found = align_face(mirrored, choose_face(find_faces(mirrored), mirrored, "mirrored", rule="central"))
+    found = align_face(mirrored, central_face(find_faces(mirrored), mirrored, "mirrored"))
     distance = np.linalg.norm(found.landmarks - mirror_landmarks(landmarks), axis=1)
     assert distance.mean() < 0.02
     assert distance.max() < 0.06  # A wrong partner would lie farther off.

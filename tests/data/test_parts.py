@@ -45,11 +45,11 @@ def test_damage_is_noticed(tmp_path, records):
 
 def test_digest_follows_files_and_settings():
     photograph = Photograph("Al/1.jpg", Path("/elsewhere/Al/1.jpg"), "Al", "train", 10, 20)
-    digest = part_digest([photograph], {"rule": "only"})
+    digest = part_digest([photograph], {"encoder": "a"})
     moved = dataclasses.replace(photograph, path=Path("/moved/Al/1.jpg"), split="val")
-    assert part_digest([moved], {"rule": "only"}) == digest
+    assert part_digest([moved], {"encoder": "a"}) == digest
     changed = [
         dataclasses.replace(photograph, **change) for change in ({"size": 11}, {"modified": 21}, {"name": "Al/2.jpg"})
     ]
-    assert digest not in [part_digest([other], {"rule": "only"}) for other in changed]
-    assert part_digest([photograph], {"rule": "central"}) != digest
+    assert digest not in [part_digest([other], {"encoder": "a"}) for other in changed]
+    assert part_digest([photograph], {"encoder": "b"}) != digest

@@ -20,7 +20,7 @@ from rich.console import Console
 from idfsr_jax.data import prepare as prepare_module
 from idfsr_jax.data.index import FaceImages, load_index
 from idfsr_jax.data.prepare import prepare
-from idfsr_jax.face import choose_face, find_faces, read_image
+from idfsr_jax.face import central_face, find_faces, read_image
 from idfsr_jax.face.chip import ARCFACE_CHIP, cut_chip
 from idfsr_jax.io.errors import InputError
 from idfsr_jax.networks.id_encoder import chip_descriptors, load_id_encoder
@@ -32,7 +32,7 @@ KEPT = ["Ann/1.jpg", "Ann/2.jpg", "Ann/3.png", "Bea/1.jpg", "Bea/2.jpg", "Cid/1.
 def prepared(photographs, tmp_path_factory):
     """The report and folder of one run over the good and the bad."""
     out = tmp_path_factory.mktemp("prepared") / "out"
-    return prepare(photographs, out, workers=0, min_side=64, progress=False), out
+    return prepare(photographs, out, workers=0, progress=False), out
 
 
 def test_one_bad_file_never_stops_the_rest(prepared):
@@ -75,7 +75,7 @@ def test_descriptors_are_dlibs(prepared, photographs):
     recogniser = dlib.face_recognition_model_v1(face_recognition_models.face_recognition_model_location())
     index = load_index(prepared[1], "train")
     image = read_image(photographs / index.photos[1])
-    face = choose_face(find_faces(image), image, "photo", rule="central")
+    face = central_face(find_faces(image), image, "photo")
     points = [dlib.point(*(int(v) for v in np.floor(point))) for point in face.landmarks]
     x, y, w, h = face.box
     shape = dlib.full_object_detection(dlib.rectangle(x, y, x + w - 1, y + h - 1), points)
@@ -86,11 +86,11 @@ def test_descriptors_are_dlibs(prepared, photographs):
 
 def test_descriptors_are_the_chosen_encoders(photographs, tiny_arcface, prepared, tmp_path):
     choice = f"arcface:{tiny_arcface}"
-    report = prepare(photographs, tmp_path / "out", workers=0, min_side=64, encoder=choice, progress=False)
+    report = prepare(photographs, tmp_path / "out", workers=0, encoder=choice, progress=False)
     encoder, index = load_id_encoder(choice), load_index(tmp_path / "out", "train")
     assert report.encoder == index.encoder == encoder.name and index.photos == tuple(KEPT)
     image = read_image(photographs / index.photos[1])
-    face = choose_face(find_faces(image), image, "photo", rule="central")
+    face = central_face(find_faces(image), image, "photo")
     chip = cut_chip(image, face.landmarks, ARCFACE_CHIP)
     expected = chip_descriptors(encoder, jnp.asarray(chip[None], jnp.float32))[0]
     np.testing.assert_allclose(index.embeddings[1], expected, atol=1e-4)
@@ -101,7 +101,7 @@ def test_descriptors_are_the_chosen_encoders(photographs, tiny_arcface, prepared
 def test_landmarks_lie_on_the_stored_picture(prepared):
     index, images = load_index(prepared[1], "train"), FaceImages(prepared[1], "train")
     image = images.read(0)
-    found = choose_face(find_faces(image), image, "crop", rule="central").landmarks / len(image)
+    found = central_face(find_faces(image), image, "crop").landmarks / len(image)
     assert np.linalg.norm(found - index.landmarks[0], axis=1).mean() < 0.015
 
 
@@ -109,11 +109,11 @@ def test_a_finished_data_set_is_left_alone(prepared, photographs, monkeypatch):
     report, out = prepared
     monkeypatch.setattr(prepare_module, "extract_all", None)  # Reading anything would fail.
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
-    again = prepare(photographs, out, workers=0, min_side=64, progress=False)
+    again = prepare(photographs, out, workers=0, progress=False)
     assert again == report
     assert times == {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     with pytest.raises(InputError, match="other photographs or settings"):
-        prepare(photographs, out, workers=0, min_side=65, progress=False)
+        prepare(photographs, out, workers=0, val_people=0.4, progress=False)
 
 
 def test_splits(prepared, photographs, tmp_path):
@@ -136,21 +136,16 @@ def test_a_split_without_a_usable_photograph_is_refused(photographs, tmp_path):
     (splits / "train.txt").write_text("Cid\n")
     (splits / "val.txt").write_text("Dot\n")
     with pytest.raises(InputError, match="no photograph of the split val") as error:
-        prepare(photographs, tmp_path / "out", splits=splits, workers=0, min_side=64, progress=False)
+        prepare(photographs, tmp_path / "out", splits=splits, workers=0, progress=False)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out" / "identity_faces").exists()
 
 
-def test_senseless_places_and_sizes_are_refused(photographs, tmp_path):
+def test_senseless_places_are_refused(photographs, tmp_path):
     (tmp_path / "file").touch()
-    for out, settings in (
-        (tmp_path / "file", {}),
-        (photographs / "out", {}),
-        (tmp_path / "out", {"min_side": 8}),
-        (tmp_path / "out", {"min_side": 600}),
-    ):
+    for out in (tmp_path / "file", photographs / "out"):
         with pytest.raises(InputError):
-            prepare(photographs, out, progress=False, **settings)
+            prepare(photographs, out, progress=False)
 
 
 # However slow whoever is to kill it may be, it is not done by then: it stops by itself before one of the results.
@@ -239,7 +234,7 @@ def test_a_data_set_without_its_report_is_written_anew(prepared, photographs, tm
     shutil.copytree(prepared[1], out)
     (out / "report.json").unlink()
     (out / "identity_faces" / "incomplete.XYZ_1.1.0").mkdir()
-    report = prepare(photographs, out, workers=0, min_side=64, progress=False)
+    report = prepare(photographs, out, workers=0, progress=False)
     assert report.kept == 6
     assert [path.name for path in (out / "identity_faces").iterdir()] == ["1.1.0"]
 
@@ -260,7 +255,7 @@ def test_people_and_photographs_whose_names_are_no_text(photographs, tmp_path):
     folder.mkdir(parents=True)
     for name in (b"\xff.jpg", b"b.jpg"):
         shutil.copy(photographs / "Ann" / f"{1 + (name == b'b.jpg')}.jpg", folder / os.fsdecode(name))
-    report = prepare(tmp_path / "photos", tmp_path / "out", workers=0, min_side=64, progress=False)
+    report = prepare(tmp_path / "photos", tmp_path / "out", workers=0, progress=False)
     assert report.kept == 2
     index = load_index(tmp_path / "out", "train")
     assert index.people == ("Ren\\xe9 [b]",) and "Ren\\xe9 [b]/\\xff.jpg" in index.photos

@@ -9,7 +9,7 @@ import pytest
 from idfsr_jax.evaluation.columns import columns_of
 from idfsr_jax.evaluation.figures import draw_points, sheet
 from idfsr_jax.evaluation.methods import Method
-from idfsr_jax.evaluation.page import TableBlock, account, findings, to_html, to_markdown
+from idfsr_jax.evaluation.page import TableBlock, account, findings, to_html
 from idfsr_jax.evaluation.plots import by_photographs, by_scale, by_steps, write_plots
 from idfsr_jax.evaluation.protocol import PersonPlan, Protocol
 from idfsr_jax.evaluation.report import Results, claims, differences, summaries, with_acceptance
@@ -63,7 +63,7 @@ def results() -> Results:
         methods=METHODS,
         notes=("peer: 1 of 4 pictures are missing.",),
         rows=rows,
-        sets=[{"method": "fitted", "scale": 8, "degradation": "area", "kid": 1.25, "fid": 77.5}],
+        kid={((8, "area"), "fitted"): 1.25},
         real_pairs={"judge": real},
         landmark_net={"8": {"mean": 0.05, "interval": [0.04, 0.06], "photographs": 12}},
     )
@@ -100,7 +100,7 @@ def entry(entries, method, scale=8):
 
 def test_summaries(facts):
     fitted = entry(facts["summary"], "fitted")
-    assert fitted["metrics"]["psnr"]["mean"] == pytest.approx(2.5) and (fitted["kid"], fitted["fid"]) == (1.25, 77.5)
+    assert fitted["metrics"]["psnr"]["mean"] == pytest.approx(2.5) and fitted["kid"] == 1.25
     assert fitted["metrics"]["landmark_error"]["missing"] == 1
     assert fitted["metrics"]["accepted/judge/0.01"]["mean"] == 1.0
     # At the threshold itself a pair is accepted; below it is not.
@@ -127,22 +127,20 @@ def test_findings_follow_the_intervals(facts):
     assert said[1].startswith('8x, area, LPIPS VGG: fitted is not told apart from "bicubic"')
 
 
-def test_pages_hold_every_method_and_unit(facts, tmp_path):
+def test_the_page_holds_every_method_and_unit(facts, tmp_path):
     columns = columns_of(results().judges, results().real_pairs)
     plots = write_plots(facts, tmp_path / "plots")
     blocks = account(facts, columns, plots)
     tables = [block for block in blocks if isinstance(block, TableBlock)]
     assert all(len(row) == len(table.header) for table in tables for row in table.rows)
-    markdown, page = to_markdown(blocks, tmp_path), to_html(blocks, "<toy>")
-    for text in (markdown, page):
-        assert "peer: 1 of 4 pictures are missing." in text
-        assert "same network as the condition" in text and "inter-ocular distances" in text and "1 without" in text
-        assert "Expression, 8x, area, fitted: the truth's rather than" in html.unescape(text)
-        assert "Photographs, 16x, area, 2 of each of the 4 people who have enough: fitted to identity 0.600" in text
-    assert "ddim with 2 steps at temperature 0.75; 3 fitting steps" in markdown
-    assert "![identity scale](plots/identity_scale.svg)" in markdown
+    page = to_html(blocks, "<toy>")
+    assert "peer: 1 of 4 pictures are missing." in page
+    assert "same network as the condition" in page and "inter-ocular distances" in page and "1 without" in page
+    assert "Expression, 8x, area, fitted: the truth's rather than" in html.unescape(page)
+    assert "Photographs, 16x, area, 2 of each of the 4 people who have enough: fitted to identity 0.600" in page
+    assert "ddim with 2 steps at temperature 0.75; 3 fitting steps" in page
     assert "<title>&lt;toy&gt;</title>" in page and page.count("<figure>") == len(plots)
-    assert "| fitted |" in markdown and "0.600 [0.600, 0.600]" in markdown
+    assert "<td>fitted</td><td>0.600 [0.600, 0.600]</td>" in page and "<td>1.2</td>" in page
 
 
 def test_plots(facts, tmp_path):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from idfsr_jax.face import Face, choose_face, face_in_box, find_faces
-from idfsr_jax.face.detect import is_one_place, prominence, turn_of
-from idfsr_jax.io.errors import InputError, NoFace, SeveralFaces
+from idfsr_jax.face import Face, central_face, face_in_box, find_faces
+from idfsr_jax.face.detect import faces_that_count, is_one_place, prominence, turn_of
+from idfsr_jax.io.errors import InputError, NoFace
 
 
 def resized(image: np.ndarray, factor: float) -> np.ndarray:
@@ -51,7 +51,7 @@ def test_scaled_photo(astronaut, factor):
     """Small faces need the ladder; at 5 the photo is larger than what the detector is shown."""
     (plain,) = find_faces(astronaut)
     photo = resized(astronaut, factor)
-    found = choose_face(find_faces(photo), photo, "photo", "only")
+    found = central_face(find_faces(photo), photo, "photo")
     eye_distance = np.linalg.norm(plain.landmarks[36] - plain.landmarks[45])
     error = np.linalg.norm(found.landmarks / factor - plain.landmarks, axis=1).mean()
     assert error < 0.08 * eye_distance
@@ -67,7 +67,7 @@ def test_ladder_stops_where_it_is_told(astronaut):
 
 def test_padded_rung_gives_photo_coordinates(astronaut):
     (plain,) = find_faces(astronaut)
-    padded = choose_face(find_faces(astronaut, ladder=()), astronaut, "photo", "only")
+    padded = central_face(find_faces(astronaut, ladder=()), astronaut, "photo")
     np.testing.assert_allclose(padded.box, plain.box, atol=10)
     np.testing.assert_allclose(padded.landmarks.mean(0), plain.landmarks.mean(0), atol=1.5)
 
@@ -90,18 +90,15 @@ def test_no_face_in_odd_pictures(shape):
 
 def test_no_face_is_an_error():
     grey = np.full((100, 100, 3), 128, np.uint8)
-    for rule in ("only", "central"):
-        with pytest.raises(NoFace, match=r"^album/me\.jpg: no face"):
-            choose_face(find_faces(grey), grey, "album/me.jpg", rule)
+    with pytest.raises(NoFace, match=r"^album/me\.jpg: no face"):
+        central_face(find_faces(grey), grey, "album/me.jpg")
 
 
 def test_two_faces(astronaut):
     twins = np.concatenate([astronaut, astronaut], axis=1)
     found = find_faces(twins)
-    with pytest.raises(SeveralFaces, match=r"^twins\.png: shows 2 faces"):
-        choose_face(found, twins, "twins.png", "only")
     # The right one ends nearer to the middle.
-    chosen = choose_face(found, twins, "twins.png", "central")
+    chosen = central_face(found, twins, "twins.png")
     (plain,) = find_faces(astronaut)
     np.testing.assert_allclose(chosen.landmarks.mean(0), plain.landmarks.mean(0) + np.array([512, 0]), atol=1.5)
 
@@ -119,26 +116,24 @@ PHOTO = np.zeros((200, 300, 3), np.uint8)
 
 def test_tiny_faces_do_not_count():
     me = face(10, 10, 80)
-    assert choose_face([face(200, 10, 39), me], PHOTO, "a", "only") is me
-    with pytest.raises(SeveralFaces):
-        choose_face([face(200, 10, 40), me], PHOTO, "a", "only")
+    assert faces_that_count([face(200, 10, 39), me]) == [me]
+    assert len(faces_that_count([face(200, 10, 40), me])) == 2
 
 
 def test_faint_detections_do_not_count_beside_sure_ones():
     me = face(10, 10, 80)
-    assert choose_face([face(100, 10, 90, 0.03), me], PHOTO, "a", "only") is me
     faint = face(100, 10, 90, 0.03)
-    assert choose_face([faint], PHOTO, "a", "only") is faint
+    assert faces_that_count([faint, me]) == [me] and faces_that_count([faint]) == [faint]
 
 
 def test_central_face():
     around, beside, large = face(130, 80, 40), face(100, 80, 40), face(180, 0, 110)
-    assert choose_face([large, beside, around], PHOTO, "a", "central") is around
-    assert choose_face([large, beside], PHOTO, "a", "central") is beside
+    assert central_face([large, beside, around], PHOTO, "a") is around
+    assert central_face([large, beside], PHOTO, "a") is beside
     # A faint detection only counts where the picture's subject must be.
-    assert choose_face([face(100, 80, 40, 0.03), large], PHOTO, "a", "central") is large
+    assert central_face([face(100, 80, 40, 0.03), large], PHOTO, "a") is large
     middle = face(130, 80, 40, 0.03)
-    assert choose_face([middle, large], PHOTO, "a", "central") is middle
+    assert central_face([middle, large], PHOTO, "a") is middle
 
 
 def test_box_by_hand(astronaut):

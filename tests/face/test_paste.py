@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from idfsr_jax.face import align_face, apply_transform, cut_crop, find_faces
-from idfsr_jax.face.paste import warp_crop
+from idfsr_jax.face.blend import warp_crop
 from idfsr_jax.face.window import to_bytes
 
 ONES = np.ones((64, 64), np.float32)

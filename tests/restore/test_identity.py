@@ -1,6 +1,4 @@
 import contextlib
-import hashlib
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -111,15 +109,6 @@ def test_what_was_seen_in_another_form_is_refused(identity, seen, tmp_path, name
     assert "seen in the photographs" in complaint(path)
 
 
-def test_an_older_file_keeps_its_digest(identity):
-    """The digest of a file without origins is that of the first version of the format."""
-    facts = json.dumps([identity.photographs, identity.encoder, identity.model])
-    digest = hashlib.sha256(facts.encode())
-    for vector in (identity.embedding, identity.start, identity.losses):
-        digest.update(vector.astype("<f4").tobytes())
-    assert identity.digest == digest.hexdigest()
-
-
 def test_the_file_takes_a_few_kilobytes(identity, tmp_path):
     identity.save(tmp_path / "me.safetensors")
     assert (tmp_path / "me.safetensors").stat().st_size < 4096
@@ -205,7 +194,7 @@ def test_a_vector_that_is_no_direction_is_refused(identity, tmp_path, name, valu
 def test_a_vector_of_another_shape_or_type_is_refused(identity, tmp_path, vector):
     identity.save(tmp_path / "me.safetensors")
     arrays = load_file(tmp_path / "me.safetensors") | {"embedding": vector}
-    save_file(arrays, tmp_path / "me.safetensors", {"format": "idfsr-identity-2"})
+    save_file(arrays, tmp_path / "me.safetensors", {"format": "idfsr-identity-3"})
     assert "no identity vector" in complaint(tmp_path / "me.safetensors")
 
 
@@ -215,17 +204,13 @@ def test_a_place_that_cannot_be_written_to_is_named(identity, tmp_path):
         identity.save(tmp_path / "file" / "me.safetensors")
 
 
-def test_copies_are_kept_and_older_files_keep_their_digest(tmp_path):
+def test_copies_and_faces_are_kept_and_the_digest_covers_them(tmp_path):
     vector = np.eye(8, dtype=np.float32)[0]
     plain = Origin("a.jpg", "0" * 16, 1.0, 0.5)
-    old = Identity(vector, vector, np.zeros(2, np.float32), 1, "e", "m", (plain,), 0.7)
-    new = replace(old, origins=(replace(plain, copies=("b.jpg", "c.jpg")),))
-    assert old.digest != new.digest
-    # Of the format before there were copies.
-    assert json.loads(old._origins_json()) == [["a.jpg", "0" * 16, "1.0", "0.5"]]
-    face = replace(old, origins=(replace(plain, face="face 2 of 3 from the left"),))
-    both = replace(old, origins=(replace(new.origins[0], face="face 2 of 3 from the left"),))
-    assert len({each.digest for each in (old, new, face, both)}) == 4
-    for identity in (old, new, face, both):
+    copied = replace(plain, copies=("b.jpg", "c.jpg"))
+    origins = (plain, copied, *(replace(each, face="face 2 of 3 from the left") for each in (plain, copied)))
+    made = [Identity(vector, vector, np.zeros(2, np.float32), 1, "e", "m", (each,), 0.7) for each in origins]
+    assert len({each.digest for each in made}) == 4
+    for identity in made:
         identity.save(tmp_path / "a.safetensors")
         assert Identity.load(tmp_path / "a.safetensors").origins == identity.origins

@@ -7,10 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
-from safetensors.numpy import save_file
 
 from idfsr_jax import cli
-from idfsr_jax.io.errors import BadWeights, InputError, SeveralFaces
+from idfsr_jax.io.errors import InputError, SeveralFaces
 from idfsr_jax.io.images import to_float
 from idfsr_jax.method.degrade import resampling_tables
 from idfsr_jax.method.guidance import likeness
@@ -40,14 +39,6 @@ def test_all_of_an_identity_comes_back_from_its_file(identity, tmp_path):
     for name in ("embedding", "start", "losses", "token_offsets", "shape"):
         np.testing.assert_array_equal(getattr(back, name), getattr(person, name))
     assert back.digest == person.digest != identity.digest
-
-
-def test_a_file_of_an_earlier_version_is_refused_with_the_command_that_makes_it_anew(tmp_path):
-    vector = np.ones(128, np.float32)
-    path = tmp_path / "me.safetensors"
-    save_file({"embedding": vector, "start": vector, "losses": vector}, path, {"format": "idfsr-identity-1"})
-    with pytest.raises(BadWeights, match=r"fit it again with `idfsr fit --photos DIR --out .*me\.safetensors`"):
-        Identity.load(path)
 
 
 def test_all_pixels_of_an_input_are_used_whatever_its_width(restorer, identity, crops, reduced):
