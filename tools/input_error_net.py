@@ -53,14 +53,17 @@ def vary(
     _, y = degrade(x, drawn, tables, noise_key)
     down = jnp.asarray(tables.down)[0, drawn.n - tables.least]
     clean = jnp.einsum("bij,bjkc,blk->bilc", down, x, down, precision="highest")
-    mean_square = jnp.sum(jnp.square(y - clean), axis=(1, 2, 3)) / (3.0 * jnp.square(drawn.n))
+    mean_square = jnp.sum(jnp.square(y - clean), axis=(1, 2, 3)) / (3.0 * jnp.square(drawn.n.astype(jnp.float32)))
     return y, drawn.n, 127.5 * jnp.sqrt(mean_square)
 
 
 def train(images: UInt8[np.ndarray, "n s s 3"], steps: int, seed: int, progress: Any) -> Any:
     """The averaged parameters after training on canonical crops; every step follows from (seed, step)."""
     tables = {most: resampling_tables(SIZE, 4, most) for most in set(CANVASES)}
-    net, schedule = InputErrorNet(), optax.warmup_cosine_decay_schedule(0.0, _LEARNING_RATE, 100, steps)
+    net, schedule = (
+        InputErrorNet(),
+        optax.warmup_cosine_decay_schedule(0.0, _LEARNING_RATE, min(100, steps // 2), steps),
+    )
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=1e-4))
 
     def loss_of(params: Any, y: Array, n: Array, error: Array) -> Array:

@@ -15,6 +15,7 @@ from idfsr_jax.method.degrade import resampling_tables
 from idfsr_jax.method.guidance import likeness
 from idfsr_jax.method.landmarks import MEAN_SHAPE
 from idfsr_jax.networks.recognisers import dimensions
+from idfsr_jax.restore.conditions import trust_in
 from idfsr_jax.restore.fitting import album_of, fit_person, frozen_of
 from idfsr_jax.restore.identity import Identity
 from idfsr_jax.restore.recognition import SEEN_SIDES
@@ -105,17 +106,19 @@ def test_consistency_keeps_inputs_of_any_width_and_every_variant(restorer, ident
 
 
 def test_an_input_is_kept_as_far_as_it_is_to_be_trusted(restorer, identity, crops, reduced):
-    """Of a model that keeps inputs: half of a clean one's pixels and more, and hardly anything of a noisy one's."""
+    """Of a model that keeps inputs whole, where they are clean; hardly anything of a noisy one comes through."""
     config = replace(restorer.config, sample=replace(restorer.config.sample, consistency=1.0))
     keeps = Restorer(replace(restorer.model, config=config))
     clean = reduced(16)
     noise = np.random.default_rng(0).normal(0.0, 30.0, clean.shape)
     noisy = np.clip(clean + noise, 0, 255).astype(np.uint8)
-    for small, least, most in ((clean, 0.5, 1.0), (noisy, 0.0, 0.2)):
+    believed = [trust_in(small, resampling_tables(SIZE)) for small in (clean, noisy)]
+    assert believed[1] < 0.1 and believed[0] > 2.0 * believed[1]
+    for small, trust in zip((clean, noisy), believed, strict=True):
         found = keeps.find(small, identity, crops)
         (told,), (free,), (held,) = (keeps.sample([found], consistency=c) for c in (None, 0.0, 1.0))
         moved = [np.linalg.norm(each.images[0] - free.images[0].astype(float)) for each in (told, held)]
-        assert least <= moved[0] / moved[1] <= most
+        assert moved[0] / moved[1] == pytest.approx(trust, abs=0.05)
         assert told.metadata["idfsr:consistency"] == "1 at most"
 
 
