@@ -73,7 +73,7 @@ def restore(
     agreement = agreement_of(given.y, method.consistency, config)
     keys = jnp.stack([jax.random.key(case.seed) for case in cases])
     networks, sizes, mesh = restorer.networks, restorer.sizes, restorer.mesh
-    return sample_many(networks, condition, keys, config, sizes, mesh, agreement=agreement)[:, 0]
+    return sample_many(networks, condition, keys, config, sizes, mesh, agreement)
 
 
 def conditions(

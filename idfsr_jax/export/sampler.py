@@ -97,7 +97,7 @@ def restore_faces(
     down, up = jnp.asarray(tables.down[0])[places], jnp.asarray(inverses)[places]
     own = config.sample.consistency * trust(networks["input_error_net"], small, n)
     agreement = Agreement(small, down, up, jnp.where(consistency < 0.0, own, consistency))
-    noise = jnp.broadcast_to(starting_noise(jax.random.key(seed), 1, (size, size, 3)), condition.hidden.shape)
+    noise = jnp.broadcast_to(starting_noise(jax.random.key(seed), 0, (size, size, 3)), condition.hidden.shape)
     guide = Guide(recogniser.replace(params=networks["guide"]), networks["guide_center"])  # type: ignore[attr-defined]
     restored = sample_pictures(networks["denoiser"], condition, noise, config, sizes, agreement, guide=guide)
     return jnp.clip((restored + 1.0) * 127.5 + 0.5, 0.0, 255.0).astype(jnp.uint8)

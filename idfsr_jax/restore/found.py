@@ -20,9 +20,6 @@ from idfsr_jax.restore.identity import Identity
 from idfsr_jax.restore.likeness import Likeness
 from idfsr_jax.restore.sampling import Networks, sample_many
 
-_AT_ONCE = 16
-"""Samples that a device draws at once: more gain nothing, and need memory."""
-
 
 @dataclass(frozen=True)
 class Found:
@@ -102,7 +99,7 @@ def sampling_of(
 def sample_found(
     networks: Networks, found: Sequence[Found], mesh: Mesh, sampling: Sampling
 ) -> list[UInt8[np.ndarray, "v s s 3"]]:
-    """Samples of each face, by `restore.sampling.sample_many`, in as many goes as memory wants.
+    """Samples of each face, by `restore.sampling.sample_many`.
 
     Args:
       networks: see there.
@@ -110,23 +107,17 @@ def sample_found(
       mesh: see there.
       sampling: how.
     """
-    length = max(1, _AT_ONCE // sampling.variants) * mesh.size
-    images: list[UInt8[np.ndarray, "v s s 3"]] = []
-    for group in [found[start : start + length] for start in range(0, len(found), length)]:
-        drawn = sample_many(
-            networks,
-            jax.tree.map(_joined, *(each.condition for each in group)),
-            jnp.broadcast_to(jax.random.key(sampling.seed), (len(group),)),
-            sampling.config,
-            sampling.sizes,
-            mesh,
-            agreement=agreement_of([each.face.y for each in group], sampling.consistency, sampling.config),
-            variants=sampling.variants,
-        )
-        images += list(to_uint8(drawn))
-    return images
+    if not found:
+        return []
+    variants, config = sampling.variants, sampling.config
 
+    def repeated(*leaves: np.ndarray | Array) -> Array:
+        # On the host, as on a device every number of them would be a program.
+        return jax.device_put(np.repeat(np.concatenate(leaves), variants, axis=0))
 
-def _joined(*leaves: Array) -> Array:
-    """Batches as one; on the host, as on a device every number of them would be a program."""
-    return jax.device_put(np.concatenate(leaves))
+    condition = jax.tree.map(repeated, *(each.condition for each in found))
+    held = jax.tree.map(repeated, agreement_of([each.face.y for each in found], sampling.consistency, config))
+    variant = np.tile(np.arange(variants, dtype=np.int32), len(found))
+    keys = jnp.broadcast_to(jax.random.key(sampling.seed), variant.shape)
+    drawn = sample_many(networks, condition, keys, config, sampling.sizes, mesh, held, variant)
+    return list(to_uint8(drawn).reshape(len(found), variants, *drawn.shape[1:]))

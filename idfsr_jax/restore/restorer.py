@@ -366,9 +366,9 @@ class Restorer(LoadedModel):
     def compile_ahead(self) -> None:
         """Compiles the sampler of one picture before there is one, where it is not to wait.
 
-        The program serves all pictures, people, seeds and scales, but no other number of variants or steps.
+        The program serves all pictures, people, seeds, scales and numbers of variants, but no other number of steps.
         """
         size, model = self.config.data.size, self.config.model
         condition, keys = empty_condition(1, size, model.references, model, self.sizes), jax.random.key(0)[None]
         held = agreement_of([np.zeros((4, 4, 3), np.uint8)], None, self.config)
-        sample_many(self.networks, condition, keys, self.config, self.sizes, self.mesh, agreement=held)
+        sample_many(self.networks, condition, keys, self.config, self.sizes, self.mesh, held)

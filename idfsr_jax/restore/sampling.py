@@ -5,10 +5,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from idfsr_jax.config import Config
 from idfsr_jax.method.condition import Condition
@@ -39,14 +38,14 @@ def sample_many(
     config: Config,
     sizes: tuple[int, ...],
     mesh: Mesh,
-    *,
-    agreement: Agreement | None = None,
-    variants: int = 1,
-) -> Float[np.ndarray, "b v s s 3"]:
-    """Samples restorations of any number of conditions, in [-1, 1].
+    agreement: Agreement,
+    variant: Int[np.ndarray, " b"] | None = None,
+) -> Float[np.ndarray, "b s s 3"]:
+    """Samples restorations of any number of conditions, in [-1, 1], in as many goes as memory wants.
 
     What comes of a condition depends neither on the batch that it is in nor on the devices, but for rounding. There is
-    one program for each length of `runtime.devices.bucket`, which serves all LR widths, keys and strengths.
+    one program for each length of `runtime.devices.bucket`, on CPUs for a single length, which serves all LR widths,
+    keys and strengths.
 
     Args:
       networks: put `runtime.devices.everywhere` on the mesh.
@@ -55,49 +54,54 @@ def sample_many(
       config: static; `config.sample` says how to sample.
       sizes: length of each recogniser's part of the identity.
       mesh: of `devices.data_mesh`.
-      agreement: with the LR pictures; None leaves it out.
-      variants: v samples of each condition. More of them change none of the first.
+      agreement: with the LR pictures.
+      variant: which of the noises of its key each starts at; the first if None.
     """
-    count = condition.scale.shape[0]
-    networks, mesh = used(networks, mesh, count)
-    rows = placed_rows(_rows(condition, keys, agreement), mesh)
-    return cut_rows(_sampled(networks, rows, config, sizes, variants, mesh), count)
+    variant = np.zeros(len(keys), np.int32) if variant is None else variant
+    given = {"condition": _fields(condition), "agreement": _fields(agreement)}
+    # On the host, as on a device every place to cut at would be a program.
+    rows = jax.tree.map(np.asarray, given | {"key": jax.random.key_data(keys), "variant": variant})
+    length = _at_once(mesh) * mesh.size
+    drawn = []
+    for start in range(0, len(keys), length):
+        part = jax.tree.map(lambda leaf, start=start: leaf[start : start + length], rows)
+        count = len(part["variant"])
+        shared, devices = used(networks, mesh, count)
+        drawn.append(cut_rows(_sampled(shared, placed_rows(part, devices), config, sizes, devices), count))
+    return np.concatenate(drawn)
 
 
-def starting_noise(key: Key[Array, ""], variants: int, shape: tuple[int, int, int]) -> Float[Array, "v h w c"]:
-    """The standard normal noise that samples of one condition start at; more of them change none of the first."""
-    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(variants))
-    return jax.vmap(partial(jax.random.normal, shape=shape))(keys)
+def _at_once(mesh: Mesh) -> int:
+    """Samples that a device draws at once.
+
+    A CPU is as fast with one, and has then one program to compile, which takes longer than many a sampling; of others
+    more than 16 gain nothing, and need memory.
+    """
+    return 1 if mesh.devices.flat[0].platform == "cpu" else 16
 
 
-def _rows(condition: Condition, keys: Key[Array, " b"], agreement: Agreement | None) -> dict[str, Any]:
-    """What each condition has of its own."""
-    held = None if agreement is None else _fields(agreement)
-    return {"condition": _fields(condition), "key": jax.random.key_data(keys), "agreement": held}
+def starting_noise(
+    key: Key[Array, ""], variant: int | Int[Array, ""], shape: tuple[int, int, int]
+) -> Float[Array, "h w c"]:
+    """The standard normal noise that a sample starts at; a key has any number of variants."""
+    return jax.random.normal(jax.random.fold_in(key, variant), shape)
 
 
 def _fields(tree: Any) -> dict[str, Any]:
     return {field.name: getattr(tree, field.name) for field in dataclasses.fields(tree)}
 
 
-@partial(kept_jit, static_argnames=("config", "sizes", "variants", "mesh"))
+@partial(kept_jit, static_argnames=("config", "sizes", "mesh"))
 def _sampled(
-    networks: Networks, rows: dict[str, Any], config: Config, sizes: tuple[int, ...], variants: int, mesh: Mesh
-) -> Float[Array, "b v s s 3"]:
-    return by_shares(partial(_share, config=config, sizes=sizes, variants=variants), mesh)(networks, rows)
+    networks: Networks, rows: dict[str, Any], config: Config, sizes: tuple[int, ...], mesh: Mesh
+) -> Float[Array, "b s s 3"]:
+    return by_shares(partial(_share, config=config, sizes=sizes), mesh)(networks, rows)
 
 
-def _share(
-    networks: Networks, rows: dict[str, Any], config: Config, sizes: tuple[int, ...], variants: int
-) -> Float[Array, "b v s s 3"]:
-    condition, agreement = jax.tree.map(
-        lambda leaf: jnp.repeat(leaf, variants, axis=0), (rows["condition"], rows["agreement"])
-    )
-    keys = jax.random.wrap_key_data(rows["key"])
+def _share(networks: Networks, rows: dict[str, Any], config: Config, sizes: tuple[int, ...]) -> Float[Array, "b s s 3"]:
     side = config.model.diffused_side(config.data.size)
     shape = (side, side, config.model.diffused_channels)
-    drawn = jax.vmap(partial(starting_noise, variants=variants, shape=shape))(keys).reshape(-1, *shape)
-    held = None if agreement is None else Agreement(**agreement)
+    noise = jax.vmap(partial(starting_noise, shape=shape))(jax.random.wrap_key_data(rows["key"]), rows["variant"])
+    condition, agreement = Condition(**rows["condition"]), Agreement(**rows["agreement"])
     denoiser, autoencoder, guide = networks
-    pictures = sample_pictures(denoiser, Condition(**condition), drawn, config, sizes, held, autoencoder, guide)
-    return pictures.reshape(-1, variants, *pictures.shape[1:])
+    return sample_pictures(denoiser, condition, noise, config, sizes, agreement, autoencoder, guide)

@@ -162,7 +162,7 @@ def test_a_method_may_have_its_own_number_of_steps(restorer, study, cases, monke
 
     def sampled(denoiser, condition, keys, config, *_, **__):
         seen.append(config)
-        return np.zeros((len(keys), 1, 32, 32, 3))
+        return np.zeros((len(keys), 32, 32, 3))
 
     monkeypatch.setattr(restoring, "sample_many", sampled)
     restore(Method("o", identity="truth", steps=5), cases, study, restorer, {})

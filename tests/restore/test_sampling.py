@@ -69,42 +69,46 @@ def test_alone_or_in_a_batch_on_one_or_eight_devices(tiny_config, tiny_weights, 
     for devices, count in ((8, 3), (1, COUNT), (8, COUNT)):
         mesh, rows = data_mesh(devices), slice(0, count)
         networks = everywhere(Networks(params, None, None), mesh)
-        found[devices, count] = sample_many(networks, part(condition, rows), keys[rows], tiny_config, SIZES, mesh)
-        assert found[devices, count].shape == (count, 1, 32, 32, 3)
+        held = agreement(tiny_config, [5] * count, 0.0)
+        found[devices, count] = sample_many(networks, part(condition, rows), keys[rows], tiny_config, SIZES, mesh, held)
+        assert found[devices, count].shape == (count, 32, 32, 3)
     noise = jax.random.normal(jax.random.fold_in(keys[4], 0), (1, 32, 32, 3))
     alone = sample_pictures(params, part(condition, slice(4, 5)), noise, tiny_config, SIZES)
     assert np.abs(found[1, COUNT][0] - found[1, COUNT][2]).max() > 0.01
     for (_, count), images in found.items():
         np.testing.assert_allclose(images, found[1, COUNT][:count], atol=1e-5)
-    np.testing.assert_allclose(found[8, COUNT][4], np.clip(alone, -1.0, 1.0), atol=1e-5)
+    np.testing.assert_allclose(found[8, COUNT][4], np.clip(alone[0], -1.0, 1.0), atol=1e-5)
 
 
 def test_variants_are_those_of_one_key_and_more_of_them_change_none(tiny_config, tiny_weights, condition, keys):
     mesh = data_mesh(2)
-    networks, two = everywhere(Networks(tiny_weights[0], None, None), mesh), part(condition, slice(0, 2))
-    three = sample_many(networks, two, keys[:2], tiny_config, SIZES, mesh, variants=3)
-    one = sample_many(networks, two, keys[:2], tiny_config, SIZES, mesh)
-    np.testing.assert_allclose(three[:, :1], one, atol=1e-5)
-    assert np.abs(three[:, 1] - three[:, 0]).max() > 0.01 < np.abs(three[:, 2] - three[:, 1]).max()
+    networks, same = everywhere(Networks(tiny_weights[0], None, None), mesh), part(condition, np.zeros(3, int))
+    held, key, variant = agreement(tiny_config, [5] * 3, 0.0), keys[np.zeros(3, int)], np.arange(3, dtype=np.int32)
+    three = sample_many(networks, same, key, tiny_config, SIZES, mesh, held, variant)
+    first = sample_many(networks, same, key, tiny_config, SIZES, mesh, held)
+    for image in first:
+        np.testing.assert_allclose(image, three[0], atol=1e-5)
+    assert np.abs(three[1] - three[0]).max() > 0.01 < np.abs(three[2] - three[1]).max()
 
 
 def test_one_program_for_each_length_and_setting(
     tiny_config, tiny_weights, condition, keys, compiled: Callable[[], int]
 ):
-    """Numbers of pictures, their widths, seeds and strengths compile nothing."""
+    """Numbers of pictures, their widths, seeds and strengths compile nothing; CPUs know but one length for each."""
     config = replace(tiny_config, sample=replace(tiny_config.sample, sampler="ddim"))
     mesh = data_mesh(2)
     networks = everywhere(Networks(tiny_weights[0], None, None), mesh)
 
-    def sample(rows: slice, held: Agreement | None = None) -> None:
-        sample_many(networks, part(condition, rows), keys[rows], config, SIZES, mesh, agreement=held)
+    def sample(rows: slice, sides: list[int], strength: float) -> None:
+        held = agreement(config, sides, strength)
+        sample_many(networks, part(condition, rows), keys[rows], config, SIZES, mesh, held)
 
-    sample(slice(0, 3))
+    sample(slice(0, 2), [4, 4], 0.0)
     assert compiled() == 1
-    for rows in (slice(0, 4), slice(1, 4), slice(5, 9)):
-        sample(rows)
+    for rows, sides, strength in ((slice(0, 4), [4] * 4, 0.0), (slice(3, 5), [4, 7], 0.5), (slice(0, 2), [16, 5], 1.0)):
+        sample(rows, sides, strength)
     assert compiled() == 0
-    sample(slice(3, 5), agreement(config, [4, 7], 0.5))
+    sample(slice(0, 3), [4] * 3, 0.0)  # the last of three stands alone, on one device
     assert compiled() == 1
-    sample(slice(0, 2), agreement(config, [16, 5], 1.0))
+    sample(slice(5, 6), [9], 1.0)
     assert compiled() == 0
