@@ -24,6 +24,11 @@ from idfsr_jax.method.sample import Agreement, agreement_with
 from idfsr_jax.restore.identity import Identity
 from idfsr_jax.runtime.programs import kept_jit
 
+_COLOURLESS = 10 / 127.5
+"""Mean difference of a pixel's channels, in [-1, 1], up to which a picture is grey: a scanned one of val has 5 levels,
+and 9 as a camera leaves it, pictures in colour 15 and more."""
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+"""Of ITU-R BT.601, as in Pillow and JPEG."""
 PLACES = 20
 """The number of photographs that everybody's are filled up to, so that one program serves all people."""
 
@@ -137,6 +142,7 @@ def condition_among(
     """
     landmarks = estimate_landmarks(landmark_net, y_up, n, shape, jnp.ones_like(n), config.landmarks)
     references, chosen = nearest_references(candidates, landmarks, config.model.references)
+    references = references.replace(images=in_colours_of(y_up, references.images))  # type: ignore[attr-defined]
     condition = make_condition(
         y_up,
         landmarks,
@@ -149,6 +155,13 @@ def condition_among(
         mouth=config.model.mouth,
     )
     return condition.replace(start=start), chosen  # type: ignore[attr-defined]
+
+
+def in_colours_of(y_up: Float[Array, "b s s 3"], images: Float[Array, "b k s s 3"]) -> Float[Array, "b k s s 3"]:
+    """Photographs without their colours where the LR picture has none; the network has seldom seen one beside them."""
+    spread = (jnp.max(y_up, axis=-1) - jnp.min(y_up, axis=-1)).mean(axis=(1, 2))
+    grey = jnp.einsum("bkhwc,c->bkhw", images, jnp.asarray(_LUMA))[..., None]
+    return jnp.where((spread <= _COLOURLESS)[:, None, None, None, None], grey, images)
 
 
 def condition_of(

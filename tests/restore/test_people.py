@@ -212,3 +212,12 @@ def test_the_command_line_restores_with_and_without_photographs(
     with Image.open("with.png") as one, Image.open("without.png") as other:
         assert one.size == other.size == (SIZE, SIZE)
         assert np.any(np.asarray(one) != np.asarray(other))
+
+
+def test_beside_a_grey_input_photographs_are_grey(restorer, identity, crops, small):
+    """A scan of a black-and-white picture has a little colour, as its JPEG has."""
+    grey = np.repeat(np.array(Image.fromarray(small).convert("L"))[..., None], 3, axis=-1)
+    scanned = np.clip(grey.astype(int) + [3, 0, -3], 0, 255).astype(np.uint8)
+    for picture, colourless in ((small, False), (grey, True), (scanned, True)):
+        references = np.asarray(restorer.find(picture, identity, crops).condition.references)
+        assert (np.ptp(references, axis=-1).max() < 1e-5) == colourless
