@@ -73,8 +73,8 @@ In this table the recogniser looked at the face moved by chance at each step, as
 as it lies. That on all 53: identity 0.612 without, 0.656 with; dlib 0.713, 0.728; PSNR 19.80, 19.71.
 
 Agreement with the input (`method/sample.py`), on the same pictures, with guidance. "Seen": guidance looks at what comes
-of it; trust is that of `method/input_error.py`, whose net was trained by `python -m tools.input_error_net` on a prepared
-set of 1,900 photographs of LFW's train people and 7 of each of Pins:
+of it. Trust is that of `method/input_error.py`, whose net was trained by `python -m tools.input_error_net` on a set of
+2,614 photographs, one of each of 1,900 of LFW's train people and 7 of each of Pins:
 
     what is held, how strongly        16x                       8x                        16x, camera-like
     nothing                           0.656  19.89 dB  0.194    0.667  21.11 dB  0.148    0.645  18.62 dB  0.251
