@@ -36,9 +36,10 @@ def main() -> int:
     condition = empty_condition(1, size, config.model.references, config.model, restorer.sizes)
     noise = starting_noise(jax.random.key(0), 0, (size, size, 3))[None]
     held = agreement_of([np.zeros((8, 8, 3), np.uint8)], None, config)
-    given = networks.denoiser, condition, noise, held, networks.guide
+    given, tree = jax.tree.flatten((networks.denoiser, condition, noise, held, networks.guide))
 
-    def draw(denoiser: Any, condition: Any, noise: Any, held: Any, guide: Any) -> Any:
+    def draw(*leaves: Any) -> Any:
+        denoiser, condition, noise, held, guide = jax.tree.unflatten(tree, leaves)
         return sample_pictures(denoiser, condition, noise, config, restorer.sizes, held, guide=guide)
 
     lowered = jax.jit(draw).lower(*given)
