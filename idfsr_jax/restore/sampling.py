@@ -16,9 +16,6 @@ from idfsr_jax.method.sample import Agreement, sample_pictures
 from idfsr_jax.runtime.devices import by_shares, cut_rows, placed_rows, used
 from idfsr_jax.runtime.programs import kept_jit
 
-CPU_OPTIONS = {"xla_llvm_disable_expensive_passes": True}
-"""Compiles in less time, and what comes of it is no slower: `python -m benchmarks.compiling`."""
-
 
 class Networks(NamedTuple):
     """What a restoration runs, on each of the devices.
@@ -94,7 +91,7 @@ def _fields(tree: Any) -> dict[str, Any]:
     return {field.name: getattr(tree, field.name) for field in dataclasses.fields(tree)}
 
 
-@partial(kept_jit, static_argnames=("config", "sizes", "mesh"), cpu_options=CPU_OPTIONS)
+@partial(kept_jit, static_argnames=("config", "sizes", "mesh"))
 def _sampled(
     networks: Networks, rows: dict[str, Any], config: Config, sizes: tuple[int, ...], mesh: Mesh
 ) -> Float[Array, "b s s 3"]:

@@ -6,7 +6,7 @@ import hashlib
 import importlib.metadata
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,7 @@ _SETTINGS = (
 _TRACED_BY = ("jax", "jaxlib", "flax", "optax")
 
 
-def kept_jit(
-    function: Callable[..., Any],
-    static_argnames: str | Sequence[str] = (),
-    cpu_options: Mapping[str, Any] | None = None,
-) -> Callable[..., Any]:
+def kept_jit(function: Callable[..., Any], static_argnames: str | Sequence[str] = ()) -> Callable[..., Any]:
     """`jax.jit`, whose traced program is read from the user's cache if an earlier process has put it there.
 
     Kept are programs for a single device, and where `use_compile_cache` keeps what is compiled; elsewhere, and where a
@@ -48,7 +44,6 @@ def kept_jit(
       function: of arrays and pytrees of arrays, and of static arguments; returns arrays in tuples, lists and
         dictionaries alone.
       static_argnames: arguments that are no arrays; hashable, and with a `repr` that tells them apart.
-      cpu_options: of XLA's compiler, where a program is kept and runs on a CPU.
     """
     names = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
     jitted = jax.jit(function, static_argnames=names)
@@ -74,8 +69,7 @@ def kept_jit(
             flat = functools.partial(_called_flat, function, tree, static)
             what = f"{function.__module__}.{function.__qualname__} {key} {_device()} {source}"
             path = folder / "programs" / hashlib.sha256(what.encode()).hexdigest()
-            options = dict(cpu_options or {}) if jax.default_backend() == "cpu" else {}
-            programs[key] = jax.jit(_program(path, flat, shapes), compiler_options=options)
+            programs[key] = jax.jit(_program(path, flat, shapes))
         return programs[key](*leaves)
 
     return call

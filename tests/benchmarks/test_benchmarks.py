@@ -48,14 +48,6 @@ def test_an_album_is_timed_together_and_one_by_one(run, tiny_model):
     assert set(facts["results"]) == {"1", "3", "prepare"} and min(facts["results"].values()) > 0
 
 
-def test_compiling_is_timed_in_two_ways(run, tiny_model):
-    from benchmarks import compiling
-
-    code, printed, facts = run(compiling.main, "--rounds", 1, "--weights", tiny_model)
-    assert code == 0 and "compiling, ratio" in printed
-    assert set(facts["results"]) == {"XLA's own", "the product's"} and min(min(facts["results"].values())) > 0
-
-
 def test_turns_are_taken_and_the_first_round_does_not_count():
     from benchmarks.table import interleaved, milliseconds
 

@@ -22,7 +22,7 @@ import jax, jax.numpy as jnp, numpy as np
 jax.config.update("jax_platforms", "cpu")
 from functools import partial
 from idfsr_jax.runtime.programs import kept_jit
-@partial(kept_jit, static_argnames="power", cpu_options={"xla_llvm_disable_expensive_passes": True})
+@partial(kept_jit, static_argnames="power")
 def function(tree, offset, power=2):
     print("traced")
     return {"raised": tree["x"] ** power + offset, "rest": (jnp.linalg.solve(tree["a"], tree["b"]),)}
