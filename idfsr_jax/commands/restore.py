@@ -94,8 +94,8 @@ def restore(
       seed: Seed of the noise; the same seed gives the same picture.
       variants: How many restorations to draw of each input; of several, their mean and a map of how much they differ
         are written too.
-      consistency: From 0 (the paper) to 1 (the result, reduced again, is the input but for clipping); as the model
-        was made for if not given.
+      consistency: From 0 (the paper) to 1 (the result, reduced again, is the input but for clipping); if not given, as
+        the model was made for, and less where the input is blurred, noisy or compressed.
       reveal: How much of the small face the model is shown, from 0 (nothing, as in the paper) to 1 (all there is); as
         was best on validation if not given.
       label: Print a small visible mark into every picture with a synthesised face.

@@ -20,7 +20,7 @@ Eyes = tuple[float, float, float, float]
 MAX_STEPS = 1000
 MAX_SEED = 2**32 - 1
 MAX_VARIANTS = 64
-"""All variants of a picture are sampled together, so they share the memory."""
+"""All variants of a picture are in memory together."""
 
 _WRITTEN_ENDINGS = frozenset({".jpeg", ".jpg", ".png"})
 

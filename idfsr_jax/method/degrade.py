@@ -10,8 +10,9 @@ import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Float32, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Float32, Int, PRNGKeyArray, UInt8
 
+from idfsr_jax.io.images import to_float
 from idfsr_jax.method.jpeg import jpeg
 
 Kind = Literal["area", "bicubic", "lanczos", "nearest"]
@@ -223,6 +224,14 @@ def degrade(
     valid = jnp.arange(most) < n[:, None]
     y = jnp.where(valid[:, None, :, None] & valid[:, None, None, :], _from_levels(levels), 0.0)
     return _enlarged(y, n, tables), jnp.moveaxis(y, 1, -1)
+
+
+def on_canvas(y: UInt8[np.ndarray, "n n 3"], tables: ResamplingTables) -> Float32[np.ndarray, "1 most most 3"]:
+    """An LR picture, in [-1, 1], in the upper left corner of what has room for the widest; a batch of one."""
+    most = tables.down.shape[2]
+    canvas = np.zeros((1, most, most, 3), np.float32)
+    canvas[0, : len(y), : len(y)] = to_float(y)
+    return canvas
 
 
 def enlarge(y: Float[Array, "b most most 3"], n: Int[Array, "b"], tables: ResamplingTables) -> Float[Array, "b S S 3"]:

@@ -81,9 +81,14 @@ def relight(images: Float[Array, "b S S 3"], light: Light) -> Float[Array, "b S 
     values = _encode(jnp.minimum(_decode(0.5 * images + 0.5) * gains[:, None, None, :], 1.0))
     mean = values.mean(axis=(1, 2, 3), keepdims=True)
     values = mean + light.contrast[:, None, None, None] * (values - mean)
-    grey = jnp.einsum("bhwc,c->bhw", values, jnp.array(_LUMA), precision="highest")[..., None]
+    grey = grey_of(values)
     values = grey + light.saturation[:, None, None, None] * (values - grey)
     return jnp.clip(2.0 * values * light.tone[:, None, None, :] - 1.0, -1.0, 1.0)
+
+
+def grey_of(values: Float[Array, "*b 3"]) -> Float[Array, "*b 1"]:
+    """The luma of sRGB values, as Pillow makes pictures grey (ITU-R BT.601)."""
+    return jnp.einsum("...c,c->...", values, jnp.array(_LUMA), precision="highest")[..., None]
 
 
 def _decode(values: Float[Array, "*b"]) -> Float[Array, "*b"]:
@@ -101,4 +106,3 @@ def _encode(light: Float[Array, "*b"]) -> Float[Array, "*b"]:
 _LUMINANCE = (0.2126, 0.7152, 0.0722)
 """Of linear light (ITU-R BT.709)."""
 _LUMA = (0.299, 0.587, 0.114)
-"""Of sRGB values, as pictures are made grey (ITU-R BT.601)."""

@@ -14,9 +14,8 @@ from jaxtyping import Array, Float, Float32, UInt8
 from idfsr_jax.config import Config
 from idfsr_jax.diffusion.samplers import Denoise, Project, Steer, sample
 from idfsr_jax.diffusion.schedule import x0_from_v
-from idfsr_jax.io.images import to_float
 from idfsr_jax.method.condition import Condition
-from idfsr_jax.method.degrade import ResamplingTables
+from idfsr_jax.method.degrade import ResamplingTables, on_canvas
 from idfsr_jax.method.denoiser import denoiser_of
 from idfsr_jax.method.guidance import Guide, pull
 
@@ -46,11 +45,9 @@ def agreement_with(y: UInt8[np.ndarray, "n n 3"], strength: float, tables: Resam
       strength: 0 to 1.
       tables: of resampling, with a place for its width.
     """
-    n, most = y.shape[0], tables.down.shape[2]
-    filled = np.zeros((most, most, 3), np.float32)
-    filled[:n, :n] = to_float(y)
+    n = y.shape[0]
     down, inverse = np.asarray(tables.down)[0, n - tables.least], smooth_inverse(n, tables)
-    return Agreement(filled[None], down[None], inverse[None], np.full(1, strength, np.float32))
+    return Agreement(on_canvas(y, tables), down[None], inverse[None], np.full(1, strength, np.float32))
 
 
 def smooth_inverse(n: int, tables: ResamplingTables) -> Float32[np.ndarray, "S most"]:

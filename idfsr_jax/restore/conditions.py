@@ -15,9 +15,10 @@ from idfsr_jax.config import Config
 from idfsr_jax.face import FaceCrop, resize_crop
 from idfsr_jax.io.images import to_float
 from idfsr_jax.method.condition import Condition, References, make_condition, nearest_references
-from idfsr_jax.method.degrade import ResamplingTables, enlarge, resampling_tables
+from idfsr_jax.method.degrade import ResamplingTables, enlarge, on_canvas, resampling_tables
 from idfsr_jax.method.input_error import read_input_error_net, trust
 from idfsr_jax.method.landmarks import estimate_landmarks
+from idfsr_jax.method.light import grey_of
 from idfsr_jax.method.model import Model
 from idfsr_jax.method.references import likest
 from idfsr_jax.method.sample import Agreement, agreement_with
@@ -27,8 +28,6 @@ from idfsr_jax.runtime.programs import kept_jit
 _COLOURLESS = 10 / 127.5
 """Mean difference of a pixel's channels, in [-1, 1], up to which a picture is grey: a scanned one of val has 5 levels,
 and 9 as a camera leaves it, pictures in colour 15 and more."""
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-"""Of ITU-R BT.601, as in Pillow and JPEG."""
 PLACES = 20
 """The number of photographs that everybody's are filled up to, so that one program serves all people."""
 
@@ -160,8 +159,7 @@ def condition_among(
 def in_colours_of(y_up: Float[Array, "b s s 3"], images: Float[Array, "b k s s 3"]) -> Float[Array, "b k s s 3"]:
     """Photographs without their colours where the LR picture has none; the network has seldom seen one beside them."""
     spread = (jnp.max(y_up, axis=-1) - jnp.min(y_up, axis=-1)).mean(axis=(1, 2))
-    grey = jnp.einsum("bkhwc,c->bkhw", images, jnp.asarray(_LUMA))[..., None]
-    return jnp.where((spread <= _COLOURLESS)[:, None, None, None, None], grey, images)
+    return jnp.where((spread <= _COLOURLESS)[:, None, None, None, None], grey_of(images), images)
 
 
 def condition_of(
@@ -215,9 +213,8 @@ def known_person(identity: Identity, crops: Sequence[FaceCrop], units: Float[np.
 
 def enlarged(y: UInt8[np.ndarray, "n n 3"], size: int) -> tuple[Float[Array, "1 s s 3"], Float[Array, "1"]]:
     """An LR crop enlarged as in training, in [-1, 1], and its width; batches of one."""
-    tables = tables_of(size)
-    filled, n = _filled(y, tables)
-    return _enlarge(filled, n, tables), jax.device_put(n.astype(np.float32))
+    tables, n = tables_of(size), np.array([len(y)], np.int32)
+    return _enlarge(on_canvas(y, tables), n, tables), jax.device_put(n.astype(np.float32))
 
 
 def agreement_of(
@@ -231,10 +228,11 @@ def agreement_of(
       config: the model's.
     """
     tables, own = tables_of(config.data.size), config.sample.consistency
-    held = []
-    for y in pictures:
-        chosen = own * trust_in(y, tables) if own > 0 and consistency is None else own
-        held.append(agreement_with(y, chosen if consistency is None else consistency, tables))
+    if consistency is not None:
+        strengths = [consistency] * len(pictures)
+    else:
+        strengths = [own * trust_in(y, tables) if own > 0 else 0.0 for y in pictures]
+    held = [agreement_with(y, strength, tables) for y, strength in zip(pictures, strengths, strict=True)]
     return jax.tree.map(lambda *rows: np.concatenate(rows), *held)  # type: ignore[no-any-return]
 
 
@@ -244,18 +242,7 @@ def trust_in(y: UInt8[np.ndarray, "n n 3"], tables: ResamplingTables) -> float:
     Raises:
       BadWeights: the package's file of the net that tells is missing or damaged.
     """
-    filled, n = _filled(y, tables)
-    return float(_trust(_input_error_net(), filled, n)[0])
-
-
-def _filled(
-    y: UInt8[np.ndarray, "n n 3"], tables: ResamplingTables
-) -> tuple[Float32[np.ndarray, "1 most most 3"], Int[np.ndarray, "1"]]:
-    """An LR crop in the upper left corner of the widest one's canvas, in [-1, 1], and its width; batches of one."""
-    side, most = y.shape[0], tables.down.shape[2]
-    filled = np.zeros((1, most, most, 3), np.float32)
-    filled[0, :side, :side] = to_float(y)
-    return filled, np.array([side], np.int32)
+    return float(_trust(_input_error_net(), on_canvas(y, tables), np.array([len(y)], np.int32))[0])
 
 
 @functools.lru_cache(maxsize=1)

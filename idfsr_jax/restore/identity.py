@@ -137,7 +137,13 @@ class Identity:
         """
         path = Path(path).expanduser()
         arrays, metadata = _arrays_and_metadata(path)
-        if metadata.get("format") != _FORMAT or set(arrays) not in ({*_ARRAYS}, {*_ARRAYS, *_SEEN}):
+        kind = metadata.get("format", "")
+        if kind.startswith("idfsr-identity-") and kind != _FORMAT:
+            raise BadWeights(
+                f"{path}: was written by another version of idfsr; fit it again with "
+                f"`idfsr fit --photos DIR --out {path}`."
+            )
+        if kind != _FORMAT or set(arrays) not in ({*_ARRAYS}, {*_ARRAYS, *_SEEN}):
             raise BadWeights(f"{path}: is not an identity file; `idfsr fit` makes identity files.")
         seen = {name: arrays.pop(name) for name in _SEEN if name in arrays}
         shapes = [arrays[name].shape for name in ("embedding", "start")]

@@ -60,6 +60,14 @@ def test_a_change_of_where_it_came_from_is_noticed(identity, tmp_path, key):
     complaint(path)
 
 
+def test_a_file_of_another_version_is_told_from_no_identity_file(identity, tmp_path):
+    path = tmp_path / "me.safetensors"
+    identity.save(path)
+    path.write_bytes(path.read_bytes().replace(b"idfsr-identity-3", b"idfsr-identity-2", 1))
+    with pytest.raises(BadWeights, match=r"another version of idfsr; fit it again with `idfsr fit --photos DIR --out"):
+        Identity.load(path)
+
+
 @pytest.fixture
 def seen():
     rng = np.random.default_rng(1)

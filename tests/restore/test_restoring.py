@@ -175,7 +175,7 @@ def test_the_mean_is_that_of_the_samples(three):
     assert np.abs(three.mean() - expected).max() <= 0.5
 
 
-def test_a_contradicting_input_is_doubted(result):
+def test_an_input_that_is_unlike_the_person_is_doubted(result):
     same = replace(result, likeness=lambda crop: Likeness(0.9, 8))
     assert [part for part in same.doubts() if "unlike" in part] == []
     other = replace(result, likeness=lambda crop: Likeness(-0.2, 8))

@@ -12,6 +12,7 @@ from idfsr_jax.config import Config
 from idfsr_jax.method.condition import Condition
 from idfsr_jax.method.denoiser import empty_condition
 from idfsr_jax.method.sample import Agreement, agreement_with, sample_pictures
+from idfsr_jax.restore import sampling
 from idfsr_jax.restore.conditions import tables_of
 from idfsr_jax.restore.sampling import Networks, sample_many
 from idfsr_jax.runtime.devices import data_mesh, everywhere
@@ -78,6 +79,17 @@ def test_alone_or_in_a_batch_on_one_or_eight_devices(tiny_config, tiny_weights, 
     for (_, count), images in found.items():
         np.testing.assert_allclose(images, found[1, COUNT][:count], atol=1e-5)
     np.testing.assert_allclose(found[8, COUNT][4], np.clip(alone[0], -1.0, 1.0), atol=1e-5)
+
+
+def test_accelerators_draw_many_at_once(tiny_config, tiny_weights, condition, keys, monkeypatch):
+    """What a CPU does one by one."""
+    mesh = data_mesh(2)
+    networks, held = everywhere(Networks(tiny_weights[0], None, None), mesh), agreement(tiny_config, [5] * COUNT, 0.5)
+    one_by_one = sample_many(networks, condition, keys, tiny_config, SIZES, mesh, held)
+    for length in (2, 16):
+        monkeypatch.setattr(sampling, "_at_once", lambda mesh, length=length: length)
+        together = sample_many(networks, condition, keys, tiny_config, SIZES, mesh, held)
+        np.testing.assert_allclose(together, one_by_one, atol=1e-5)
 
 
 def test_variants_are_those_of_one_key_and_more_of_them_change_none(tiny_config, tiny_weights, condition, keys):
