@@ -60,6 +60,6 @@ config = Config(
         checkpoint_every=2_000,
     ),
     sample=SampleConfig(steps=20),
-    fit=FitConfig(steps=12, batch=2, learning_rate=0.02),
+    fit=FitConfig(batch=2),
     evaluate=EvaluateConfig(batch=4),
 )

@@ -13,7 +13,7 @@ Use      idfsr fit --photos ANN --out ann.safetensors --weights runs/lfw64_laten
 The pictures are poor, as neither network has seen much: docs/latents.md says what came of it.
 """
 
-from idfsr_jax.config import Config, DataConfig, FitConfig, ModelConfig, SampleConfig, TrainConfig
+from idfsr_jax.config import Config, DataConfig, ModelConfig, SampleConfig, TrainConfig
 
 config = Config(
     name="lfw64_latent_tiny",
@@ -45,5 +45,4 @@ config = Config(
     ),
     # With this little training the model's own distribution is mostly noise: cooler is better, by a decibel on val.
     sample=SampleConfig(steps=8, temperature=0.5),
-    fit=FitConfig(steps=12, learning_rate=0.02),
 )

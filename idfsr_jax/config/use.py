@@ -20,7 +20,7 @@ class SampleConfig:
     """Steps by which a face recogniser pulls the last state towards the ID embedding (`method.guidance`); 0 is none."""
     consistency: float = 0.0
     """Strength of the projection onto pictures that down-sample to the input (DDNM), 0 to 1; 0 is the paper. It is less
-    where the input is noisy, blurred or compressed (`method.input_error`)."""
+    where the input is noisy, blurred or compressed (`method.cleaning`)."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class FitConfig:
     """Fitting the identity embedding of one person, all weights frozen."""
 
     steps: int = 12
-    """Steps of Adam on the ID embedding."""
+    """Steps of the ID embedding."""
     batch: int = 4
     """Examples of a step: photographs at random scales and noise levels."""
-    learning_rate: float = 0.02
-    """Of Adam."""
+    learning_rate: float = 0.03
+    """Length of the first step of each recogniser's part, Euclidean; the last has a tenth of it."""
     max_distance: float = 0.5
     """Bound on the Euclidean distance of the unit embedding from its start."""
     seed: int = 0

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from idfsr_jax.evaluation.measure import RealVectors, measure
 from idfsr_jax.evaluation.methods import Method
 from idfsr_jax.evaluation.outputs import sums_of_outputs
 from idfsr_jax.evaluation.protocol import PersonPlan, Protocol, Setting, setting_name, swap_partners
-from idfsr_jax.evaluation.restoring import Fitted, fit, restore
+from idfsr_jax.evaluation.restoring import fit, restore
 from idfsr_jax.evaluation.study import Study, cases_of
 from idfsr_jax.io.files import write_atomically
 from idfsr_jax.io.images import to_float, to_uint8
@@ -29,7 +30,7 @@ from idfsr_jax.restore.restorer import Restorer
 
 Arrays = dict[str, np.ndarray]
 
-VERSION = 5
+VERSION = 6
 """Of what a part means; parts of another version are computed anew."""
 
 
@@ -59,7 +60,7 @@ class Unit:
 
 def fitted_people(
     method: Method, study: Study, restorer: Restorer, parts: Path, progress: Callable[[], None] = lambda: None
-) -> dict[str, Fitted]:
+) -> dict[str, Float[np.ndarray, " d"]]:
     """What a method needs fitted of every person; what an earlier run has of them is read.
 
     Args:
@@ -80,9 +81,9 @@ def fitted_people(
         path = part_path(parts / "fits", f"{person.name} {len(photos)}", facts)
         part = read_part(path)
         if part is None:
-            part = dict(zip(("identity", "offsets"), fit(photos, study, restorer, config), strict=True))
+            part = {"identity": fit(photos, study, restorer, config)}
             write_part(path, part)
-        fitted[person.name] = part["identity"], part["offsets"]
+        fitted[person.name] = part["identity"]
         progress()
     return fitted
 
@@ -91,7 +92,7 @@ def measured_unit(
     unit: Unit,
     study: Study,
     restorer: Restorer,
-    fitted: Mapping[str, Fitted],
+    fitted: Mapping[str, Float[np.ndarray, " d"]],
     judges: Sequence[RealVectors],
     parts: Path,
     batch: int,

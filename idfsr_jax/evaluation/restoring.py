@@ -22,24 +22,25 @@ from idfsr_jax.method.condition import Condition
 from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.landmarks import person_shape
 from idfsr_jax.method.references import likest
-from idfsr_jax.restore.conditions import Known, agreement_of, conditions_of
+from idfsr_jax.restore.conditions import Known, agreement_of, cleaned_input, conditions_of, enlarged
 from idfsr_jax.restore.fitting import fit_person
 from idfsr_jax.restore.restorer import Restorer
 from idfsr_jax.restore.sampling import sample_many
 
-Fitted = tuple[Float[np.ndarray, " d"], Float[np.ndarray, "t e"]]
-"""What was fitted of somebody: the ID embedding, and the offsets of its tokens."""
 
-
-def fit(photos: Sequence[str], study: Study, restorer: Restorer, config: Config) -> Fitted:
-    """Fits one person to photographs, as `idfsr fit` does; `config.fit` says how."""
+def fit(photos: Sequence[str], study: Study, restorer: Restorer, config: Config) -> Float[np.ndarray, " d"]:
+    """The ID embedding fitted one person to photographs, as `idfsr fit` does; `config.fit` says how."""
     units = _units(photos, study, restorer)
     _, fitted, _ = fit_person(restorer.model, restorer.recognisers, study.crops(photos), units, config)
-    return np.asarray(fitted.identity), np.asarray(fitted.token_offsets)
+    return np.asarray(fitted)
 
 
 def restore(
-    method: Method, cases: Sequence[Case], study: Study, restorer: Restorer, fitted: Mapping[str, Fitted]
+    method: Method,
+    cases: Sequence[Case],
+    study: Study,
+    restorer: Restorer,
+    fitted: Mapping[str, Float[np.ndarray, " d"]],
 ) -> Float[np.ndarray, "b s s 3"]:
     """The pictures that a method makes of cases of one scale and degradation, [-1, 1].
 
@@ -59,8 +60,8 @@ def restore(
     if method.kind == "bicubic":
         return np.asarray(y_up)
     if method.kind == "lanczos":
-        enlarged = [Image.fromarray(each).resize((study.size,) * 2, Image.Resampling.LANCZOS) for each in given.y]
-        return np.asarray(to_float(np.stack([np.asarray(each) for each in enlarged])))
+        larger = [Image.fromarray(each).resize((study.size,) * 2, Image.Resampling.LANCZOS) for each in given.y]
+        return np.asarray(to_float(np.stack([np.asarray(each) for each in larger])))
     condition, _ = conditions(method, cases, study, restorer, fitted, given)
     if method.kind == "toned":
         return np.asarray(condition.guess)
@@ -81,7 +82,7 @@ def conditions(
     cases: Sequence[Case],
     study: Study,
     restorer: Restorer,
-    fitted: Mapping[str, Fitted],
+    fitted: Mapping[str, Float[np.ndarray, " d"]],
     given: LowResolution,
 ) -> tuple[Condition, list[list[int]]]:
     """What a model may know of cases, and for each case the records of its references, the nearest first.
@@ -96,7 +97,8 @@ def conditions(
     """
     people = [_known(method, case, study, restorer, fitted) for case in cases]
     config, n = restorer.config, jnp.asarray(given.n)
-    condition, chosen = conditions_of(restorer.model.landmark_net, given.y_up, n, people, config.sample.reveal, config)
+    y_up = jnp.concatenate([enlarged(cleaned_input(y, study.size)[0], study.size)[0] for y in given.y])
+    condition, chosen = conditions_of(restorer.model.landmark_net, y_up, n, people, config.sample.reveal, config)
     if method.identity == "none":
         condition = condition.replace(identity_present=jnp.zeros(len(cases)))  # type: ignore[attr-defined]
     shown = [study.records(_shown(method, case, study, restorer)) for case in cases]
@@ -119,22 +121,22 @@ def _shown(method: Method, case: Case, study: Study, restorer: Restorer) -> Sequ
     return [photos[place] for place in best][: method.references]
 
 
-def _known(method: Method, case: Case, study: Study, restorer: Restorer, fitted: Mapping[str, Fitted]) -> Known:
+def _known(
+    method: Method, case: Case, study: Study, restorer: Restorer, fitted: Mapping[str, Float[np.ndarray, " d"]]
+) -> Known:
     """What a method knows of the person of a case; with another's identity the face's proportions stay their own."""
     photos = case.person.photographs[: method.photographs]
     sources = {"truth": (case.photo,), "swapped": swap_partners(study.protocol)[case.person.name].photographs}
     units = _units(sources.get(method.identity, photos)[: method.photographs], study, restorer)
     identity = unit_parts(units.mean(axis=0), restorer.sizes)
-    start, model = identity, restorer.config.model
-    offsets = np.zeros((model.identity_tokens, model.embedding), np.float32)
+    start = identity
     if method.identity == "fitted":
-        identity, offsets = fitted[case.person.name]
+        identity = fitted[case.person.name]
     shown = _shown(method, case, study, restorer)
     records = study.records(shown)
     return Known(
         identity=identity,
         start=start,
-        token_offsets=offsets,
         shape=person_shape(study.index.landmarks[study.records(photos)]),
         images=study.images[records],
         landmarks=study.index.landmarks[records],

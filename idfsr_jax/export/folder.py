@@ -33,7 +33,6 @@ _MEANINGS = {
     "present": "1, or 0 where there is no photograph",
     "identity": "fitted unit vectors of each person by all recognisers, one after the other",
     "start": "the same before the fit, towards which a recogniser pulls the result",
-    "token_offsets": "fitted, added to the tokens of each person's identity",
     "reveal": "how much of the LR face the denoiser is shown, from 0 to 1",
     "consistency": "how far the result must agree with y, from 0 to 1; below 0 as far as y is to be trusted",
     "seed": "of the noise, which is the same for all faces of a call",
@@ -50,7 +49,6 @@ _DENOISER_MEANINGS = {
     "guess": "the nearest one's detail on `hidden`, in [-1, 1]; without any, `hidden`",
     "identity": "unit vectors by all recognisers, one after the other",
     "identity_present": "1, or 0 for the learned null identity",
-    "token_offsets": "fitted, added to the identity's tokens; 0 for the null identity",
     "scale": "side of the crop over that of the LR crop",
 }
 _METADATA = {
@@ -167,7 +165,6 @@ def write_person(
         "present": np.ones(len(known.images), np.float32),
         "identity": known.identity,
         "start": known.start,
-        "token_offsets": known.token_offsets,
     }
     data = save_safetensors(arrays, {"model": model.digest, "identity": identity.digest})
     write_atomically(path, lambda file: file.write(data))

@@ -1,7 +1,8 @@
 """The whole restoration of a small face as one function of arrays, and that function as an artifact.
 
-What `Restorer.restore` does from the LR crop on: enlarge, find the landmarks, choose the references nearest in pose
-and expression, mask, warp, sample, and round to 8 bits. No step of it is left to whoever calls the artifact.
+What `Restorer.restore` does from the LR crop on: clean it, enlarge it, find the landmarks, choose the references that
+are nearest in pose and expression, mask, warp, sample, and round to 8 bits. No step of it is left to whoever calls the
+artifact.
 """
 
 from functools import partial
@@ -16,10 +17,10 @@ from jaxtyping import Array, Float, Float32, Int, Num, UInt8
 
 from idfsr_jax.config import Config
 from idfsr_jax.io.images import to_float
+from idfsr_jax.method.cleaning import cleaned, read_input_cleaner
 from idfsr_jax.method.condition import References
 from idfsr_jax.method.degrade import enlarge
 from idfsr_jax.method.guidance import Guide
-from idfsr_jax.method.input_error import read_input_error_net, trust
 from idfsr_jax.method.model import Model
 from idfsr_jax.method.sample import Agreement, sample_pictures, smooth_inverse
 from idfsr_jax.networks.id_encoder import IdEncoder
@@ -27,7 +28,7 @@ from idfsr_jax.restore.conditions import condition_among, tables_of
 from idfsr_jax.restore.sampling import starting_noise
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-PERSON = ("shape", "references", "landmarks", "frames", "units", "present", "identity", "start", "token_offsets")
+PERSON = ("shape", "references", "landmarks", "frames", "units", "present", "identity", "start")
 """The inputs that tell of the person, as they lie in `person.safetensors`."""
 INPUTS = ("y", "n", *PERSON, "reveal", "consistency", "seed")
 """Of the artifact, in this order, after the weights."""
@@ -45,7 +46,6 @@ def restore_faces(
     present: Float[Array, "b k"],
     identity: Float[Array, "b d"],
     start: Float[Array, "b d"],
-    token_offsets: Float[Array, "b t e"],
     reveal: Float[Array, ""],
     consistency: Float[Array, ""],
     seed: Num[Array, ""],
@@ -68,10 +68,9 @@ def restore_faces(
       present: 1, or 0 where there is no photograph.
       identity: fitted unit vectors.
       start: the same before the fit.
-      token_offsets: fitted.
       reveal: how much of the LR face the denoiser is shown, 0 to 1.
       consistency: strength of the projection onto pictures that down-sample to y, 0 to 1; below 0 as the model was
-        made for, each as far as it is to be trusted.
+        made for, to y cleaned, each as far as that is to be trusted.
       seed: uint32, of the noise, which is the same for all faces.
       config: static.
       sizes: length of each recogniser's part of the identity; static.
@@ -79,24 +78,25 @@ def restore_faces(
     """
     size, tables = config.data.size, tables_of(config.data.size)
     networks: Any = flax.traverse_util.unflatten_dict(weights, sep="/")
-    small = to_float(y)
+    given = to_float(y)
+    clean, trust = cleaned(networks["input_cleaner"], given, n)
     condition, _ = condition_among(
         networks["landmark_net"],
-        enlarge(small, n, tables),
+        enlarge(clean, n, tables),
         n.astype(jnp.float32),
         shape,
         References(to_float(references), landmarks, frames, present, units),
         identity,
         start,
-        token_offsets,
         jnp.broadcast_to(reveal, n.shape),
         config,
     )
     inverses = np.stack([smooth_inverse(tables.least + index, tables) for index in range(len(tables.up))])
     places = n - tables.least
     down, up = jnp.asarray(tables.down[0])[places], jnp.asarray(inverses)[places]
-    own = config.sample.consistency * trust(networks["input_error_net"], small, n)
-    agreement = Agreement(small, down, up, jnp.where(consistency < 0.0, own, consistency))
+    own = consistency < 0.0
+    goal, strength = jnp.where(own, clean, given), jnp.where(own, config.sample.consistency * trust, consistency)
+    agreement = Agreement(goal, down, up, strength)
     noise = jnp.broadcast_to(starting_noise(jax.random.key(seed), 0, (size, size, 3)), condition.hidden.shape)
     guide = Guide(recogniser.replace(params=networks["guide"]), networks["guide_center"])  # type: ignore[attr-defined]
     restored = sample_pictures(networks["denoiser"], condition, noise, config, sizes, agreement, guide=guide)
@@ -110,7 +110,7 @@ def flat_weights(model: Model, guide: Guide) -> dict[str, Float32[np.ndarray, ".
         "landmark_net": model.landmark_net,
         "guide": guide.recogniser.params,
         "guide_center": guide.center,
-        "input_error_net": read_input_error_net(),
+        "input_cleaner": read_input_cleaner(),
     }
     return {name: np.asarray(leaf, np.float32) for name, leaf in flax.traverse_util.flatten_dict(tree, sep="/").items()}
 
@@ -130,7 +130,6 @@ def input_shapes(config: Config, sizes: tuple[int, ...], batch: int | None = Non
         "present": ((b, k), jnp.float32),
         "identity": ((b, width), jnp.float32),
         "start": ((b, width), jnp.float32),
-        "token_offsets": ((b, config.model.identity_tokens, config.model.embedding), jnp.float32),
         "reveal": ((), jnp.float32),
         "consistency": ((), jnp.float32),
         "seed": ((), jnp.uint32),

@@ -75,10 +75,9 @@ class UNetDenoiser(nn.Module):
     def tokens(self, condition: Condition) -> Float[Array, "b n w"]:
         """What stands in for the encoded text, `encoder_hidden_states` in diffusers: the identity's, then the scale's.
 
-        Their elements have unit variance, as those of a text do that CLIP's last norm leaves; fitting adds to them.
+        Their elements have unit variance, as those of a text do that CLIP's last norm leaves.
         """
         identity = self.identity_tokens(scaled_identity(condition, self.null_identity, self.sizes))
-        identity = identity + condition.token_offsets
         return jnp.concatenate([identity, self.scale_tokens(fourier_features(jnp.log2(condition.scale), 32))], axis=1)
 
 

@@ -53,7 +53,6 @@ class Condition:
       guess: the nearest reference's detail on what is revealed; without one, `hidden`.
       identity: e, the recognisers' unit vectors one after the other.
       identity_present: 1, or 0 where the learned null identity shall stand in for e.
-      token_offsets: what fitting has added to the identity's tokens.
       scale: down-sampling factor s, the crop's side over the LR crop's.
       start: e before any fit, the mean of the photographs' unit vectors; the denoiser does not read it, guidance pulls
         towards it, for what a fit adds to e serves the denoiser and is nobody's face.
@@ -69,7 +68,6 @@ class Condition:
     guess: Float[Array, "b s s c"]
     identity: Float[Array, "b d"]
     identity_present: Float[Array, " b"]
-    token_offsets: Float[Array, "b n e"]
     scale: Float[Array, " b"]
     start: Float[Array, "b d"]
     landmarks: Float[Array, "b 68 2"]
@@ -116,7 +114,6 @@ def make_condition(
     landmarks: Float[Array, "b 68 2"],
     references: References,
     identity: Float[Array, "b d"],
-    token_offsets: Float[Array, "b n e"],
     scale: Float[Array, " b"],
     reveal: Float[Array, " b"],
     *,
@@ -130,7 +127,6 @@ def make_condition(
       landmarks: l_y, estimated from the LR picture and the person's shape; unit coordinates.
       references: the nearest in pose and expression first.
       identity: unit vectors of all recognisers, one after the other; `start` too, until somebody says otherwise.
-      token_offsets: of fitting; 0 where nothing was fitted.
       scale: s of each example.
       reveal: how much of the LR face is shown, 0 (nothing, as in the paper) to 1 (all that its pixels can hold).
       patch: pixels along a side of one place of the network's finest map; heat maps have one for each.
@@ -158,7 +154,6 @@ def make_condition(
         guess=hidden + mask * seen * (nearest - own_tone),
         identity=identity,
         identity_present=jnp.ones(identity.shape[0]),
-        token_offsets=token_offsets,
         scale=scale,
         start=identity,
         landmarks=landmarks,

@@ -92,8 +92,7 @@ class Denoiser(nn.Module):
 
         nearest, seen, agreement = _nearest(condition, self.sizes)
         stack = jnp.concatenate([scaled, condition.hidden, condition.mask, nearest, seen], axis=-1)
-        offsets, pose = condition.token_offsets, condition.pose
-        output = self.unet(stack, log_snr, condition.scale, identity, offsets, agreement, pose, features)
+        output = self.unet(stack, log_snr, condition.scale, identity, agreement, condition.pose, features)
         v = jnp.zeros_like(x_t)
         for band, each in zip(bands, k, strict=True):
             c, s = band.noise_share, band.deviation
@@ -194,7 +193,6 @@ def empty_condition(
         guess=picture,
         identity=jnp.zeros((batch, sum(sizes))),
         identity_present=ones,
-        token_offsets=jnp.zeros((batch, config.identity_tokens, config.embedding)),
         scale=ones,
         start=jnp.zeros((batch, sum(sizes))),
         landmarks=jnp.zeros((batch, 68, 2)),

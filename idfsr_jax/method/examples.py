@@ -132,7 +132,6 @@ def draw_examples(batch: Mapping[str, Array], frozen: Frozen, config: Config, ke
         landmarks,
         references,
         batch["identity"],
-        jnp.zeros((b, config.model.identity_tokens, config.model.embedding)),
         size / n,
         _draw_reveal(keys[2], b),
         patch=config.model.pixels_per_place,

@@ -89,7 +89,6 @@ class UNet(nn.Module):
         log_snr: Float[Array, " b"],
         scale: Float[Array, " b"],
         identity: Float[Array, "b d"],
-        token_offsets: Float[Array, "b n e"],
         agreement: Float[Array, "b a"],
         pose: Float[Array, "b h w p"],
         references: ReferenceFeatures,
@@ -101,14 +100,12 @@ class UNet(nn.Module):
           log_snr: log signal-to-noise ratio of each example.
           scale: down-sampling factor s of each example, at least 1.
           identity: identity vectors of about unit variance per element.
-          token_offsets: what fitting adds to the identity's tokens.
           agreement: of the nearest reference with the identity, `denoiser.agreements`.
           pose: heat maps of the landmarks, at the finest feature map's side.
           references: of `ReferenceEncoder`.
         """
         embed = Embedding(self.embedding, self.identity_tokens, name="embedding")
         modulation, tokens = embed(log_snr, scale, identity, agreement)
-        tokens = tokens + token_offsets
         zero = nn.initializers.zeros  # what is new begins as nothing
 
         def block(h: Float[Array, "b h w c"], channels: int, name: str) -> Float[Array, "b h w d"]:

@@ -13,10 +13,10 @@ from jaxtyping import Array, Float, Float32, Int, UInt8
 
 from idfsr_jax.config import Config
 from idfsr_jax.face import FaceCrop, resize_crop
-from idfsr_jax.io.images import to_float
+from idfsr_jax.io.images import to_float, to_uint8
+from idfsr_jax.method.cleaning import cleaned, read_input_cleaner
 from idfsr_jax.method.condition import Condition, References, make_condition, nearest_references
 from idfsr_jax.method.degrade import ResamplingTables, enlarge, on_canvas, resampling_tables
-from idfsr_jax.method.input_error import read_input_error_net, trust
 from idfsr_jax.method.landmarks import estimate_landmarks
 from idfsr_jax.method.light import grey_of
 from idfsr_jax.method.model import Model
@@ -39,7 +39,6 @@ class Known:
     Attributes:
       identity: e, unit vectors of all recognisers, one after the other.
       start: e before any fit, the mean of the photographs' unit vectors.
-      token_offsets: of fitting; 0 where nothing was fitted.
       shape: proportions of the face, `landmarks.person_shape`.
       images: photographs that can be references, canonical crops at the model's side; k may be 0.
       landmarks: of each, unit coordinates.
@@ -49,7 +48,6 @@ class Known:
 
     identity: Float[np.ndarray, " d"]
     start: Float[np.ndarray, " d"]
-    token_offsets: Float[np.ndarray, "t e"]
     shape: Float[np.ndarray, "68 2"]
     images: UInt8[np.ndarray, "k s s 3"]
     landmarks: Float32[np.ndarray, "k 68 2"]
@@ -103,7 +101,6 @@ def conditions_of(
         "candidates": candidates,
         "identity": together("identity"),
         "start": together("start"),
-        "token_offsets": together("token_offsets"),
         "reveal": np.full(len(people), reveal, np.float32),
     }
     condition, chosen = _condition_among(given, config)
@@ -118,7 +115,6 @@ def condition_among(
     candidates: References,
     identity: Float[Array, "b d"],
     start: Float[Array, "b d"],
-    token_offsets: Float[Array, "b t e"],
     reveal: Float[Array, " b"],
     config: Config,
 ) -> tuple[Condition, Int[Array, "b k"]]:
@@ -132,7 +128,6 @@ def condition_among(
       candidates: photographs of each person; the nearest `config.model.references` become references.
       identity: e of each.
       start: e of each before any fit.
-      token_offsets: of fitting.
       reveal: how much of each is shown, 0 to 1.
       config: the model's; static.
 
@@ -147,7 +142,6 @@ def condition_among(
         landmarks,
         references,
         identity,
-        token_offsets,
         config.data.size / n,
         reveal,
         patch=config.model.pixels_per_place,
@@ -183,7 +177,7 @@ def condition_of(
       reveal: how much of the LR face is shown, 0 to 1.
     """
     crops, units = shown_photographs(identity, crops, units)
-    y_up, n = enlarged(y, model.config.data.size)
+    y_up, n = enlarged(cleaned_input(y, model.config.data.size)[0], model.config.data.size)
     known = known_person(identity, crops, units, model.config.data.size)
     condition, (order,) = conditions_of(model.landmark_net, y_up, n, [known], reveal, model.config)
     return condition, crops[order[0]] if order else None
@@ -202,7 +196,6 @@ def known_person(identity: Identity, crops: Sequence[FaceCrop], units: Float[np.
     return Known(
         identity=identity.embedding,
         start=identity.start,
-        token_offsets=identity.token_offsets,
         shape=identity.shape,
         images=np.array([resize_crop(crop.image, size) for crop in crops], np.uint8).reshape(-1, size, size, 3),
         landmarks=np.array([crop.landmarks for crop in crops], np.float32).reshape(-1, 68, 2),
@@ -224,30 +217,36 @@ def agreement_of(
 
     Args:
       pictures: the LR crops, of any widths.
-      consistency: how strongly, 0 to 1; None: as the model was made for, each as far as it is to be trusted.
+      consistency: how strongly, 0 to 1, to them as they are; None: as the model was made for, to what is left of each
+        when it is cleaned, as far as that is to be trusted.
       config: the model's.
     """
-    tables, own = tables_of(config.data.size), config.sample.consistency
+    size, own = config.data.size, config.sample.consistency
     if consistency is not None:
-        strengths = [consistency] * len(pictures)
+        goals = [(y, consistency) for y in pictures]
     else:
-        strengths = [own * trust_in(y, tables) if own > 0 else 0.0 for y in pictures]
-    held = [agreement_with(y, strength, tables) for y, strength in zip(pictures, strengths, strict=True)]
+        goals = [(clean, own * trust) for clean, trust in (cleaned_input(y, size) for y in pictures)]
+    held = [agreement_with(y, strength, tables_of(size)) for y, strength in goals]
     return jax.tree.map(lambda *rows: np.concatenate(rows), *held)  # type: ignore[no-any-return]
 
 
-def trust_in(y: UInt8[np.ndarray, "n n 3"], tables: ResamplingTables) -> float:
-    """How far an LR crop is to be believed against the model's own estimate, 0 to 1; see `input_error.trust`.
+def cleaned_input(y: UInt8[np.ndarray, "n n 3"], size: int) -> tuple[UInt8[np.ndarray, "n n 3"], float]:
+    """An LR crop without blur, noise and JPEG, and how far it is then to be believed; see `cleaning.cleaned`.
+
+    Args:
+      y: the LR crop.
+      size: of the model's crops.
 
     Raises:
-      BadWeights: the package's file of the net that tells is missing or damaged.
+      BadWeights: the package's file of the net that cleans is missing or damaged.
     """
-    return float(_trust(_input_error_net(), on_canvas(y, tables), np.array([len(y)], np.int32))[0])
+    clean, trust = _cleaned(_input_cleaner(), on_canvas(y, tables_of(size)), np.array([len(y)], np.int32))
+    return to_uint8(np.asarray(clean)[0, : len(y), : len(y)]), float(trust[0])
 
 
 @functools.lru_cache(maxsize=1)
-def _input_error_net() -> Any:
-    return read_input_error_net()
+def _input_cleaner() -> Any:
+    return read_input_cleaner()
 
 
 @functools.lru_cache(maxsize=2)
@@ -257,7 +256,7 @@ def tables_of(size: int) -> ResamplingTables:
 
 
 _enlarge = kept_jit(enlarge)
-_trust = kept_jit(trust)
+_cleaned = kept_jit(cleaned)
 
 
 @partial(kept_jit, static_argnames="config")

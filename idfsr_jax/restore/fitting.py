@@ -2,18 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from idfsr_jax.config import Config
 from idfsr_jax.face import FaceCrop, resize_crop
 from idfsr_jax.interop.lpips_weights import read_lpips
 from idfsr_jax.method.examples import Frozen
-from idfsr_jax.method.fit import Album, IDEmbedding, fit, make_album
+from idfsr_jax.method.fit import Album, fit, make_album
 from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.model import Model
 from idfsr_jax.networks.recognisers import Recognisers, dimensions
@@ -29,7 +27,7 @@ def fit_person(
     config: Config,
     progress: Callable[[int, float], None] = lambda step, loss: None,
     weights: Float[np.ndarray, " k"] | None = None,
-) -> tuple[Float[np.ndarray, " d"], IDEmbedding, Float[np.ndarray, " steps"]]:
+) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, " d"], Float[np.ndarray, " steps"]]:
     """Fits one person; the model's weights do not change.
 
     Args:
@@ -46,26 +44,18 @@ def fit_person(
     """
     sizes = dimensions(recognisers)
     start = unit_parts(np.average(units, axis=0, weights=weights), sizes)
-    nothing = np.zeros((config.model.identity_tokens, config.model.embedding), np.float32)
-    begin = IDEmbedding(jax.device_put(start), jax.device_put(nothing))
     if config.fit.steps == 0:
-        return start, begin, np.zeros(0, np.float32)
+        return start, start, np.zeros(0, np.float32)
     album = album_of(crops, units, sizes, config)
     # Nothing is drawn in front of these faces, which would take half a minute more to compile.
     config = replace(config, data=replace(config.data, covered=0.0))
-    identity, offsets, losses = _fitted(begin, album, model.denoiser, frozen_of(model, recognisers), config)
-    fitted, losses = IDEmbedding(identity, offsets), np.asarray(losses, np.float32)
+    begin, frozen = jax.device_put(start), frozen_of(model, recognisers)
+    fitted, losses = jax.device_get(_fit(begin, album, model.denoiser, frozen, config))
     progress(len(losses), float(losses[-1]))
     return start, fitted, losses
 
 
-@partial(kept_jit, static_argnames="config")
-def _fitted(
-    start: IDEmbedding, album: Album, denoiser: Any, frozen: Frozen, config: Config
-) -> tuple[Float[Array, " d"], Float[Array, "t e"], Float[Array, " steps"]]:
-    """`method.fit.fit`: the identity, the offsets of its tokens and the losses."""
-    (identity, offsets), losses = fit(start, album, denoiser, frozen, config)
-    return identity, offsets, losses
+_fit = kept_jit(fit, static_argnames="config")
 
 
 def album_of(

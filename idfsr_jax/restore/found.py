@@ -48,8 +48,8 @@ class Found:
 
     def unfitted(self) -> "Found":
         """The same with the identity that the fit started at."""
-        start, nothing = jnp.asarray(self.identity.start)[None], jnp.zeros_like(self.condition.token_offsets)
-        return replace(self, condition=self.condition.replace(identity=start, token_offsets=nothing))  # type: ignore[attr-defined]
+        start = jnp.asarray(self.identity.start)[None]
+        return replace(self, condition=self.condition.replace(identity=start))  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from safetensors.numpy import save as save_safetensors
 from idfsr_jax.io.errors import BadWeights, InputError
 from idfsr_jax.io.files import write_atomically
 
-_FORMAT = "idfsr-identity-3"
+_FORMAT = "idfsr-identity-4"
 _FACTS = ("photographs", "encoder", "model", "agreement")
-_ARRAYS = ("embedding", "start", "losses", "token_offsets", "shape")
+_ARRAYS = ("embedding", "start", "losses", "shape")
 _SEEN = ("transforms", "landmarks", "units")
 """Of the photographs, where their files are known."""
 
@@ -72,9 +72,7 @@ class Identity:
       model: SHA-256 of the denoiser's weights that it was fitted with.
       origins: the photographs; empty where they are not known.
       agreement: mean cosine of all pairs of photographs; NaN where it is not known.
-      token_offsets: what the fit adds to the tokens that the denoiser makes of e, [tokens, width]; empty in a model
-        that has none.
-      shape: proportions of the face, `method.landmarks.person_shape`, [68, 2]; empty likewise.
+      shape: proportions of the face, `method.landmarks.person_shape`, [68, 2].
       seen: what was seen in the photographs, in the order of the origins; None where it is not known.
     """
 
@@ -86,7 +84,6 @@ class Identity:
     model: str
     origins: tuple[Origin, ...] = ()
     agreement: float = math.nan
-    token_offsets: Float[np.ndarray, "t w"] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     shape: Float[np.ndarray, "p 2"] = field(default_factory=lambda: np.zeros((0, 2), np.float32))
     seen: Seen | None = None
 
@@ -162,9 +159,8 @@ class Identity:
             raise BadWeights(f"{path}: its SHA-256 sum is not the recorded one, so it is damaged; fit it again.")
         if not (_is_direction(identity.embedding) and _is_direction(identity.start)):
             raise BadWeights(f"{path}: its embedding is not finite, or nothing but zeros; fit it again.")
-        rest = (identity.token_offsets, identity.shape)
-        if [each.ndim for each in rest] != [2, 2] or not all(np.isfinite(each).all() for each in rest):
-            raise BadWeights(f"{path}: what was fitted is not finite, or of another shape; fit it again.")
+        if identity.shape.ndim != 2 or not np.isfinite(identity.shape).all():
+            raise BadWeights(f"{path}: the proportions of the face are not finite, or of another shape; fit it again.")
         return identity
 
 

@@ -124,7 +124,7 @@ class Restorer(LoadedModel):
         weights = gathered.weights if gathered else None
         start, fitted, losses = fit_person(self.model, self.recognisers, crops, units, settings, progress, weights)
         return Identity(
-            embedding=np.asarray(fitted.identity),
+            embedding=fitted,
             start=start,
             losses=losses,
             photographs=len(crops),
@@ -132,7 +132,6 @@ class Restorer(LoadedModel):
             model=self.model.digest,
             origins=gathered.origins if gathered else (),
             agreement=agreement(units[:, : self.sizes[0]]) if len(crops) > 1 else math.nan,
-            token_offsets=np.asarray(fitted.token_offsets),
             shape=person_shape(np.stack([crop.landmarks for crop in crops])),
             seen=seen_in(crops, units) if gathered else None,
         )

@@ -58,7 +58,6 @@ def known_of(people: People, case: Case, config: Config) -> Known:
     return Known(
         identity=identity,
         start=identity,
-        token_offsets=np.zeros((config.model.identity_tokens, config.model.embedding), np.float32),
         shape=person_shape(index.landmarks[records]),
         images=people.faces.images[shown],
         landmarks=index.landmarks[shown],

@@ -1,7 +1,6 @@
 """Methods are measured through the product: what a report says is what a user gets."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -72,11 +71,10 @@ def test_what_a_model_may_know(study, cases, restorer):
     for kind, photos in (("unfitted", own[:2]), ("truth", (case.photo,)), ("swapped", other[:2])):
         seen = condition(Method("m", photographs=2, identity=kind))
         np.testing.assert_allclose(seen.identity[0], mean(photos), atol=1e-5)
-        assert seen.identity_present[0] == 1.0 and not np.any(seen.token_offsets)
-    e, offsets = np.full(320, 0.1, np.float32), np.ones((2, 16), np.float32)
-    fitted = condition(Method("f"), {case.person.name: (e, offsets)})
+        assert seen.identity_present[0] == 1.0
+    e = np.full(320, 0.1, np.float32)
+    fitted = condition(Method("f"), {case.person.name: e})
     np.testing.assert_array_equal(fitted.identity[0], e)
-    np.testing.assert_array_equal(fitted.token_offsets[0], offsets)
     assert condition(Method("n", identity="none")).identity_present[0] == 0.0
     shown = condition(Method("s", identity="swapped"))
     bare = condition(Method("r", identity="swapped", references=0))
@@ -125,8 +123,8 @@ def test_a_third_of_the_mean_of_the_other_references_is_mixed_in(study, cases, r
 
 def test_every_kind_of_identity_gives_another_picture(restorer, study, cases):
     photos, config = cases[0].person.photographs, restorer.config
-    embedding, offsets = fit(photos, study, restorer, config)
-    fitted = {case.person.name: (embedding, offsets + np.float32(1.0)) for case in cases}
+    embedding = fit(photos, study, restorer, config)
+    fitted = {case.person.name: embedding + np.float32(0.02) for case in cases}
     kinds = ("unfitted", "fitted", "truth", "swapped", "none")
     methods = [Method(kind, identity=kind, consistency=1.0) for kind in kinds]  # as above: compiled already
     pictures = [restore(method, cases, study, restorer, fitted)[0] for method in methods]
@@ -140,19 +138,18 @@ def test_people_are_fitted_as_the_product_fits_and_once(restorer, study, tmp_pat
 
     def fitted_to(model, recognisers, crops, units, config):
         asked.append((len(crops), config.fit.steps))
-        return None, SimpleNamespace(identity=units.sum(axis=0), token_offsets=np.ones((2, 16))), None
+        return None, units.sum(axis=0), None
 
     monkeypatch.setattr(restoring, "fit_person", fitted_to)
     told = []
     method = Method("m", photographs=2, fit_steps=7)
     first = fitted_people(method, study, restorer, tmp_path, lambda: told.append(None))
     assert asked == [(2, 7), (2, 7), (1, 7)] == asked and len(told) == 3
-    np.testing.assert_allclose(np.linalg.norm(first["Cleo"][0][:128]), 1.0, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(first["Cleo"][:128]), 1.0, atol=1e-5)
     again = fitted_people(method, study, restorer, tmp_path)
     assert len(asked) == 3
-    for name, (identity, offsets) in first.items():
-        np.testing.assert_array_equal(again[name][0], identity)
-        np.testing.assert_array_equal(again[name][1], offsets)
+    for name, identity in first.items():
+        np.testing.assert_array_equal(again[name], identity)
     fitted_people(Method("m", photographs=2), study, restorer, tmp_path)
     assert asked[3:] == [(2, 0), (2, 0), (1, 0)]  # the tiny model's own number of steps
 

@@ -51,8 +51,8 @@ def crops(face_crop):
 @pytest.fixture(scope="module")
 def person(restorer, crops) -> Identity:
     fitted = restorer.fit(crops)
-    offsets = np.random.default_rng(2).normal(size=fitted.token_offsets.shape).astype(np.float32)
-    return replace(fitted, token_offsets=0.3 * offsets)
+    moved = np.random.default_rng(2).normal(size=fitted.embedding.shape).astype(np.float32)
+    return replace(fitted, embedding=fitted.embedding + 0.03 * moved)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_the_manifest_says_what_goes_in(exported, restorer):
     assert manifest["sampler.jax"]["platforms"] == ["cpu", "cuda", "tpu"]
     shapes = {each["name"]: each["shape"] for each in manifest["sampler.jax"]["inputs"]}
     assert shapes["y"] == ["b", 16, 16, 3] and shapes["references"] == ["b", "k", 32, 32, 3] and shapes["seed"] == []
-    assert shapes["identity"] == ["b", 320] and shapes["token_offsets"] == ["b", 2, 16]
+    assert shapes["identity"] == ["b", 320]
     assert set(manifest["sha256"]) == {"sampler.jax", "sampler.safetensors", "run.py"}
     assert manifest["model"] == restorer.model.digest and manifest["steps"] == restorer.config.sample.steps
     assert manifest["widths"] == [4, 16] and manifest["reveal"] == restorer.config.sample.reveal

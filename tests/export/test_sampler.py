@@ -12,6 +12,6 @@ def test_weights_are_named_by_their_place(tiny_model):
     weights = flat_weights(model, guide)
     np.testing.assert_array_equal(weights["landmark_net/points/bias"], model.landmark_net["points"]["bias"])
     assert {name.split("/")[0] for name in weights} == {
-        *("denoiser", "landmark_net", "guide", "guide_center", "input_error_net")
+        *("denoiser", "landmark_net", "guide", "guide_center", "input_cleaner")
     }
     np.testing.assert_array_equal(weights["guide_center"], model.center[128:])

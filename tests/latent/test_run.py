@@ -180,7 +180,7 @@ def test_a_person_is_fitted_and_a_picture_restored(trained, latent_denoiser, fac
     restorer = Restorer(replace(load_model(trained[1] / "model"), denoiser=latent_denoiser))
     person = restorer.fit([face_crop])
     assert 1e-3 < np.linalg.norm(person.embedding - person.start) <= restorer.config.fit.max_distance + 1e-5
-    assert np.any(person.token_offsets) and np.all(np.isfinite(person.losses))
+    assert np.all(np.isfinite(person.losses))
     small = np.array(Image.fromarray(face_crop.image).resize((8, 8), Image.Resampling.BOX))
     result = restorer.restore(small, person, [face_crop])
     assert result.images[0].shape == (SIZE, SIZE, 3) and result.images[0].std() > 1

@@ -55,12 +55,12 @@ def conditions(x0, face_crop, config):
         jnp.ones((1, K)),
         jnp.full((1, K, 192), 192**-0.5),
     )
-    identity, offsets = jnp.full((1, 192), 192**-0.5), jnp.zeros((1, config.identity_tokens, config.embedding))
+    identity = jnp.full((1, 192), 192**-0.5)
     made = jax.jit(make_condition, static_argnames="patch")
 
     def make(y_up, reveal=0.0, present=(1.0, 1.0)):
         shown = references.replace(present=jnp.asarray([present]))
-        given = (landmarks, shown, identity, offsets, jnp.full((1,), 4.0), jnp.full((1,), reveal))
+        given = (landmarks, shown, identity, jnp.full((1,), 4.0), jnp.full((1,), reveal))
         return made(y_up, *given, patch=config.pixels_per_place)
 
     return make
@@ -103,7 +103,7 @@ def test_every_part_of_a_condition_is_encoded_as_it_should(x0, condition, autoen
     np.testing.assert_allclose(encoded.mask, mask, atol=1e-6)
     assert 0.05 < mask.mean() < 0.9 and not np.allclose(encoded.guess, encoded.hidden, atol=0.1)
     assert encoded.pose.shape == (1, SIDE, SIDE, 6)
-    for name in ("pose", "reference_identities", "identity", "identity_present", "token_offsets", "scale"):
+    for name in ("pose", "reference_identities", "identity", "identity_present", "scale"):
         np.testing.assert_array_equal(getattr(encoded, name), getattr(condition, name))
 
 

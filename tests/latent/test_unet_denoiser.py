@@ -133,16 +133,8 @@ def test_each_recognisers_part_has_a_say_of_unit_variance(params, unet_config, c
     np.testing.assert_allclose(tokens[:, :-1], normed, atol=1e-4)
 
 
-def test_fitting_adds_to_the_identitys_tokens_and_the_second_reference_is_not_seen(
-    run, params, x_t, levels, condition, unet_config
-):
+def test_the_second_reference_is_not_seen(params, condition, unet_config):
     network = denoiser_of(unet_config, SIZES)
-    v, tokens = run(params, x_t, levels, condition)
-    offsets = jnp.ones_like(condition.token_offsets)
-    moved_v, moved = run(params, x_t, levels, condition.replace(token_offsets=offsets))
-    np.testing.assert_allclose(moved[:, :-1], tokens[:, :-1] + 1.0, atol=1e-6)
-    np.testing.assert_array_equal(moved[:, -1], tokens[:, -1])
-    assert np.abs(moved_v - v).max() > 1e-3
     encode = lambda given: network.apply({"params": params}, given, method="encode")  # noqa: E731
     changed = [condition.replace(references=condition.references.at[:, i].add(1.0)) for i in (0, 1)]
     assert np.any(encode(changed[0]) != encode(condition))

@@ -63,7 +63,7 @@ def test_a_change_of_where_it_came_from_is_noticed(identity, tmp_path, key):
 def test_a_file_of_another_version_is_told_from_no_identity_file(identity, tmp_path):
     path = tmp_path / "me.safetensors"
     identity.save(path)
-    path.write_bytes(path.read_bytes().replace(b"idfsr-identity-3", b"idfsr-identity-2", 1))
+    path.write_bytes(path.read_bytes().replace(b"idfsr-identity-4", b"idfsr-identity-3", 1))
     with pytest.raises(BadWeights, match=r"another version of idfsr; fit it again with `idfsr fit --photos DIR --out"):
         Identity.load(path)
 
@@ -202,7 +202,7 @@ def test_a_vector_that_is_no_direction_is_refused(identity, tmp_path, name, valu
 def test_a_vector_of_another_shape_or_type_is_refused(identity, tmp_path, vector):
     identity.save(tmp_path / "me.safetensors")
     arrays = load_file(tmp_path / "me.safetensors") | {"embedding": vector}
-    save_file(arrays, tmp_path / "me.safetensors", {"format": "idfsr-identity-3"})
+    save_file(arrays, tmp_path / "me.safetensors", {"format": "idfsr-identity-4"})
     assert "no identity vector" in complaint(tmp_path / "me.safetensors")
 
 
