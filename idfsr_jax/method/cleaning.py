@@ -22,6 +22,8 @@ SHA256 = "e2410bc25cf767017b79c2b0a79b9a265155b630dd84ec06daf12199ec99e0a6"
 OWN_ERROR = 4.0
 """What the model's own estimate of a clean LR picture is taken to err by, in levels of 0..255; chosen on val."""
 _WIDTH, _BLOCKS = 48, 5
+_WIDEST = 64
+"""LR pictures that are wider were never shown to it, and are taken for as wide."""
 _UNIT = 0.3
 """What the last layer's 1 changes in a pixel."""
 
@@ -43,7 +45,7 @@ class InputCleaner(nn.Module):
           n: the widths of the LR pictures.
         """
         inside = within(y, n)
-        width = jnp.log2(n.astype(y.dtype))[:, None] / 3.0 - 1.0
+        width = jnp.log2(jnp.minimum(n, _WIDEST).astype(y.dtype))[:, None] / 3.0 - 1.0
 
         def told_by(h: Float[Array, "b m m c"], name: str) -> Float[Array, "b c"]:
             pixels = inside.sum((1, 2))
