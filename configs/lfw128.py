@@ -92,13 +92,17 @@ The net that cleans inputs (`method/cleaning.py`), by `python -m tools.input_cle
 of each of 1,900 of LFW's train people and 7 of each of Pins; 6,000 steps, 38 minutes on two cores. All of val, not
 fitted, as above; trust is its own:
 
-    what is cleaned        8x, camera                16x, camera               8x                        16x
-    nothing                0.630  20.01 dB  0.225    @C16@    0.685  22.46 dB  0.138    0.660  20.36 dB  0.189
-    by a trial, 1,400 of 5,000 steps
-                           0.649  20.23     0.205
-    by the net (kept)      0.655  20.52     0.194    0.644  18.88     0.234    0.683  22.63     0.138    0.658  20.44     0.189
+    what is cleaned                    8x, camera                16x, camera
+    nothing                            0.630  20.01 dB  0.225    0.632  18.36 dB  0.254
+    all, by a trial of 1,400 steps     0.649  20.23     0.205
+    all, by the net (kept)             0.655  20.52     0.194    0.644  18.88     0.234
 
-Fitting, with guidance and agreement, of every other person of val (20 people), five photographs, identity at 16x and 8x:
+                                       8x                        16x
+    nothing                            0.685  22.46 dB  0.138    0.660  20.36 dB  0.189
+    all, by the net (kept)             0.683  22.63     0.138    0.658  20.44     0.189
+
+Fitting, with guidance and agreement, of every other person of val (20 people), five photographs, identity at 16x and
+8x:
 
     how e moves in 12 steps of 4 examples                           16x       8x
     not at all                                                      0.668     0.694
@@ -106,10 +110,11 @@ Fitting, with guidance and agreement, of every other person of val (20 people), 
     each recogniser's part by steps of one length, 0.03 (kept)      0.676     0.698
         twice as far along the same line                            0.670     0.693
 
-Adam moved e by 0.32 and 0.38, and its direction to a cosine of 0.95 and 0.94 with where it began; most of that is noise.
-On all 53 pictures, half of Adam's way gave 0.663 and 0.679, all of it 0.660 and 0.672, nothing 0.660 and 0.685. What was
-added to the tokens gained nothing (0.662 and 0.672 without it) and is no longer fitted. Of the other twenty people, and
-with inputs cleaned, less is left of what was kept: of all 53 it has 0.660 and 0.679, nothing has 0.658 and 0.683.
+Adam moved e by 0.32 and 0.38, and its direction to a cosine of 0.95 and 0.94 with where it began; most of that is
+noise. On all 53 pictures, half of Adam's way gave 0.663 and 0.679, all of it 0.660 and 0.672, nothing 0.660 and 0.685.
+What was added to the tokens gained nothing (0.662 and 0.672 without it) and is no longer fitted. Of the other twenty
+people, and with inputs cleaned, less is left of what was kept: of all 53 it has 0.660 and 0.679, nothing has 0.658 and
+0.683.
 
 Why, by gradients at START under Adam's scaling, 48 examples of each kind (what a step along them does to the loss by
 MobileFaceNet of val people who have their own references, times 1,000 after 100 steps of 1e-4): own references, LFW
