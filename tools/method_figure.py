@@ -27,7 +27,7 @@ from idfsr_jax.io.images import to_uint8
 from idfsr_jax.method.condition import Condition
 from idfsr_jax.method.denoiser import Denoiser
 from idfsr_jax.method.landmarks import estimate_landmarks
-from idfsr_jax.restore.conditions import enlarged
+from idfsr_jax.restore.conditions import cleaned_input, enlarged
 from idfsr_jax.restore.identity import Identity
 from idfsr_jax.restore.restorer import Restorer
 from idfsr_jax.restore.result import Restoration
@@ -81,7 +81,8 @@ def stages_of(
     small = demo.shrink(truth, scale)
     person = restorer.fit(list(photographs))
     restoration = restorer.restore(small, person, list(photographs), scale=scale, seed=seed)
-    y_up, n = enlarged(small, restorer.config.data.size)
+    size = restorer.config.data.size
+    y_up, n = enlarged(cleaned_input(small, size)[0], size)
     net, shape = restorer.model.landmark_net, jnp.asarray(person.shape)[None]
     landmarks = estimate_landmarks(net, y_up, n, shape, jnp.ones(1), restorer.config.landmarks)
     levels, noisy = trajectory(restorer, restoration.condition, seed)

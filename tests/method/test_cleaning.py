@@ -49,7 +49,7 @@ def test_a_clean_picture_stays_and_one_of_a_camera_becomes_cleaner(params, pictu
 
 def test_a_clean_picture_is_believed_and_one_of_a_camera_is_not(params, pictures):
     believed, doubted = (cleaned(params, y, WIDTHS)[1] for y in pictures)
-    assert np.all(believed > 0.7) and np.all(doubted < 0.5)
+    assert np.all(doubted < 0.1) and np.all(believed > 4.0 * doubted) and np.all(believed > 0.7)
 
 
 def test_its_error_is_told(params, pictures):

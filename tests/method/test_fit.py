@@ -23,7 +23,7 @@ CONFIG = Config(
     # Judged by pixels, as networks that judge take long to compile.
     train=TrainConfig(pixel_loss=1.0, perceptual_loss=0.0, identity_losses=(0.0,)),
     sample=SampleConfig(steps=2),
-    fit=FitConfig(steps=3, batch=2, learning_rate=0.02, max_distance=0.1),
+    fit=FitConfig(steps=3, batch=2, learning_rate=0.02, max_distance=0.02),
 )  # fmt: skip
 
 
@@ -66,7 +66,8 @@ def test_several_people_are_fitted_as_each_alone_and_nothing_else_moves(denoiser
         np.testing.assert_allclose(course, courses[i], rtol=1e-4)
         way, beside = fitted - start, many[i] - start
         assert np.linalg.norm(way - beside) < 0.03 * np.linalg.norm(way)
-        assert 0.3 * CONFIG.fit.max_distance < np.linalg.norm(way) <= CONFIG.fit.max_distance * 1.0001
+        # Three steps would take it farther than the bound, which is as long as the first.
+        np.testing.assert_allclose(np.linalg.norm(way), CONFIG.fit.max_distance, rtol=1e-4)
 
 
 def test_an_embedding_is_pulled_back_to_its_bound_and_not_beyond():
