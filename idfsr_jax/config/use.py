@@ -28,7 +28,7 @@ class FitConfig:
     """Fitting the identity embedding of one person, all weights frozen."""
 
     steps: int = 12
-    """Steps of the ID embedding."""
+    """Steps that the ID embedding takes."""
     batch: int = 4
     """Examples of a step: photographs at random scales and noise levels."""
     learning_rate: float = 0.03
