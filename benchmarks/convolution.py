@@ -19,6 +19,7 @@ import tyro
 from jaxtyping import Array, Float
 
 from benchmarks.table import interleaved, milliseconds, publish
+from idfsr_jax.runtime.programs import compiler_options
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def main() -> int:
 
 
 def _compiled(way: Callable[..., Array], x: Array, kernel: Array) -> Callable[[], Array]:
-    function = jax.jit(way)
+    function = jax.jit(way, compiler_options=compiler_options())
     return lambda: jax.block_until_ready(function(x, kernel))
 
 

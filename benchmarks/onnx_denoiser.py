@@ -20,6 +20,7 @@ from idfsr_jax.export.denoiser import denoise, drawn_inputs, export_denoiser
 from idfsr_jax.io.errors import InputError
 from idfsr_jax.restore.restorer import Restorer
 from idfsr_jax.runtime.compile_cache import use_compile_cache
+from idfsr_jax.runtime.programs import compiler_options
 
 
 def main() -> int:
@@ -48,7 +49,7 @@ def main() -> int:
     session = onnxruntime.InferenceSession(network, settings, providers=["CPUExecutionProvider"])
     inputs = drawn_inputs(model, sizes, options.batch)
     arrays = [jnp.asarray(each) for each in inputs.values()]
-    compiled = jax.jit(partial(denoise, model, sizes))
+    compiled = jax.jit(partial(denoise, model, sizes), compiler_options=compiler_options())
     difference = float(np.abs(session.run(None, inputs)[0] - np.asarray(compiled(*arrays))).max())
     contestants = {
         "JAX": lambda: jax.block_until_ready(compiled(*arrays)),

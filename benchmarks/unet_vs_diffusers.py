@@ -9,6 +9,7 @@ The weights are diffusers' own, converted, and the outputs are compared first. B
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import torch
 
 from benchmarks.flax_unet2d import UNet2D, converted, diffusers_options
 from benchmarks.table import interleaved, milliseconds, publish
+from idfsr_jax.runtime.programs import compiler_options
 from idfsr_jax.training.flops import flops_of
 
 STEPS = 20
@@ -58,7 +60,8 @@ def main() -> int:
     state = {name: value.detach().cpu().numpy() for name, value in module.state_dict().items()}
     params = converted(state, shapes)
 
-    forward = jax.jit(lambda params, x, time: network.apply({"params": params}, x, time))
+    compiled = partial(jax.jit, compiler_options=compiler_options())  # as all of ours
+    forward = compiled(lambda params, x, time: network.apply({"params": params}, x, time))
     with torch.inference_mode():
         expected = theirs(picture, time).sample.cpu().numpy().transpose(0, 2, 3, 1)
     difference = float(np.abs(np.asarray(forward(params, jnp.asarray(x), clock)) - expected).max())
@@ -68,12 +71,12 @@ def main() -> int:
 
     optimizer = optax.adamw(1e-4)
 
-    @jax.jit
+    @compiled
     def step(params: optax.Params, opt_state: optax.OptState, x: jax.Array, target: jax.Array) -> tuple:
         updates, opt_state = optimizer.update(jax.grad(loss)(params, x, target), opt_state, params)
         return optax.apply_updates(params, updates), opt_state
 
-    @jax.jit
+    @compiled
     def sample(params: optax.Params, x: jax.Array) -> jax.Array:
         def one(x: jax.Array, at: tuple) -> tuple:
             timestep, alpha, previous = at

@@ -25,6 +25,7 @@ from idfsr_jax.io.errors import InputError
 from idfsr_jax.method.examples import course_states, draw_examples, noised_count, step_inputs
 from idfsr_jax.method.loss import training_loss
 from idfsr_jax.networks.recognisers import dimensions, load_recognisers
+from idfsr_jax.runtime.programs import compiler_options
 from idfsr_jax.training.invented import invented_frozen, invented_people
 from idfsr_jax.training.state import apply_gradients, make_optimizer
 from idfsr_jax.training.step import initial_state, train_step
@@ -91,7 +92,7 @@ def parts_of_a_step(config: Config) -> dict[str, Callable[[], object]]:
 
 
 def _compiled(function: Callable[..., object], arguments: tuple) -> Callable[[], object]:
-    jitted = jax.jit(function)
+    jitted = jax.jit(function, compiler_options=compiler_options())
     return lambda: jax.block_until_ready(jitted(*arguments))
 
 

@@ -27,7 +27,7 @@ class SampleConfig:
 class FitConfig:
     """Fitting the identity embedding of one person, all weights frozen."""
 
-    steps: int = 12
+    steps: int = 8
     """Steps that the ID embedding takes."""
     batch: int = 4
     """Examples of a step: photographs at random scales and noise levels."""

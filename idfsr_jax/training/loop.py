@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from idfsr_jax.config import Config
+from idfsr_jax.runtime.programs import compiler_options
 from idfsr_jax.training import checkpoint
 from idfsr_jax.training.distributed import compiled_together, largest_of_all
 from idfsr_jax.training.log import progress_bar, run_log, stop_signal
@@ -46,9 +47,10 @@ def compiled_step(
     """
     step = partial(step_function, config=config, optimizer=make_optimizer(config.train))
     if like is None:
-        return jax.jit(step, donate_argnums=0)
+        return jax.jit(step, donate_argnums=0, compiler_options=compiler_options())
     shardings = jax.tree.map(lambda leaf: leaf.sharding, like)
-    return jax.jit(step, donate_argnums=0, out_shardings=(shardings, replicated(shardings.step.mesh)))
+    placed = (shardings, replicated(shardings.step.mesh))
+    return jax.jit(step, donate_argnums=0, out_shardings=placed, compiler_options=compiler_options())
 
 
 def train_denoiser(
