@@ -113,13 +113,14 @@ Fitting, with guidance and agreement, of every other person of val (20 people), 
 Adam moved e by 0.32 and 0.38, and its direction to a cosine of 0.95 and 0.94 with where it began; most of that is
 noise. On all 53 pictures, half of Adam's way gave 0.663 and 0.679, all of it 0.660 and 0.672, nothing 0.660 and 0.685.
 What was added to the tokens gained nothing (0.662 and 0.672 without it) and is no longer fitted. With inputs cleaned,
-all 53 pictures, the parts of the two recognisers in place of halves:
+all 53 pictures:
 
-    steps of 0.03, examples of each                                 16x       8x        seconds a person
-    none                                                            0.658     0.683
-    12 of 4                                                         0.663     0.679     16
-    12 of 2                                                         0.662     0.679     8
-    8 of 4 (kept)                                                   0.664     0.681     11
+    steps of 0.03, examples of each           what has a length         16x       8x        seconds, once compiled
+    none                                                                0.658     0.683
+    12 of 4                                   each half of e            0.660     0.679     16
+    12 of 4                                   each recogniser's part    0.663     0.679     16
+    12 of 2                                   each recogniser's part    0.662     0.679     8
+    8 of 4 (kept)                             each recogniser's part    0.664     0.681     11
 
 Why, by gradients at START under Adam's scaling, 48 examples of each kind (what a step along them does to the loss by
 MobileFaceNet of val people who have their own references, times 1,000 after 100 steps of 1e-4): own references, LFW

@@ -29,6 +29,8 @@ _SETTINGS = (
     "jax_threefry_partitionable",
 )
 """Of JAX's configuration, what a traced program depends on."""
+_YNN = "xla_cpu_experimental_ynn_fusion_type"
+"""Option of XLA: which operations its library for small products takes over; none if empty."""
 _TRACED_BY = ("jax", "jaxlib", "flax", "optax")
 
 
@@ -78,22 +80,24 @@ def kept_jit(function: Callable[..., Any], static_argnames: str | Sequence[str] 
     return call
 
 
-@functools.cache
 def compiler_options() -> dict[str, str]:
-    """What a program that no other calls is compiled with.
+    """What a program is compiled with that is called from Python; JAX allows options to no other.
 
     On CPUs jaxlib 0.10 hands small products to a library, YNN, that is slower than its own code: the sampler of one
     picture takes 1.3 s with it and 0.9 s without, the first time 2.4 s and 1.0 s. A jaxlib that does not know the
     option gets none.
     """
-    options = {"xla_cpu_experimental_ynn_fusion_type": ""}
-    if jax.default_backend() != "cpu":
-        return {}
+    return {_YNN: ""} if jax.default_backend() == "cpu" and is_compiler_option(_YNN) else {}
+
+
+@functools.cache
+def is_compiler_option(name: str) -> bool:
+    """Whether this jaxlib's compiler knows an option, which refuses to compile with one that it does not know."""
     try:
-        jax.jit(lambda x: x, compiler_options=options).lower(np.float32(0)).compile()
+        jax.jit(lambda x: x, compiler_options={name: ""}).lower(np.float32(0)).compile()
     except jax.errors.JaxRuntimeError:
-        return {}
-    return options
+        return False
+    return True
 
 
 def _called_flat(function: Callable[..., Any], tree: Any, static: dict[str, Any], *leaves: Any) -> Any:

@@ -49,8 +49,8 @@ def compiled_step(
     if like is None:
         return jax.jit(step, donate_argnums=0, compiler_options=compiler_options())
     shardings = jax.tree.map(lambda leaf: leaf.sharding, like)
-    placed = (shardings, replicated(shardings.step.mesh))
-    return jax.jit(step, donate_argnums=0, out_shardings=placed, compiler_options=compiler_options())
+    returned = (shardings, replicated(shardings.step.mesh))
+    return jax.jit(step, donate_argnums=0, out_shardings=returned, compiler_options=compiler_options())
 
 
 def train_denoiser(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from idfsr_jax.runtime.programs import kept_jit
+from idfsr_jax.runtime.programs import compiler_options, is_compiler_option, kept_jit
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
@@ -154,3 +154,13 @@ def test_other_settings_of_jax_are_another_program(tmp_path, monkeypatch):
         with jax.default_matmul_precision(precision):
             product(np.eye(2, dtype=np.float32))
     assert len(list((tmp_path / "programs").iterdir())) == 2
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="of CPUs")
+def test_on_cpus_no_library_takes_products_over_where_the_compiler_can_be_told():
+    assert not is_compiler_option("xla_cpu_no_such_option")
+    if is_compiler_option("xla_cpu_experimental_ynn_fusion_type"):
+        product = jax.jit(lambda x: jnp.tanh(x @ x).sum(axis=0), compiler_options=compiler_options())
+        assert "ynn" not in product.lower(jnp.ones((512, 512))).compile().as_text()
+    else:
+        assert not compiler_options()

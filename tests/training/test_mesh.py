@@ -94,8 +94,8 @@ def test_gradients_are_all_that_devices_with_the_whole_state_exchange(small_conf
     arguments, like = begun(config, small_frozen, small_batch)
     # Leaves alone, as JAX's descriptions of arguments are no arrays to the types of `Frozen`.
     flat, leaves = of_leaves(compiled_step(config, like=like).__wrapped__, arguments)
-    placed = (jax.tree.map(lambda leaf: leaf.sharding, like), None)
-    text = jax.jit(flat, out_shardings=placed).lower(*leaves).compile().as_text()
+    returned = (jax.tree.map(lambda leaf: leaf.sharding, like), None)
+    text = jax.jit(flat, out_shardings=returned).lower(*leaves).compile().as_text()
     found = set(re.findall(r"(all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)\(", text))
     assert found == {"all-reduce"}
 
