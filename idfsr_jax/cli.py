@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated
+from typing import Annotated, get_type_hints
 
 import tyro
 
@@ -126,7 +126,7 @@ def _require_known_options(arguments: Sequence[str]) -> None:
     """Checks the names of a command's options, so that a mistyped one is named in a sentence, with what was meant.
 
     Raises:
-      InputError: one is none of the command's.
+      InputError: one is none of the command's, or stands where a command that is given options alone has none.
     """
     if not arguments or arguments[0] not in COMMANDS or arguments[0] in ("train", "evaluate", "plan"):
         return
@@ -139,6 +139,15 @@ def _require_known_options(arguments: Sequence[str]) -> None:
         if word.startswith("--") and len(word) > 2 and option not in known:
             which = f"{_perhaps(option, known)}`idfsr {arguments[0]} --help` lists them all"
             raise InputError(f"{option}: is no option of {arguments[0]}; {which}.")
+    if len(arguments) > 1 and not arguments[1].startswith("-") and not _takes_words(COMMANDS[arguments[0]]):
+        meant = f"--photos {arguments[1]}" if "--photos" in known else "an option's name before it"
+        raise InputError(f"{arguments[1]}: give {meant}; `idfsr {arguments[0]} --help` lists the options.")
+
+
+def _takes_words(command: Callable[..., int]) -> bool:
+    """Whether a command takes words that belong to no option."""
+    hints = get_type_hints(command, include_extras=True).values()
+    return any(tyro.conf.Positional in getattr(hint, "__metadata__", ()) for hint in hints)
 
 
 def _perhaps(word: str, known: Iterable[str]) -> str:

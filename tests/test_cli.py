@@ -79,6 +79,9 @@ def test_plan_prints_what_was_planned(tmp_path, monkeypatch, capsys):
         (["fit", "--keepall"], "did you mean --keep-all? "),
         (["restore", "a.png", "--indentity=x"], "did you mean --identity? "),
         (["prepare", "--qqqqqq"], "--qqqqqq: is no option of prepare; `idfsr prepare --help` lists them all."),
+        (["fit", "alice"], "alice: give --photos alice; `idfsr fit --help` lists the options."),
+        (["prepare", "lfw/"], "lfw/: give --photos lfw/; "),
+        (["app", "me.safetensors"], "me.safetensors: give an option's name before it; `idfsr app --help` lists "),
     ],
 )
 def test_what_was_mistyped_is_named_and_what_was_meant(arguments, said, capsys):
