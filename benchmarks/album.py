@@ -9,6 +9,7 @@ on what it shows. Finding faces and writing pictures, which is the same either w
 import argparse
 import sys
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def main() -> int:
         for first in range(0, len(found), batch):
             sample(found[first : first + batch])
 
-    work = {str(batch): partial(album, batch) for batch in [1, *options.batch]}
+    work: dict[str, Callable[[], object]] = {str(batch): partial(album, batch) for batch in [1, *options.batch]}
     work["prepare"] = lambda: [find() for _ in found]
     seconds = {name: float(np.median(each)) for name, each in interleaved(work, options.rounds).items()}
     rates = {name: len(found) / each for name, each in seconds.items()}

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -71,7 +72,7 @@ def main() -> int:
     for side, channels in options.shapes:
         x = rng.normal(size=(1, side, side, channels)).astype(np.float32)
         kernel = (rng.normal(size=(3, 3, channels, channels)) / (3 * channels**0.5)).astype(np.float32)
-        ways = {
+        ways: dict[str, Callable[[], Any]] = {
             way.__name__.replace("_", " "): _compiled(way, jnp.asarray(x), jnp.asarray(kernel))
             for way in (channels_last, channels_first, shifted_products, gathered_patches)
         }

@@ -95,7 +95,8 @@ def flipped(folder: Path, load: Callable[[], Any], places: int, rng: np.random.G
 
 def _same(one: Any, other: Any) -> bool:
     leaves, expected = jax.tree.leaves(one), jax.tree.leaves(other)
-    return jax.tree.structure(one) == jax.tree.structure(other) and all(
+    structures: list[Any] = [jax.tree.structure(each) for each in (one, other)]
+    return structures[0] == structures[1] and all(
         np.asarray(a).dtype == np.asarray(b).dtype and np.asarray(a).tobytes() == np.asarray(b).tobytes()
         for a, b in zip(leaves, expected, strict=True)
     )

@@ -17,6 +17,7 @@ import tempfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -134,7 +135,7 @@ def _readable() -> dict[str, Callable[[], bytes]]:
     alpha.putalpha(Image.fromarray(np.tile(np.arange(0, 256, 16, dtype=np.uint8), (16, 1))))
     grey16 = Image.fromarray(np.asarray(face.convert("L")).astype(np.uint16) * 257)
     frames = {"save_all": True, "append_images": [face.rotate(90), face.rotate(180)], "duration": 100}
-    files: dict[str, Callable[[], bytes]] = {f"exif-{n}.jpg": lambda n=n: oriented(n) for n in range(0, 10)}
+    files: dict[str, Callable[[], bytes]] = {f"exif-{n}.jpg": partial(oriented, n) for n in range(0, 10)}
     return files | {
         "cmyk.jpg": lambda: _saved(face.convert("CMYK"), "JPEG"),
         "cmyk.tif": lambda: _saved(face.convert("CMYK"), "TIFF"),

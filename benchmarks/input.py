@@ -10,6 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import jax
 import numpy as np
@@ -42,7 +43,8 @@ def main() -> int:
     except InputError as error:
         print(f"input: {error}", file=sys.stderr)
         return 2
-    batch, rates, kept = config.train.batch, {}, []
+    batch, rates = config.train.batch, {}
+    kept: list[Any] = []
     for name, pictures in (("made with pictures", True), ("made without", False)):
         batches = iter(training_examples(people, 0, batch, threads=config.data.workers, pictures=pictures))
         kept = kept or [next(batches) for _ in range(3)]

@@ -2,20 +2,17 @@
 
 python -m benchmarks.likeness --data data/lfw [--split val] [--people 40]
 
-Pairs of photographs, albums with strangers in them, faces seen at 6 to 64 px, clean and as cameras leave them, and
-restorations with the right and with another person's identity.
+Pairs of photographs, albums with strangers in them, and faces seen at 6 to 64 px, clean and as cameras leave them.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import jax
 import numpy as np
-from PIL import Image
 from scipy.optimize import minimize_scalar
 
 from idfsr_jax.data.index import FaceImages, Index, load_index
@@ -42,7 +39,6 @@ from idfsr_jax.runtime.compile_cache import use_compile_cache
 
 _SIDES = (6, 8, 12, 16, 24, 32, 48, 64)
 _FINE = 128
-_SCALES = (4, 8, 16, 32)
 
 
 def main() -> int:
@@ -65,7 +61,6 @@ def main() -> int:
     chosen = [rng.permutation(records) for records in people[: arguments.people]]
     crops = [[FaceCrop(pictures.read(int(k)), index.landmarks[k], np.eye(3)) for k in row] for row in chosen]
     print_small(restorer, crops)
-    print_restorations(restorer, [row[:4] for row in crops])
     return 0
 
 
@@ -93,17 +88,16 @@ def print_albums(index: Index, units: np.ndarray) -> None:
             found.append(mean_direction(units[order[:count]]) @ rest / reliability(len(order) - count, 0.71))
         print(f"{count} photographs: cosine {np.mean(found):.3f}, foreseen {reliability(count, 0.71):.3f}")
     members = [records for records in index.members if len(records) >= 4]
-    for threshold in (0.3, 0.35, 0.4, 0.45):
-        rng = np.random.default_rng(1)
-        lost, kept = [], []
-        for _ in range(300):
-            own = rng.permutation(members[rng.integers(len(members))])[:6]
-            others = np.flatnonzero(index.person != index.person[own[0]])
-            album = np.concatenate([own, rng.choice(others, rng.integers(1, 3), replace=False)])
-            group = set(group_by_person(units[album], threshold)[0].tolist())
-            lost += [position not in group for position in range(len(own))]
-            kept += [position in group for position in range(len(own), len(album))]
-        print(f"grouped at {threshold}: {np.mean(lost):.3f} of the own set aside, {np.mean(kept):.3f} of others kept")
+    rng = np.random.default_rng(1)
+    lost, kept = [], []
+    for _ in range(300):
+        own = rng.permutation(members[rng.integers(len(members))])[:6]
+        others = np.flatnonzero(index.person != index.person[own[0]])
+        album = np.concatenate([own, rng.choice(others, rng.integers(1, 3), replace=False)])
+        group = set(group_by_person(units[album])[0].tolist())
+        lost += [position not in group for position in range(len(own))]
+        kept += [position in group for position in range(len(own), len(album))]
+    print(f"grouped at {SAME_PERSON}: {np.mean(lost):.3f} of the own set aside, {np.mean(kept):.3f} of others kept")
 
 
 def print_groups(index: Index, units: np.ndarray, size: int = 4, draws: int = 6000) -> None:
@@ -206,22 +200,6 @@ def _told_of_four(groups: np.ndarray, side: int) -> str:
 def _surprise(cosines: np.ndarray, slope: float) -> float:
     """Mean negative logarithm of the first one's share in a softmax."""
     return float(np.mean(np.log(np.exp(slope * (cosines - cosines[:, :1])).sum(1))))
-
-
-def print_restorations(restorer: Restorer, crops: list[list[FaceCrop]]) -> None:
-    """How far results, reduced again, are from the input, with the right and with another identity."""
-    model = restorer.model
-    people = [restorer.fit(row[1:], config=replace(model.config.fit, steps=0)) for row in crops]
-    for scale in _SCALES:
-        own, others = [], []
-        for i, row in enumerate(crops):
-            side = model.config.data.size // scale
-            y = np.array(Image.fromarray(row[0].image).resize((side, side), Image.Resampling.BOX, reducing_gap=None))
-            for step, found in ((0, own), (1, others), (7, others)):
-                k = (i + step) % len(crops)
-                found.append(restorer.restore(y, people[k], crops[k][1:], seed=1).distance())
-        caught = np.mean(np.array(others) > np.percentile(own, 95))
-        print(f"{side} px: own", _percentiles(np.array(own), 50, 95), f"others beyond the 95th: {caught:.2f}")
 
 
 def _percentiles(values: np.ndarray, *shares: int) -> str:

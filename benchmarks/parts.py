@@ -94,9 +94,9 @@ def _watch(clock: _Clock) -> None:
                 owner = getattr(owner, each)
             setattr(owner, last, clock.timed(part, getattr(owner, last)))
 
-    def listen(event: str, seconds: float, **_: Any) -> None:
+    def listen(event: str, duration_secs: float, **_: Any) -> None:
         if event in _EVENTS:
-            clock.add(_EVENTS[event], seconds)
+            clock.add(_EVENTS[event], duration_secs)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
 

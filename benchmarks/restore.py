@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -59,7 +60,9 @@ def measure(options: argparse.Namespace, place: Path) -> int:
     person = restorer.fit(photos)
     again = partial(restorer.restore, tiny, person, photos)
     own = restorer.config.sample.steps
-    work = {f"in one process, {steps} sampling steps": partial(again, steps=steps) for steps in (own, *options.steps)}
+    work: dict[str, Callable[[], object]] = {
+        f"in one process, {steps} sampling steps": partial(again, steps=steps) for steps in (own, *options.steps)
+    }
     work["in one process, fit"] = partial(restorer.fit, photos)
     seconds = interleaved(work, options.rounds)
     rows = [row for name in commands for row in rows_of(name, runs[name])]

@@ -72,7 +72,7 @@ def parts_of_a_step(config: Config) -> dict[str, Callable[[], object]]:
     *drawn, noise, log_snr = jax.jit(partial(step_inputs, config=config, keys=keys))(state.params, batch, frozen)
     judged = jax.tree.map(lambda x: x[noised_count(config.train.batch, config) :], drawn[-1])
     loss = partial(training_loss, config=config)
-    work = {
+    work: dict[str, tuple[Callable[..., object], tuple]] = {
         "examples": (partial(draw_examples, config=config, key=keys[0]), (batch, frozen)),
         "the sampler's course": (
             partial(course_states, sizes=sizes, config=config, key=keys[1]),

@@ -114,6 +114,8 @@ def parameters(content: bytes) -> dict[str, np.ndarray]:
         if number in (_CONVOLUTION, _DEPTHWISE):
             name = next(names)
             _, kernel, bias = inputs
+            if kernel is None or bias is None:
+                raise InputError(f"{name}: has no constants of its own, so this is another network.")
             # Stored [out, height, width, in], or [1, height, width, channels] of a depthwise one.
             kernel = kernel[0] if number == _DEPTHWISE else kernel.transpose(1, 2, 3, 0)
             flat[f"{name}/kernel"] = kernel[0, 0] if kernel.shape[:2] == (1, 1) else kernel
