@@ -22,6 +22,7 @@ from idfsr_jax.networks.id_encoder import DLIB_NAME
 
 _AUTOENCODER = "vae"
 """Folder of the autoencoder within a model's; the name that diffusers' pipelines give it."""
+_FINISH = "finish.safetensors"
 _AUTOENCODER_FILES = tuple(f"{_AUTOENCODER}/{name}" for name in FILES)
 
 
@@ -38,6 +39,7 @@ class Model:
       steps: training steps.
       encoder: name of the ID encoder that it was trained with.
       autoencoder: `latent.space.Autoencoder` of the latents that it was trained on, or None where these are pixels.
+      finish: parameters of `method.finish.Finish` made for it, or None.
     """
 
     config: Config
@@ -48,6 +50,7 @@ class Model:
     steps: int
     encoder: str = DLIB_NAME
     autoencoder: Any = None
+    finish: Any = None
 
 
 def save_model(
@@ -61,6 +64,7 @@ def save_model(
     facts: Mapping[str, Any] | None = None,
     encoder: str = DLIB_NAME,
     autoencoder: Any = None,
+    finish: Any = None,
 ) -> None:
     """Writes a model folder; `model.json` last, so that an interrupted write never passes for a model.
 
@@ -76,6 +80,7 @@ def save_model(
       facts: anything else to record (images seen, minutes).
       encoder: name of the ID encoder that made the training identities.
       autoencoder: of the latents, if it was trained on them; written to `vae/` in diffusers' layout, float32.
+      finish: parameters of `method.finish.Finish`, if one was made for it.
 
     Raises:
       ValueError: the configuration diffuses latents and no autoencoder is given, or one is and it does not.
@@ -88,6 +93,8 @@ def save_model(
         "landmark_net.safetensors": save_tree(folder / "landmark_net.safetensors", landmark_net, dtype),
         "center.safetensors": save_tree(folder / "center.safetensors", {"center": center}),
     }
+    if finish is not None:
+        sums[_FINISH] = save_tree(folder / _FINISH, finish, dtype)
     if autoencoder is not None:
         write_autoencoder(folder / _AUTOENCODER, autoencoder.config, jax.device_get(autoencoder.params))
         sums |= _sums_of(folder, _AUTOENCODER_FILES)
@@ -162,6 +169,7 @@ def load_model(folder: Path | None = None) -> Model:
         steps=steps,
         encoder=encoder,
         autoencoder=_load_autoencoder(folder, config, sums),
+        finish=read("finish") if _FINISH in sums else None,
     )
 
 

@@ -17,6 +17,7 @@ from idfsr_jax.diffusion.schedule import x0_from_v
 from idfsr_jax.method.condition import Condition
 from idfsr_jax.method.degrade import ResamplingTables, on_canvas
 from idfsr_jax.method.denoiser import denoiser_of
+from idfsr_jax.method.finish import SHARE, Finish
 from idfsr_jax.method.guidance import Guide, pull
 
 
@@ -85,6 +86,7 @@ def sample_pictures(
     agreement: Agreement | None = None,
     autoencoder: Any = None,
     guide: Guide | None = None,
+    finish: Any = None,
 ) -> Float32[Array, "b s s 3"]:
     """Samples one restoration per condition, in [-1, 1].
 
@@ -97,6 +99,7 @@ def sample_pictures(
       agreement: with LR pictures; None leaves it out. Of latents the picture that they decode to is made to agree.
       autoencoder: of the latents that are diffused; None of pixels.
       guide: who pulls the last state towards the identity, `config.sample.guidance` steps; None leaves it out.
+      finish: parameters of `Finish`, which sees the results last, of pixels; None leaves it out.
     """
     if autoencoder is not None:
         from idfsr_jax.latent.space import encode_condition, to_pixels
@@ -120,8 +123,13 @@ def sample_pictures(
     key, size = jax.random.key(0), noise.shape[1]  # no sampler that is used here draws further noise
     start = config.sample.temperature * noise
     run: Any = partial(sample, denoise, key, noise.shape, config.sample, config.diffusion, size, noise=start)  # type: ignore[arg-type]
-    if autoencoder is None:
+    if autoencoder is None and finish is None:
         return run(project=project, steer=steer)
+    if autoencoder is None:
+        drawn = jnp.clip(run(project=project, steer=steer), -1.0, 1.0)
+        held = jnp.zeros(noise.shape[0]) if agreement is None else jnp.asarray(agreement.strength)
+        finished: Any = Finish().apply({"params": finish}, drawn, condition, held)
+        return pictures_of(drawn + SHARE * (finished - drawn))
     pictures = to_pixels(run(bound=math.inf, steer=steer), autoencoder)
     return pictures if project is None else project(pictures)
 

@@ -56,7 +56,7 @@ class LoadedModel:
     def networks(self) -> Networks:
         """What a restoration runs, on each of the devices."""
         guide = make_guide(self.recognisers, self.model.center)
-        return everywhere(Networks(self.model.denoiser, self.model.autoencoder, guide), self.mesh)
+        return everywhere(Networks(self.model.denoiser, self.model.autoencoder, guide, self.model.finish), self.mesh)
 
     @functools.cached_property
     def recognisers(self) -> Recognisers:

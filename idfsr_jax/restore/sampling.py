@@ -24,11 +24,13 @@ class Networks(NamedTuple):
       denoiser: its parameters.
       autoencoder: of the latents that are diffused; None of pixels.
       guide: who pulls towards the person; None where nobody shall.
+      finish: parameters of `method.finish.Finish`; None where nothing is to be finished.
     """
 
     denoiser: Any
     autoencoder: Any
     guide: Guide | None
+    finish: Any = None
 
 
 def sample_many(
@@ -103,5 +105,5 @@ def _share(networks: Networks, rows: dict[str, Any], config: Config, sizes: tupl
     shape = (side, side, config.model.diffused_channels)
     noise = jax.vmap(partial(starting_noise, shape=shape))(jax.random.wrap_key_data(rows["key"]), rows["variant"])
     condition, agreement = Condition(**rows["condition"]), Agreement(**rows["agreement"])
-    denoiser, autoencoder, guide = networks
-    return sample_pictures(denoiser, condition, noise, config, sizes, agreement, autoencoder, guide)
+    denoiser, autoencoder, guide, finish = networks
+    return sample_pictures(denoiser, condition, noise, config, sizes, agreement, autoencoder, guide, finish)

@@ -29,6 +29,7 @@ def export(model: Path, out: Path, dtype: Literal["float32", "bfloat16"] = "bflo
         facts=facts,
         encoder=loaded.encoder,
         autoencoder=loaded.autoencoder,
+        finish=loaded.finish,
     )
 
 
