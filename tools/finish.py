@@ -53,7 +53,7 @@ CLEAN_SHARE = 0.5
 PHOTOGRAPHS = (1, 3, 4, 5)
 """How many other photographs a result is made from, drawn with `PHOTOGRAPH_WEIGHTS`, where there are as many."""
 PHOTOGRAPH_WEIGHTS = (0.15, 0.15, 0.3, 0.4)
-SQUARES, ABSOLUTE, PERCEPTUAL, IDENTITY = 2.0, 0.25, 1.0, 0.15
+SQUARES, ABSOLUTE, PERCEPTUAL, IDENTITY = 2.0, 0.25, 2.0, 0.3
 """Weights of the mean square and the mean difference of pixels, of LPIPS, and of one minus the guide's cosine."""
 SMOOTHING, MOVEMENT = 4, 0.01
 """How often the guide's view is smoothed, and how far it is moved by chance."""
@@ -238,7 +238,7 @@ def main(
     model: Path | None = None,
     out: Path = Path("finished"),
     results: int = 1_600,
-    steps: int = 1_500,
+    steps: int = 1_200,
     seed: int = 0,
 ) -> None:
     """Restores photographs, trains the finish on them and writes the model with it.
