@@ -107,13 +107,13 @@ ended while the rate was high, and 800 more with 2 and 0.3; an hour on two cores
 `tools/finish.py` does this in one run of 1,200 steps with the second weights, and was not run whole. All of val, not
 fitted, identity, PSNR of the face and LPIPS, inputs clean:
 
-    what the finish adds               16x                       8x
-    nothing                            0.658  20.44 dB  0.189    0.683  22.62 dB  0.138
+    share of it in the result          16x                       8x
+    none                               0.658  20.44 dB  0.189    0.683  22.62 dB  0.138
     all, after 400 steps               0.659  21.20     0.188    0.687  23.84     0.135
     all, after 800 more                0.654  21.33     0.180    0.672  23.91     0.128
-    three quarters of it               0.667  21.18     0.180    0.692  23.72     0.128
-    half of it (kept)                  0.671  20.98     0.182    0.698  23.43     0.130
-    half of it in the face, else all   0.671  20.99     0.181    0.696  23.43     0.130
+    three quarters                     0.667  21.18     0.180    0.692  23.72     0.128
+    half (kept)                        0.671  20.98     0.182    0.698  23.43     0.130
+    half in the face, all elsewhere    0.671  20.99     0.181    0.696  23.43     0.130
 
 Not kept, without it at 16x: temperature 0 (0.655, 20.49 dB, 0.194); guidance by both recognisers (0.663, 20.50, 0.189),
 and by the face and its mirror image (0.657, 20.42, 0.189).

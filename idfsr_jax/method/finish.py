@@ -21,8 +21,8 @@ from idfsr_jax.networks.blocks import (
 from idfsr_jax.networks.convolution import Conv3x3
 
 SHARE = 0.5
-"""How much of what it adds is added: the mean of two estimates is nearer to the truth than one, and more the person
-than either (configs/lfw128.py has the figures)."""
+"""Of what it makes in the result, beside the sampler's own: the mean of two estimates is nearer to the truth than one,
+and more the person than either (configs/lfw128.py has the figures)."""
 _WIDTHS = (32, 80, 112)
 """Channels at a half, a quarter and an eighth of the side."""
 _HEAD = 12

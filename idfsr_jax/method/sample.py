@@ -126,10 +126,10 @@ def sample_pictures(
     if autoencoder is None and finish is None:
         return run(project=project, steer=steer)
     if autoencoder is None:
-        drawn = jnp.clip(run(project=project, steer=steer), -1.0, 1.0)
+        drawn = run(project=project, steer=steer)
         held = jnp.zeros(noise.shape[0]) if agreement is None else jnp.asarray(agreement.strength)
-        finished: Any = Finish().apply({"params": finish}, drawn, condition, held)
-        return pictures_of(drawn + SHARE * (finished - drawn))
+        finished: Any = Finish().apply({"params": finish}, jnp.clip(drawn, -1.0, 1.0), condition, held)
+        return drawn + SHARE * (pictures_of(finished) - drawn)
     pictures = to_pixels(run(bound=math.inf, steer=steer), autoencoder)
     return pictures if project is None else project(pictures)
 
