@@ -126,7 +126,7 @@ def _require_known_options(arguments: Sequence[str]) -> None:
     """Checks the names of a command's options, so that a mistyped one is named in a sentence, with what was meant.
 
     Raises:
-      InputError: one is none of the command's, or stands where a command that is given options alone has none.
+      InputError: one is none of the command's, or a word comes first and the command takes options alone.
     """
     if not arguments or arguments[0] not in COMMANDS or arguments[0] in ("train", "evaluate", "plan"):
         return
@@ -140,7 +140,9 @@ def _require_known_options(arguments: Sequence[str]) -> None:
             which = f"{_perhaps(option, known)}`idfsr {arguments[0]} --help` lists them all"
             raise InputError(f"{option}: is no option of {arguments[0]}; {which}.")
     if len(arguments) > 1 and not arguments[1].startswith("-") and not _takes_words(COMMANDS[arguments[0]]):
-        meant = f"--photos {arguments[1]}" if "--photos" in known else "an option's name before it"
+        # Where an identity can be given as well, the word may mean either.
+        photographs = "--photos" in known and "--identity" not in known
+        meant = f"--photos {arguments[1]}" if photographs else "an option's name before it"
         raise InputError(f"{arguments[1]}: give {meant}; `idfsr {arguments[0]} --help` lists the options.")
 
 

@@ -81,6 +81,7 @@ def test_plan_prints_what_was_planned(tmp_path, monkeypatch, capsys):
         (["prepare", "--qqqqqq"], "--qqqqqq: is no option of prepare; `idfsr prepare --help` lists them all."),
         (["fit", "alice"], "alice: give --photos alice; `idfsr fit --help` lists the options."),
         (["prepare", "lfw/"], "lfw/: give --photos lfw/; "),
+        (["export", "me.safetensors"], "me.safetensors: give an option's name before it; "),
         (["app", "me.safetensors"], "me.safetensors: give an option's name before it; `idfsr app --help` lists "),
     ],
 )

@@ -4,8 +4,9 @@ It is shown the train split of a prepared data set, made small and spoilt as the
 (`method.degrade`), and is told the mean of areas, which is what a clean picture is.
 """
 
+import itertools
 import sys
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,8 +24,8 @@ from idfsr_jax.io.parameters import save_tree
 from idfsr_jax.method.cleaning import InputCleaner, within
 from idfsr_jax.method.degrade import ResamplingTables, degrade, draw_degradations, resampling_tables
 from idfsr_jax.runtime.randomness import step_key
+from idfsr_jax.training.averaged import train_averaged
 from idfsr_jax.training.log import progress_bar
-from idfsr_jax.training.state import update_in_optax
 
 SIZE = 128
 
@@ -92,31 +93,30 @@ def loss_of(
 def train(images: UInt8[np.ndarray, "n s s 3"], steps: int, seed: int, progress: Any) -> Any:
     """The averaged parameters after training on canonical crops; every step follows from (seed, step)."""
     tables = {kind: resampling_tables(SIZE, 4, kind.most) for kind in KINDS}
-    schedule = optax.warmup_cosine_decay_schedule(0.0, _LEARNING_RATE, min(_WARMUP, steps // 2), steps)
-    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=1e-4))
-
-    @partial(jax.jit, donate_argnums=(0, 1, 2), static_argnames="kind")
-    def step(
-        params: Any, ema: Any, state: Any, images: Array, tables: ResamplingTables, index: Array, kind: Kind
-    ) -> tuple:
-        y, clean, n = vary(step_key(seed, "input-cleaner", index), images, tables, kind)
-        softness = SOFTNESS[0] + (SOFTNESS[1] - SOFTNESS[0]) * index.astype(jnp.float32) / steps
-        loss, gradients = jax.value_and_grad(loss_of)(params, y, clean, n, softness)
-        updates, state = update_in_optax(optimizer, gradients, state, params)
-        params = optax.apply_updates(params, updates)
-        ema = optax.incremental_update(params, ema, jnp.maximum(0.005, 1.0 / (index.astype(jnp.float32) + 2.0)))
-        return params, ema, state, loss
-
     first = jnp.zeros((1, 8, 8, 3)), jnp.full(1, 8)
     params = InputCleaner().init(step_key(seed, "input-cleaner-weights", 0), *first)["params"]
-    ema, state = jax.tree.map(jnp.copy, params), optimizer.init(params)
-    for index in range(steps):
-        kind = KINDS[index % len(KINDS)]
-        records = np.random.default_rng((seed, index)).integers(0, len(images), kind.batch)
-        given = images[records], tables[kind], jnp.asarray(index, jnp.int32)
-        params, ema, state, loss = step(params, ema, state, *given, kind=kind)
-        progress(index + 1, loss)
-    return jax.device_get(ema)
+
+    def loss(params: Any, given: tuple[Array, ResamplingTables], index: Array, kind: Kind) -> Array:
+        y, clean, n = vary(step_key(seed, "input-cleaner", index), *given, kind)
+        softness = SOFTNESS[0] + (SOFTNESS[1] - SOFTNESS[0]) * index.astype(jnp.float32) / steps
+        return loss_of(params, y, clean, n, softness)
+
+    def inputs() -> Iterator[tuple[tuple[np.ndarray, ResamplingTables], Kind]]:
+        for index in itertools.count():
+            kind = KINDS[index % len(KINDS)]
+            records = np.random.default_rng((seed, index)).integers(0, len(images), kind.batch)
+            yield (images[records], tables[kind]), kind
+
+    return train_averaged(
+        loss,
+        params,
+        inputs(),
+        learning_rate=_LEARNING_RATE,
+        warmup=_WARMUP,
+        steps=steps,
+        average=0.005,
+        progress=progress,
+    )
 
 
 def main(
@@ -136,7 +136,7 @@ def main(
     faces = load_faces(dataset, "train", SIZE)
     with progress_bar("InputCleaner", steps) as bar:
 
-        def report(step: int, loss: Array) -> None:
+        def report(step: int, _: Any, loss: Array) -> None:
             if step % 100 == 0 or step == steps:
                 bar(step, f"loss {float(loss):.3f}")
 

@@ -126,8 +126,12 @@ def _known(
 ) -> Known:
     """What a method knows of the person of a case; with another's identity the face's proportions stay their own."""
     photos = case.person.photographs[: method.photographs]
-    sources = {"truth": (case.photo,), "swapped": swap_partners(study.protocol)[case.person.name].photographs}
-    units = _units(sources.get(method.identity, photos)[: method.photographs], study, restorer)
+    source: Sequence[str] = photos
+    if method.identity == "truth":
+        source = (case.photo,)
+    elif method.identity == "swapped":
+        source = swap_partners(study.protocol)[case.person.name].photographs[: method.photographs]
+    units = _units(source, study, restorer)
     identity = unit_parts(units.mean(axis=0), restorer.sizes)
     start = identity
     if method.identity == "fitted":

@@ -99,8 +99,16 @@ def restore_faces(
     agreement = Agreement(goal, down, up, strength)
     noise = jnp.broadcast_to(starting_noise(jax.random.key(seed), 0, (size, size, 3)), condition.hidden.shape)
     guide = Guide(recogniser.replace(params=networks["guide"]), networks["guide_center"])  # type: ignore[attr-defined]
-    beside = {"agreement": agreement, "guide": guide, "finish": networks.get("finish")}
-    restored = sample_pictures(networks["denoiser"], condition, noise, config, sizes, **beside)
+    restored = sample_pictures(
+        networks["denoiser"],
+        condition,
+        noise,
+        config,
+        sizes,
+        agreement,
+        guide=guide,
+        finish=networks.get("finish"),  # not every model has one
+    )
     return jnp.clip((restored + 1.0) * 127.5 + 0.5, 0.0, 255.0).astype(jnp.uint8)
 
 
@@ -112,7 +120,9 @@ def flat_weights(model: Model, guide: Guide) -> dict[str, Float32[np.ndarray, ".
         "guide": guide.recogniser.params,
         "guide_center": guide.center,
         "input_cleaner": read_input_cleaner(),
-    } | ({} if model.finish is None else {"finish": model.finish})
+    }
+    if model.finish is not None:
+        tree["finish"] = model.finish
     return {name: np.asarray(leaf, np.float32) for name, leaf in flax.traverse_util.flatten_dict(tree, sep="/").items()}
 
 

@@ -160,6 +160,13 @@ def make_condition(
     )
 
 
+def nearest_reference(condition: Condition) -> tuple[Float[Array, "b s s c"], Float[Array, "b s s 1"]]:
+    """The first reference, and where it shows something; nothing where there is no place for any."""
+    if condition.references.shape[1]:
+        return condition.references[:, 0], condition.valid[:, 0]
+    return jnp.zeros_like(condition.hidden), jnp.zeros_like(condition.mask)
+
+
 def tone_share(
     reveal: Float[Array, " b"], scale: Float[Array, " b"], size: int
 ) -> tuple[Float[Array, " b"], Float[Array, "b 1 1 1"]]:

@@ -1,15 +1,18 @@
-"""The finish: what guidance, agreement and two steps of a denoiser of 4 x 4 patches leave at full resolution.
+"""The finish: a small network that mends at full resolution what the sampler leaves.
 
-Moved by gradients and by projections, an estimate has halos along outlines, a weave where patches meet, ragged lips. A
-small network that sees the sampler's result beside its condition takes them away. It is trained on results of the
-finished model (`tools/finish.py`), whose weights it leaves alone: what identity, fit and guidance have made stays.
+Moved by gradients and by projections, a picture that was made of patches of 4 x 4 pixels in two steps has halos along
+outlines and ragged lips. The network sees it beside its condition, and was trained on such pictures
+(`tools/finish.py`), the model's own weights left alone. It does not read who is to come out.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from idfsr_jax.method.condition import Condition
+from idfsr_jax.method.condition import Condition, nearest_reference
 from idfsr_jax.networks.blocks import (
     GroupNorm,
     ResidualBlock,
@@ -20,7 +23,7 @@ from idfsr_jax.networks.blocks import (
 )
 from idfsr_jax.networks.convolution import Conv3x3
 
-SHARE = 0.5
+_SHARE = 0.5
 """Of what it makes in the result, beside the sampler's own: the mean of two estimates is nearer to the truth than one,
 and more the person than either (configs/lfw128.py has the figures)."""
 _WIDTHS = (32, 80, 112)
@@ -49,13 +52,9 @@ class Finish(nn.Module):
         n = pictures.shape[1] / condition.scale
         told = jnp.concatenate([fourier_features(jnp.log2(n), 32), strength[:, None]], axis=-1)
         told = nn.silu(nn.Dense(64, name="told")(told))
-        nearest, seen = jnp.zeros_like(pictures), jnp.zeros_like(condition.mask)
-        if condition.references.shape[1]:
-            seen = condition.valid[:, 0]
-            nearest = condition.references[:, 0] * seen
-        stack = jnp.concatenate([pictures, condition.hidden, nearest, seen, condition.mask], axis=-1)
+        stack = [pictures, condition.hidden, *nearest_reference(condition), condition.mask]
 
-        at_half = Conv3x3(fine, name="stem")(space_to_depth(stack, 2))
+        at_half = Conv3x3(fine, name="stem")(space_to_depth(jnp.concatenate(stack, axis=-1), 2))
         at_half = ResidualBlock(fine, name="down_0")(at_half, told)
         at_quarter = nn.Conv(middle, (3, 3), strides=(2, 2), name="down_1_in")(at_half)
         at_quarter = at_quarter + Conv3x3(middle, name="pose")(condition.pose)
@@ -73,3 +72,23 @@ class Finish(nn.Module):
         h = nn.Dense(4 * _HEAD, name="detail")(nn.silu(GroupNorm(name="norm_out")(h)))
         h = nn.silu(Conv3x3(_HEAD, name="head_in")(pictures) + depth_to_space(h, 2))
         return pictures + _UNIT * Conv3x3(3, kernel_init=nn.initializers.zeros, name="head_out")(h)
+
+
+def finished(
+    params: Any,
+    drawn: Float[Array, "b s s 3"],
+    condition: Condition,
+    strength: Float[Array, " b"],
+    agreeing: Callable[[Float[Array, "b s s 3"]], Float[Array, "b s s 3"]],
+) -> Float[Array, "b s s 3"]:
+    """The mean of the sampler's pictures and of what `Finish` makes of them.
+
+    Args:
+      params: of `Finish`.
+      drawn: the sampler's pictures; they may leave [-1, 1].
+      condition: of each, in pixels.
+      strength: how far each agrees with its LR picture, 0 to 1.
+      agreeing: clips pictures to [-1, 1] and makes them agree so far.
+    """
+    made: Any = Finish().apply({"params": params}, jnp.clip(drawn, -1.0, 1.0), condition, strength)
+    return drawn + _SHARE * (agreeing(made) - drawn)

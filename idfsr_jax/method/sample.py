@@ -17,7 +17,7 @@ from idfsr_jax.diffusion.schedule import x0_from_v
 from idfsr_jax.method.condition import Condition
 from idfsr_jax.method.degrade import ResamplingTables, on_canvas
 from idfsr_jax.method.denoiser import denoiser_of
-from idfsr_jax.method.finish import SHARE, Finish
+from idfsr_jax.method.finish import finished
 from idfsr_jax.method.guidance import Guide, pull
 
 
@@ -99,7 +99,7 @@ def sample_pictures(
       agreement: with LR pictures; None leaves it out. Of latents the picture that they decode to is made to agree.
       autoencoder: of the latents that are diffused; None of pixels.
       guide: who pulls the last state towards the identity, `config.sample.guidance` steps; None leaves it out.
-      finish: parameters of `Finish`, which sees the results last, of pixels; None leaves it out.
+      finish: parameters of `method.finish.Finish`, of pixels; None leaves it out.
     """
     if autoencoder is not None:
         from idfsr_jax.latent.space import encode_condition, to_pixels
@@ -123,15 +123,14 @@ def sample_pictures(
     key, size = jax.random.key(0), noise.shape[1]  # no sampler that is used here draws further noise
     start = config.sample.temperature * noise
     run: Any = partial(sample, denoise, key, noise.shape, config.sample, config.diffusion, size, noise=start)  # type: ignore[arg-type]
-    if autoencoder is None and finish is None:
-        return run(project=project, steer=steer)
-    if autoencoder is None:
-        drawn = run(project=project, steer=steer)
-        held = jnp.zeros(noise.shape[0]) if agreement is None else jnp.asarray(agreement.strength)
-        finished: Any = Finish().apply({"params": finish}, jnp.clip(drawn, -1.0, 1.0), condition, held)
-        return drawn + SHARE * (pictures_of(finished) - drawn)
-    pictures = to_pixels(run(bound=math.inf, steer=steer), autoencoder)
-    return pictures if project is None else project(pictures)
+    if autoencoder is not None:
+        pictures = to_pixels(run(bound=math.inf, steer=steer), autoencoder)
+        return pictures if project is None else project(pictures)
+    drawn = run(project=project, steer=steer)
+    if finish is None:
+        return drawn
+    strength = jnp.zeros(noise.shape[0]) if agreement is None else jnp.asarray(agreement.strength)
+    return finished(finish, drawn, condition, strength, pictures_of)
 
 
 def steering(

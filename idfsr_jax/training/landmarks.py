@@ -2,13 +2,11 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Float32, Int, PRNGKeyArray, UInt8
 
 from idfsr_jax.config import LandmarkConfig
@@ -26,7 +24,7 @@ from idfsr_jax.method.landmarks import (
 )
 from idfsr_jax.networks.resample import sample_bilinear
 from idfsr_jax.runtime.randomness import step_key
-from idfsr_jax.training.state import update_in_optax
+from idfsr_jax.training.averaged import train_averaged
 
 LEAST_WIDTH = 4
 """Narrowest LR crop that the net is shown, pixels; the widest fills its side."""
@@ -192,29 +190,20 @@ def train_landmark_net(
     if params is None:
         params = init_landmark_net(step_key(seed, "landmark-weights", 0), config)
     net, tables = LandmarkNet(config), resampling_tables(config.size, LEAST_WIDTH, config.size)
-    schedule = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, min(200, config.steps // 2), config.steps)
-    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=1e-4))
 
-    def loss_fn(params: Any, batch: Mapping[str, Array], tables: ResamplingTables, key: PRNGKeyArray) -> Array:
-        y_up, n, shape, landmarks = vary(key, batch, config, tables)
+    def loss(params: Any, given: tuple[Mapping[str, Array], ResamplingTables], index: Array, _: None) -> Array:
+        batch, tables = given
+        y_up, n, shape, landmarks = vary(step_key(seed, "landmark-variation", index), batch, config, tables)
         predicted = net.apply({"params": params}, y_up, jnp.log2(n), shape, batch["known"])
         return landmark_loss(predicted, landmarks)  # type: ignore[arg-type]
 
-    @partial(jax.jit, donate_argnums=(0, 1, 2))
-    def step(params: Any, ema: Any, opt_state: Any, batch: Any, tables: ResamplingTables, index: Array) -> tuple:
-        key = step_key(seed, "landmark-variation", index)
-        loss, gradients = jax.value_and_grad(loss_fn)(params, batch, tables, key)
-        updates, opt_state = update_in_optax(optimizer, gradients, opt_state, params)
-        params = optax.apply_updates(params, updates)
-        # Beginning with few steps, so that a short run is not mostly its start.
-        ema = optax.incremental_update(params, ema, jnp.maximum(0.003, 1.0 / (index.astype(jnp.float32) + 2.0)))
-        return params, ema, opt_state, loss
-
-    params = jax.tree.map(jnp.array, params)
-    ema, opt_state = jax.tree.map(jnp.copy, params), optimizer.init(params)
-    for index in range(config.steps):
-        params, ema, opt_state, loss = step(
-            params, ema, opt_state, next(batches), tables, jnp.asarray(index, jnp.int32)
-        )
-        progress(index + 1, ema, loss)
-    return jax.device_get(ema)
+    return train_averaged(
+        loss,
+        params,
+        (((batch, tables), None) for batch in batches),
+        learning_rate=config.learning_rate,
+        warmup=200,
+        steps=config.steps,
+        average=0.003,
+        progress=progress,
+    )

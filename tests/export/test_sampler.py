@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 
 from idfsr_jax.export.sampler import flat_weights
@@ -15,3 +17,5 @@ def test_weights_are_named_by_their_place(tiny_model):
         *("denoiser", "landmark_net", "guide", "guide_center", "input_cleaner")
     }
     np.testing.assert_array_equal(weights["guide_center"], model.center[128:])
+    finished = replace(model, finish={"told": {"bias": np.ones(3, np.float32)}})
+    assert set(flat_weights(finished, guide)) - set(weights) == {"finish/told/bias"}

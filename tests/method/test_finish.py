@@ -54,7 +54,8 @@ def test_it_reads_what_lies_in_the_picture_and_not_who_is_shown(condition, pictu
 
 
 def test_without_references_none_are_seen(tiny_config, condition, pictures, params):
-    unseen = condition.replace(valid=jnp.zeros_like(condition.valid))
+    blank = {name: jnp.zeros_like(getattr(condition, name)) for name in ("references", "valid")}
+    unseen = condition.replace(**blank)
     none = {name: getattr(condition, name)[:, :0] for name in ("references", "valid", "reference_identities")}
     expected = finish(params, pictures, unseen, jnp.ones(2))
     np.testing.assert_allclose(finish(params, pictures, condition.replace(**none), jnp.ones(2)), expected, atol=1e-5)

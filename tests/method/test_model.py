@@ -51,6 +51,18 @@ def test_the_digest_covers_every_file(tiny_model):
     assert load_model(tiny_model).digest == hashlib.sha256("".join(sums).encode()).hexdigest()
 
 
+def test_a_finish_is_part_of_its_model(tiny_model, tiny_config, tiny_weights, tmp_path):
+    model, finish = load_model(tiny_model), {"told": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3)}}
+    assert model.finish is None
+    folder = tmp_path / "finished"
+    save_model(folder, tiny_config, *tiny_weights, model.center, steps=3, encoder=model.encoder, finish=finish)
+    with_it = load_model(folder)
+    jax.tree.map(np.testing.assert_array_equal, with_it.finish, finish)
+    assert with_it.digest != model.digest
+    flip_bit(folder / "finish.safetensors", -1)
+    assert str(folder / "finish.safetensors") in complaint(folder)
+
+
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("place", [0.0, 0.1, 0.5, 0.9, 1.0])
 def test_a_flipped_bit_in_the_weights_is_noticed(folder, name, place):

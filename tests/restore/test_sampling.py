@@ -11,7 +11,8 @@ import pytest
 from idfsr_jax.config import Config
 from idfsr_jax.method.condition import Condition
 from idfsr_jax.method.denoiser import empty_condition
-from idfsr_jax.method.sample import Agreement, agreement_with, sample_pictures
+from idfsr_jax.method.finish import Finish, finished
+from idfsr_jax.method.sample import Agreement, agreement_with, projection, sample_pictures
 from idfsr_jax.restore import sampling
 from idfsr_jax.restore.conditions import tables_of
 from idfsr_jax.restore.sampling import Networks, sample_many
@@ -124,3 +125,19 @@ def test_one_program_for_each_length_and_setting(
     assert compiled() == 1
     sample(slice(5, 6), [9], 1.0)
     assert compiled() == 0
+
+
+def test_what_a_model_has_to_finish_with_is_used(tiny_config, tiny_weights, condition, keys, random_weights):
+    mesh, one = data_mesh(1), part(condition, slice(0, 1))
+    side, ones = tiny_config.data.size, jnp.ones(1)
+    blank = jnp.zeros((1, side, side, 3))
+    finish = random_weights(lambda: Finish().init(jax.random.key(0), blank, one, ones)["params"], 0.1)
+    held = agreement(tiny_config, [5], 0.5)
+    plain, found = (
+        sample_many(networks, one, keys[:1], tiny_config, SIZES, mesh, held)
+        for networks in (Networks(tiny_weights[0], None, None), Networks(tiny_weights[0], None, None, finish))
+    )
+    agree = projection(jax.tree.map(jnp.asarray, held))
+    expected = finished(finish, jnp.asarray(plain), one, jnp.asarray(held.strength), lambda x: agree(jnp.clip(x, -1.0, 1.0)))
+    assert np.abs(plain - found).max() > 0.01
+    np.testing.assert_allclose(found, expected, atol=1e-4)

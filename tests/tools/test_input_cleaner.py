@@ -47,7 +47,7 @@ def test_windows_of_large_pictures_are_cut_at_one_place_of_both(images, monkeypa
 def test_training_is_repeatable_and_lowers_the_loss(images, monkeypatch):
     kind = Kind(4, 8, 8, 8)
     monkeypatch.setattr(input_cleaner, "KINDS", (kind,))
-    trained = [input_cleaner.train(images, steps, 3, lambda step, loss: None) for steps in (1, 60, 60)]
+    trained = [input_cleaner.train(images, steps, 3, lambda step, average, loss: None) for steps in (1, 60, 60)]
     jax.tree.map(np.testing.assert_array_equal, *trained[1:])
     shown = input_cleaner.vary(jax.random.key(5), np.tile(images, (4, 1, 1, 1)), resampling_tables(128, 4, 8), kind)
     before, after = (float(input_cleaner.loss_of(params, *shown, jnp.array(1.0))) for params in trained[:2])
