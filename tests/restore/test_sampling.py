@@ -137,7 +137,8 @@ def test_what_a_model_has_to_finish_with_is_used(tiny_config, tiny_weights, cond
         sample_many(networks, one, keys[:1], tiny_config, SIZES, mesh, held)
         for networks in (Networks(tiny_weights[0], None, None), Networks(tiny_weights[0], None, None, finish))
     )
-    agree = projection(jax.tree.map(jnp.asarray, held))
-    expected = finished(finish, jnp.asarray(plain), one, jnp.asarray(held.strength), lambda x: agree(jnp.clip(x, -1.0, 1.0)))
+    held = jax.tree.map(jnp.asarray, held)
+    agreeing = lambda pictures: projection(held)(jnp.clip(pictures, -1.0, 1.0))  # noqa: E731
+    expected = finished(finish, jnp.asarray(plain), one, held.strength, agreeing)
     assert np.abs(plain - found).max() > 0.01
     np.testing.assert_allclose(found, expected, atol=1e-4)
