@@ -104,9 +104,9 @@ fitted, as above; trust is its own:
 The finish (`method/finish.py`), on the sampler's results of 1,600 photographs, half of LFW's train people who have five
 and half of Pins, n from 5 to 40 px, half of the inputs clean. 400 steps of 10 with LPIPS 1 and the guide's cosine 0.15,
 ended while the rate was high, and 800 more with 2 and 0.3; an hour on two cores, after twenty minutes for the results.
-These were trials; `tools/finish.py` does the same in one run of 1,200 steps with the second weights, towards the guide's
-vector of the photograph as the data set holds it, and was not run whole. All of val, not fitted, identity, PSNR of the
-face and LPIPS, inputs clean:
+These were trials; `tools/finish.py` does the same in one run of 1,200 steps with the second weights, towards the
+guide's vector of the photograph as the data set holds it, and was not run whole. All of val, not fitted, identity, PSNR
+of the face and LPIPS, inputs clean:
 
     share of it in the result          16x                       8x
     none                               0.658  20.44 dB  0.189    0.683  22.62 dB  0.138
