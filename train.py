@@ -2,7 +2,7 @@
 
 import sys
 
-from idfsr_jax.cli import main
+from idfsr_jax.cli import run
 
 if __name__ == "__main__":
-    sys.exit(main(["train", *sys.argv[1:]]))
+    sys.exit(run("train"))
