@@ -23,8 +23,8 @@ from idfsr_jax.networks.blocks import (
 )
 from idfsr_jax.networks.convolution import Conv3x3
 
-_SHARE = 0.5
-"""Of what it makes in the result, beside the sampler's own: the mean of two estimates is nearer to the truth than one,
+_SHARE = 0.4
+"""Of what it makes in the result, beside the sampler's own: a mean of two estimates is nearer to the truth than one,
 and more the person than either (configs/lfw128.py has the figures)."""
 _WIDTHS = (32, 80, 112)
 """Channels at a half, a quarter and an eighth of the side."""
@@ -81,7 +81,7 @@ def finished(
     strength: Float[Array, " b"],
     agreeing: Callable[[Float[Array, "b s s 3"]], Float[Array, "b s s 3"]],
 ) -> Float[Array, "b s s 3"]:
-    """The mean of the sampler's pictures and of what `Finish` makes of them.
+    """A mean of the sampler's pictures and of what `Finish` makes of them.
 
     Args:
       params: of `Finish`.
