@@ -51,12 +51,14 @@ def main() -> int:
 
     def turn(name: str) -> Callable[[], None]:
         def step() -> None:
-            ends[name].send(None)
+            ends[name].send(True)
             faults[name].append(ends[name].recv())
 
         return step
 
     seconds = interleaved({name: turn(name) for name in ends}, options.rounds)
+    for end in ends.values():
+        end.send(False)
     middle = {name: float(np.median(each)) for name, each in seconds.items()}
     # The first step compiles.
     pages = {name: int(np.median(each[1:])) for name, each in faults.items()}
@@ -70,14 +72,13 @@ def main() -> int:
 
 
 def train_when_asked(asked: Connection, config: Path, keep: bool) -> None:
-    """Does a step for each message, and answers with the page faults that it took."""
+    """Does a step for each True, and answers with the page faults that it took; False ends it."""
     if keep:
         keep_memory()
     from benchmarks.where_time_goes import parts_of_a_step
 
     step = parts_of_a_step(read_config(config))["whole step"]
-    while True:
-        asked.recv()
+    while asked.recv():
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         step()
         asked.send(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)

@@ -120,7 +120,7 @@ To be kept, an hour more had to lower LPIPS at both scales and to cost no more t
 1,510 more steps, on 528 results of 700 other people of LFW as well, with 0.5 of the rate, LPIPS 3, the cosine 0.5, and
 the half that comes out in the loss: then the network takes back what guidance put into the other half. Three quarters
 of the examples told it the ID embedding, which brought nothing and is out again. The mean of the weights before and
-after those steps passes (not fitted; fitted it costs 0.004 of identity at 16x):
+after those steps passes (not fitted; of identity it costs 0.004 fitted at 16x, 0.005 at 32x and by `camera`):
 
     half, in the loss as well          0.627  21.24     0.176    0.659  23.74     0.125
     half, not told the embedding       0.629  21.29     0.177    0.657  23.77     0.125
