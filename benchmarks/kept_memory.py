@@ -9,7 +9,6 @@ import multiprocessing
 import resource
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -17,21 +16,11 @@ import numpy as np
 import tyro
 
 from benchmarks.table import interleaved, milliseconds, publish
+from benchmarks.where_time_goes import Options, parts_of_a_step
 from idfsr_jax.config.checks import read_config
 from idfsr_jax.io.errors import InputError
+from idfsr_jax.runtime.compile_cache import use_compile_cache
 from idfsr_jax.runtime.memory import keep_memory
-
-
-@dataclass(frozen=True)
-class Options:
-    """What is timed."""
-
-    config: tyro.conf.Positional[Path]
-    """A config file such as configs/lfw128.py."""
-    rounds: int = 5
-    """That count."""
-    out: Path | None = None
-    """Also write the table as JSON."""
 
 
 def main() -> int:
@@ -75,10 +64,11 @@ def train_when_asked(asked: Connection, config: Path, keep: bool) -> None:
     """Does a step for each True, and answers with the page faults that it took; False ends it."""
     if keep:
         keep_memory()
-    from benchmarks.where_time_goes import parts_of_a_step
-
-    step = parts_of_a_step(read_config(config))["whole step"]
+    use_compile_cache()
+    step: Callable[[], object] | None = None
     while asked.recv():
+        # Not before it is asked, so that the second process finds what the first has compiled.
+        step = step or parts_of_a_step(read_config(config))["whole step"]
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         step()
         asked.send(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)

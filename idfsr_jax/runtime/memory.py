@@ -12,7 +12,7 @@ def keep_memory() -> bool:
     """Lets what is freed be used for what is asked for next; the process stays as large as it ever was.
 
     On a CPU XLA asks for one buffer of hundreds of megabytes at each call of a program. By itself glibc maps it anew
-    each time, and the system clears it page by page, which takes 4 to 16% of a training step's time on two cores
+    each time, and the system clears it page by page, which takes 2 to 4% of a training step's time on two cores
     (`benchmarks/kept_memory.py`). To be called before there are threads.
 
     Returns:

@@ -55,6 +55,8 @@ def _printed(code: str, kind: str) -> str:
 
 def test_a_large_block_that_was_freed_is_used_again_without_page_faults():
     again = {kind: int(_printed(_FAULTS, kind).split()[1]) for kind in ("kept", "usual")}
+    if again["usual"] == 0:
+        pytest.skip("this system counts no page faults")
     # A fault may be of 4 KB or of 2 MB.
     assert again["kept"] < 8 < again["usual"]
 
