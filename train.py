@@ -2,7 +2,7 @@
 
 import sys
 
-from idfsr_jax.cli import run
+from idfsr_jax.cli import main
 
 if __name__ == "__main__":
-    sys.exit(run("train"))
+    sys.exit(main(["train", *sys.argv[1:]]))

@@ -142,10 +142,9 @@ def _measure(url: str, requests: int, at_once: int, folder: Path, memory: Callab
 
 def _serve(weights: Path | None) -> int:
     from idfsr_jax.app.limits import listen
-    from idfsr_jax.app.serve import Service, serve
+    from idfsr_jax.app.serve import Service, keep_few_arenas, serve
     from idfsr_jax.restore.restorer import Restorer
     from idfsr_jax.runtime.compile_cache import use_compile_cache
-    from idfsr_jax.runtime.memory import keep_few_arenas
 
     keep_few_arenas()
     use_compile_cache()

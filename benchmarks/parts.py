@@ -13,8 +13,6 @@ from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
 
-from idfsr_jax.runtime.memory import keep_memory
-
 _LIBRARIES = {
     "fit": ("idfsr_jax.restore.restorer", "idfsr_jax.restore.fitting", "rich.progress"),
     "restore": ("idfsr_jax.restore.restorer", "idfsr_jax.commands.restoring"),
@@ -65,7 +63,6 @@ class _Clock:
 def main() -> int:
     """Runs the command, and writes its parts."""
     began = perf_counter()
-    keep_memory()  # as the command does
     out, *arguments = sys.argv[1:]
     clock = _Clock()
 

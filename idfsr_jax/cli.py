@@ -26,7 +26,6 @@ from idfsr_jax.config import Config, with_home
 from idfsr_jax.config.checks import read_config
 from idfsr_jax.io.errors import InputError
 from idfsr_jax.io.names import at_home
-from idfsr_jax.runtime.memory import keep_memory
 
 COMMANDS: Mapping[str, Callable[..., int]] = MappingProxyType(
     {
@@ -66,19 +65,11 @@ class _Planning:
     options: Annotated[PlanOptions, tyro.conf.arg(name="")] = field(default_factory=PlanOptions)
 
 
-def run(*before: str) -> int:
-    """`main` as the whole of a process, with words before those of the command line."""
-    arguments = [*before, *sys.argv[1:]]
-    if arguments[:1] != ["app"]:  # which runs for days, and gives back what a large picture took
-        keep_memory()
-    return main(arguments)
-
-
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Args:
-      arguments: the command line after the program's name.
+      arguments: the command line after the program's name; of this process if None.
 
     Returns:
       The exit code: 0; 2 after a user's mistake or where the disk is full or forbids it (said in one sentence on
@@ -90,7 +81,7 @@ def main(arguments: Sequence[str]) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         # A shell leaves a `~` within quotes, and after `=`, as it is.
-        return _dispatch([at_home(word) for word in arguments])
+        return _dispatch([at_home(word) for word in (sys.argv[1:] if arguments is None else arguments)])
     except InputError as error:
         complain(error)
         return 2
@@ -167,4 +158,4 @@ def _perhaps(word: str, known: Iterable[str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run())
+    sys.exit(main())

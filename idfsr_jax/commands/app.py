@@ -6,7 +6,6 @@ from idfsr_jax.commands.options import Encoder, OptionalPath, say
 from idfsr_jax.io.arguments import require_between
 from idfsr_jax.io.errors import InputError
 from idfsr_jax.runtime.compile_cache import use_compile_cache
-from idfsr_jax.runtime.memory import keep_few_arenas
 
 _NEEDED = ("gradio", "uvicorn", "fastapi")
 
@@ -44,7 +43,7 @@ def app(
     logins = {} if login_file is None else read_logins(login_file)
     require_login(host, logins)
     with listen(host, port) as listening:
-        from idfsr_jax.app.serve import Service, serve
+        from idfsr_jax.app.serve import Service, keep_few_arenas, serve
         from idfsr_jax.restore.restorer import Restorer
 
         keep_few_arenas()

@@ -50,7 +50,7 @@ class EvaluateConfig:
     out: str = ""
     """Folder of the report; `train.out`/report by default. It will hold pictures of people."""
     methods: Literal["core", "standard", "all"] = "standard"
-    """`core`: baselines, unfitted, fitted, consistent, oracle. `standard`: also without references or identity, with
+    """`core`: baselines, unfitted, fitted, oracle. `standard`: also without references or identity, with
     another's, and other numbers of photographs. `all`: also other numbers of sampling and of fitting steps."""
     ablations: tuple[str, ...] = ()
     """Further models, as NAME=FOLDER (`longer=runs/longer/model`)."""

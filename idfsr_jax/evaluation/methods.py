@@ -25,8 +25,6 @@ class Method:
       identity: the photographs' ID embedding, the same after fitting, the truth's own (an oracle: it cannot be had in
         use), another person's, or the learned null identity.
       references: how many of the photographs may be shown to the model; all if None.
-      consistency: strength of the projection onto pictures that down-sample to the input; None for the model's own
-        choice.
       steps: of the sampler; None for the model's own choice.
       fit_steps: of fitting; None for the model's own choice.
       model: name of the model: "" for the one that is evaluated, else that of a further one.
@@ -40,7 +38,6 @@ class Method:
     photographs: int = 5
     identity: IdentityKind = "fitted"
     references: int | None = None
-    consistency: float | None = None
     steps: int | None = None
     fit_steps: int | None = None
     model: str = ""
@@ -79,23 +76,23 @@ def methods_of(
     Args:
       protocol: its counts of photographs are used, as far as anybody has so many; see `main_count`. Other counts than
         that are measured on people who have that many photographs and more, so that the same people are compared.
-      group: `core`: baselines, the method with and without fitting, consistency, oracle; what is not clean is restored
-        by the method and measured against enlarging and pasting only. `standard`: also what it does
-        without references or identity or with another's, and other numbers of photographs. `all`: also other numbers
-        of sampling and of fitting steps.
+      group: `core`: baselines, the method with and without fitting, oracle; what is not clean is restored by the fitted
+        method and measured against enlarging and pasting only. `standard`: also what it does without references or
+        identity or with another's, and, at the middle one of the scales, other numbers of photographs. `all`: also
+        other numbers of sampling and of fitting steps.
       further: names of further models.
       config: of the model that is evaluated.
     """
-    main = main_count(protocol)
+    main, half = main_count(protocol), len(protocol.scales) // 2
+    middle = protocol.scales[half : half + 1]
     methods = [
         Method("bicubic", "bicubic", main),
         Method("lanczos", "lanczos", main, area_only=True),
         Method("pasted reference", "pasted", main, "unfitted"),
         Method("pasted mean", "mixed", main, "unfitted", area_only=True),
         Method("pasted reference, toned", "toned", main, "unfitted", area_only=True),
-        Method("unfitted", photographs=main, identity="unfitted"),
+        Method("unfitted", photographs=main, identity="unfitted", area_only=True),
         Method("fitted", photographs=main),
-        Method("fitted, consistent", photographs=main, consistency=1.0, area_only=True),
         Method("oracle identity", photographs=main, identity="truth", area_only=True),
     ]
     if group in ("standard", "all"):
@@ -111,12 +108,12 @@ def methods_of(
         for count in usable_counts(protocol):
             if count != main:
                 given, least = _plural(count, "photograph"), max(count, main)
+                kinds: tuple[IdentityKind, ...] = ("unfitted", "fitted")
                 methods += [
-                    Method(f"unfitted, {given}", photographs=count, identity="unfitted", area_only=True, least=least),
-                    Method(f"fitted, {given}", photographs=count, area_only=True, least=least),
+                    Method(f"{kind}, {given}", "restored", count, kind, area_only=True, scales=middle, least=least)
+                    for kind in kinds
                 ]
     if group == "all":
-        middle = (protocol.scales[len(protocol.scales) // 2],)
         methods += [
             Method(f"fitted, {_plural(n, 'step')}", photographs=main, steps=n, area_only=True, scales=middle)
             for n in STEPS

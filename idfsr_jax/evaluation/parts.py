@@ -30,7 +30,7 @@ from idfsr_jax.restore.restorer import Restorer
 
 Arrays = dict[str, np.ndarray]
 
-VERSION = 6
+VERSION = 7
 """Of what a part means; parts of another version are computed anew."""
 
 
@@ -109,9 +109,11 @@ def measured_unit(
     batch = max([batch, *(len(person.restored) * len(protocol.seeds) for person in missing)])
     for group in in_batches(missing, batch, len(protocol.seeds)):
         cases = cases_of(replace(protocol, people=tuple(group)), unit.scale, unit.degradation)
-        # Filled up to one length, so that one compiled program serves all.
-        filled = [*cases, *[cases[-1]] * (batch - len(cases))]
-        images = to_uint8(restore(unit.method, filled, study, restorer, fitted))
+        images = to_uint8(restore(unit.method, cases, study, restorer, fitted))
+        # Filled up to one length, so that one compiled program measures all.
+        missing_rows = batch - len(cases)
+        filled = [*cases, *[cases[-1]] * missing_rows]
+        images = np.concatenate([images, *[images[-1:]] * missing_rows])
         scores, features = measure(np.asarray(to_float(images)), filled, study, judges, unit.method.photographs)
         arrays = {"images": images, "features": features} | scores
         for person in group:

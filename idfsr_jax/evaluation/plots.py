@@ -98,8 +98,8 @@ def course(entries: Sequence[Mapping[str, Any]]) -> Series:
 
 def _plain(method: Mapping[str, Any]) -> bool:
     """Whether a method differs from the main ones in its number of photographs or sampling steps at the most."""
-    own = (method["kind"], method["consistency"], method["references"], method["fit_steps"], method["model"])
-    return own == ("restored", None, None, None, "")
+    own = (method["kind"], method["references"], method["fit_steps"], method["model"])
+    return own == ("restored", None, None, "")
 
 
 def _draw(path: Path, series: Series, x_label: str, y_label: str, levels: Mapping[str, float | None]) -> None:

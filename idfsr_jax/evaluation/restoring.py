@@ -71,7 +71,7 @@ def restore(
     config = restorer.config
     if method.steps is not None:
         config = replace(config, sample=replace(config.sample, steps=method.steps))
-    agreement = agreement_of(given.y, method.consistency, config)
+    agreement = agreement_of(given.y, None, config)
     keys = jnp.stack([jax.random.key(case.seed) for case in cases])
     networks, sizes, mesh = restorer.networks, restorer.sizes, restorer.mesh
     return sample_many(networks, condition, keys, config, sizes, mesh, agreement)

@@ -70,7 +70,7 @@ def test_the_methods_of_a_group(study):
     assert "fitted, 25 fitting steps" not in everything
     assert everything["fitted"].photographs == 3
     assert [name for name, method in everything.items() if method.applies(None, "severe")] == [
-        "bicubic", "pasted reference", "unfitted", "fitted", "other"]  # fmt: skip
+        "bicubic", "pasted reference", "fitted", "other"]  # fmt: skip
     curve = everything["fitted, 1 photograph"]
     assert [person.name for person in curve.people(protocol).people] == ["Ada"]  # the others have fewer than 3
     assert everything["fitted"].people(protocol) == protocol

@@ -12,7 +12,7 @@ from idfsr_jax.evaluation.parts import fitted_people
 from idfsr_jax.evaluation.protocol import swap_partners
 from idfsr_jax.evaluation.restoring import conditions, fit, restore
 from idfsr_jax.evaluation.study import cases_of, low_resolution
-from idfsr_jax.io.images import to_float, to_uint8
+from idfsr_jax.io.images import to_uint8
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_enlargements(study, cases, restorer):
 
 @pytest.mark.parametrize("references", [None, 0])
 def test_a_report_measures_what_a_user_gets(restorer, study, cases, references):
-    method = Method("m", photographs=3, identity="unfitted", references=references, consistency=1.0)
+    method = Method("m", photographs=3, identity="unfitted", references=references)
     some = [replace(case, seed=place) for place, case in enumerate(cases)]
     measured = levels(restore(method, some, study, restorer, {}))
     inputs = low_resolution(study, some).y
@@ -43,15 +43,8 @@ def test_a_report_measures_what_a_user_gets(restorer, study, cases, references):
         crops = study.crops(case.person.photographs[:3])
         identity = restorer.fit(crops)
         given = crops if references is None else []
-        (expected,) = restorer.restore(y, identity, given, seed=case.seed, consistency=1.0).images
+        (expected,) = restorer.restore(y, identity, given, seed=case.seed).images
         assert np.abs(image - expected).max() <= 1
-
-
-def test_a_consistent_result_downsamples_to_the_input(study, cases, restorer):
-    method = Method("consistent", photographs=2, identity="unfitted", consistency=1.0)
-    result = restore(method, cases, study, restorer, {})
-    means = result.reshape(len(cases), 8, 4, 8, 4, 3).mean((2, 4))
-    np.testing.assert_allclose(means, to_float(np.stack(low_resolution(study, cases).y)), atol=1e-3)
 
 
 def test_what_a_model_may_know(study, cases, restorer):
@@ -126,7 +119,7 @@ def test_every_kind_of_identity_gives_another_picture(restorer, study, cases):
     embedding = fit(photos, study, restorer, config)
     fitted = {case.person.name: embedding + np.float32(0.02) for case in cases}
     kinds = ("unfitted", "fitted", "truth", "swapped", "none")
-    methods = [Method(kind, identity=kind, consistency=1.0) for kind in kinds]  # as above: compiled already
+    methods = [Method(kind, identity=kind) for kind in kinds]  # as above: compiled already
     pictures = [restore(method, cases, study, restorer, fitted)[0] for method in methods]
     for i, one in enumerate(pictures):
         for other in pictures[i + 1 :]:

@@ -47,7 +47,6 @@ def test_the_whole_evaluation_and_its_resumption(evaluation_config, tmp_path, mo
     assert {row["method"] for row in facts["pictures"]} == set(names) and len(facts["pictures"]) == 3 * len(names)
     # All that these metrics promise of the two results that are known.
     score = {(row["method"], row["person"]): row["metrics"] for row in facts["pictures"]}
-    assert all(score["fitted, consistent", person]["lr_psnr"] > 40 for person in ("Ada", "Bo", "Cleo"))
     assert facts["judges"][0]["title"] == "dlib-resnet-v1 (same network as the condition)"
     assert score["small", "Bo"]["psnr"] < score["bicubic", "Bo"]["psnr"] - 3
     page = html.unescape((out / "report.html").read_text())
