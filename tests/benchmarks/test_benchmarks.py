@@ -76,3 +76,33 @@ def test_the_denoiser_in_onnx_is_timed_against_ours(run, tiny_model):
     code, printed, facts = run(onnx_denoiser.main, "--weights", tiny_model, "--rounds", 2)
     assert code == 0 and "onnxruntime" in printed
     assert facts["results"]["difference"] < 1e-4 and facts["results"]["ratio"] > 0
+
+
+def test_whole_photographs_are_made_small_found_and_compared_in_one_frame(run, tiny_model, astronaut, tmp_path):
+    from PIL import Image
+
+    from benchmarks import whole_photographs as benchmark
+    from idfsr_jax.evaluation.protocol import PersonPlan, Protocol, write_protocol
+    from idfsr_jax.face import apply_transform, cut_crop
+    from idfsr_jax.restore.restorer import Restorer
+
+    Image.fromarray(astronaut).save(tmp_path / "own.png")
+    Image.fromarray(astronaut[:, ::-1]).save(tmp_path / "mirrored.png")
+    plan = PersonPlan("Eileen", ("mirrored.png",), ("own.png",))
+    write_protocol(tmp_path / "one.json", Protocol("one", "val", (1,), (8,), ("area",), (0,), (plan,)))
+    given = ("--photos", tmp_path, "--protocol", tmp_path / "one.json", "--weights", tiny_model)
+    code, printed, facts = run(benchmark.main, *given, "--widths", 12)
+    (entry,) = facts["results"]
+    assert code == 0 and entry["outcomes"] == {"restored": 1} and "| 12 | a box | 1 of 1 | none |" in printed
+    assert -1 <= entry["identity"]["mean"] <= 1 and entry["psnr_face"]["mean"] > 0
+
+    restorer, truth = Restorer.load(tiny_model), benchmark.truth_of(tmp_path / "own.png", "Eileen")
+    small = benchmark.made_small(truth, 24)
+    person = restorer.fit([tmp_path / "mirrored.png"])
+    found = benchmark.find(restorer, truth, small, person, [], pointed=True)
+    frame = benchmark.frame_in(truth, found)
+    same, seen = (np.asarray(each, float) for each in (cut_crop(truth.image, frame, 16), found.face.y))
+    assert np.abs(same - seen).mean() < 6 < np.abs(np.roll(same, 1, axis=1) - seen).mean()
+    points = apply_transform(frame, benchmark.landmarks_in(truth, frame))
+    np.testing.assert_allclose(points, apply_transform(truth.crop.transform, truth.crop.landmarks), atol=1e-2)
+    assert benchmark.find(restorer, truth, np.zeros_like(small), person, [], pointed=False) == "no face found"
