@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -67,7 +67,7 @@ def results_of(restorer: Restorer, faces: Faces, count: int, seed: int, progress
     """Restores `count` photographs as evaluation does, each from others of its person; a function of the seed."""
     index, tables = faces.index, tables_of(restorer.config.data.size)
     nobody = Protocol("finish", "train", (), (), (), (), ())
-    study = Study(nobody, index, faces.images, {photo: record for record, photo in enumerate(index.photos)})
+    study = Study(nobody, index, faces.images, {photo: record for record, photo in enumerate(index.photos)}, {})
     several = [record for record in range(len(index)) if len(index.members[index.person[record]]) > 1]
     order = np.random.default_rng(seed).permutation(several)
     draw = jax.jit(partial(draw_degradations, batch=BATCH, least=WIDTHS[0], most=WIDTHS[1], clean_share=CLEAN_SHARE))
@@ -216,6 +216,13 @@ def train(results: Results, guide: Guide, places: int, steps: int, seed: int, pr
     )
 
 
+def precision_of(params: Any) -> Literal["float32", "bfloat16"]:
+    """In which the matrices of a model can be written again without being rounded."""
+    matrices = (np.asarray(leaf) for leaf in jax.tree.leaves(params) if np.ndim(leaf) > 1)
+    halves = all(np.array_equal(each, each.astype(jnp.bfloat16).astype(np.float32)) for each in matrices)
+    return "bfloat16" if halves else "float32"
+
+
 def main(
     dataset: tyro.conf.Positional[Path],
     model: Path | None = None,
@@ -257,7 +264,7 @@ def main(
         made_of.landmark_net,
         made_of.center,
         made_of.steps,
-        dtype="bfloat16",
+        dtype=precision_of(made_of.denoiser),
         facts=read_description(shipped_model() if model is None else model).get("facts"),
         encoder=made_of.encoder,
         finish=params,

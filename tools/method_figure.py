@@ -117,9 +117,7 @@ def trajectory(
     before: Array = jnp.zeros_like(x)
     table = sampling_table(config.sample, config.diffusion, side)
     seen: list[Any] = [x]
-    for level, on_x, on_x0, on_previous, on_noise in table:
-        if on_noise != 0:
-            raise InputError("the figure is of a deterministic sampler; give a model with dpm++2m or ddim.")
+    for level, on_x, on_x0, on_previous in table:
         levels = jnp.full(1, level)
         x0 = jnp.clip(x0_from_v(x, denoise(params, x, levels, condition), levels), -1.0, 1.0)
         x, before = on_x * x + on_x0 * x0 + on_previous * before, x0

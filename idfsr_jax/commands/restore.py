@@ -89,7 +89,8 @@ def restore(
       anyone: Also restore a face that is unlike the person, in folders, among several inputs and among several faces,
         and one of several faces that are too small to tell, if it stands out; such faces are left alone if not given.
       scale: Enlargement of the face, from 2 to 32; from the size of the input if not given.
-      enlarge: Enlargement of the whole photograph; so large that the face keeps all of its pixels if not given.
+      enlarge: Enlargement of the whole photograph; if not given so large that the face keeps all of its pixels, but
+        with no side above 8192 px.
       steps: Sampling steps; as the model was trained for if not given.
       seed: Seed of the noise; the same seed gives the same picture.
       variants: How many restorations to draw of each input; of several, their mean and a map of how much they differ
@@ -118,7 +119,7 @@ def restore(
     out = required(out, "--out", "the picture to write, or for several inputs a folder")
     require_between(1, MAX_STEPS, steps=steps)
     require_between(1, MAX_VARIANTS, variants=variants)
-    require_between(2, 64, scale=scale)
+    require_between(2, 256, scale=scale)
     require_between(0, MAX_SEED, seed=seed)
     require_between(1, 999, face=face)
     if consistency is not None and not 0.0 <= consistency <= 1.0:

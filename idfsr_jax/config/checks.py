@@ -199,7 +199,6 @@ def _check_training(config: Config, fields: dict[str, Any]) -> None:
     named = f"devices.data ({groups}) x devices.fsdp ({config.devices.fsdp})"
     _demand(train.batch % (groups * config.devices.fsdp) == 0, fields, "train.batch", f"a multiple of {named}")
     _demand(config.sample.steps > 1, fields, "sample.steps", "2 or more, as the states between them are trained at")
-    _demand(config.sample.sampler != "ancestral", fields, "sample.sampler", "dpm++2m or ddim, which draw no noise")
     if train.rollout_fraction > 0:
         # AlexNet leaves nothing of smaller pictures.
         seen = config.data.size >= 32 or train.perceptual_loss == 0

@@ -17,10 +17,9 @@ class ModelConfig:
     channels: tuple[int, ...] = (64, 128, 192)
     """Width of each resolution, finest first; each next one has half the side."""
     blocks: tuple[int, ...] = (2, 2, 2)
-    """Residual blocks on the way down at each resolution (the way up has as many)."""
+    """Residual blocks on the way down at each resolution (the way up has one more)."""
     attention_at: int = 16
-    """Feature maps of this side or less get self-attention at the bottleneck and cross-attention to the identity
-    tokens."""
+    """Feature maps of this side or less attend to themselves and to the identity tokens."""
     head_width: int = 32
     """Channels of an attention head."""
     embedding: int = 256
@@ -41,9 +40,10 @@ class ModelConfig:
     """The same of what the means of 2x2 pixels leave out (of each of its three Haar coefficients), which is then
     preconditioned apart from the means; 0: nothing is."""
     dtype: Literal["float32", "bfloat16"] = "float32"
+    """In which `model.unet` computes; our own network has float32 always."""
     remat: bool = False
-    """Computes each residual block anew on the way back instead of keeping what it made: less memory, a third more
-    arithmetic, the same numbers."""
+    """Of `model.unet` only: computes each block anew on the way back instead of keeping what it made: less memory, a
+    third more arithmetic, the same numbers."""
     autoencoder: str = ""
     """Folder of an `AutoencoderKL` in diffusers' layout, whose latents are diffused; without one, pixels are. Training
     reads it, and every model folder holds a copy."""

@@ -8,9 +8,9 @@ from typing import Literal
 class SampleConfig:
     """Sampling at use time."""
 
-    sampler: Literal["dpm++2m", "ddim", "ancestral"] = "dpm++2m"
+    sampler: Literal["dpm++2m", "ddim"] = "dpm++2m"
     steps: int = 2
-    """Calls of the denoiser for a picture."""
+    """Calls of the denoiser for a picture; 2 or more."""
     temperature: float = 0.3
     """Scale of the starting noise. Below 1 a deterministic sampler stays nearer to the most likely picture, which suits
     a model with little training; 1 is the model's own distribution."""
@@ -30,7 +30,7 @@ class FitConfig:
     steps: int = 8
     """Steps that the ID embedding takes."""
     batch: int = 4
-    """Examples of a step: photographs at random scales and noise levels."""
+    """Examples of a step: photographs at random scales, on the sampler's course."""
     learning_rate: float = 0.03
     """Length of the first step of each recogniser's part, Euclidean; the last has a tenth of it."""
     max_distance: float = 0.5

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,7 @@ def load_faces(dataset: str | Path, split: str, size: int) -> Faces:
 def _decode(images: FaceImages, size: int, path: Path) -> None:
     """Writes all crops of a split as one array, whole or not at all."""
     path.parent.mkdir(exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
     array = np.lib.format.open_memmap(temporary, "w+", np.uint8, (len(images), size, size, 3))
 
     def decode(record: int) -> None:

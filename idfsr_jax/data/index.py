@@ -53,8 +53,8 @@ def _open(dataset: str | Path, split: str) -> tuple[Any, Any]:
     if split not in builder.info.splits or builder.info.splits[split].num_examples == 0:
         there = ", ".join(sorted(builder.info.splits)) or "none"
         raise InputError(
-            f"{dataset}: has no split {split}; it has {there}. Prepare it again with --splits, or with --val-people "
-            "0.1 for a tenth of the people, or name another split."
+            f"{dataset}: has no split {split}; it has {there}. Prepare it again, into another folder, with --splits, "
+            "or with --val-people 0.1 for a tenth of the people, or name another split."
         )
     return builder, builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
 

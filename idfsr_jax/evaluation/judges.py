@@ -4,6 +4,7 @@ A judge turns crops with known landmarks into unit vectors, whose product is the
 those of the true photograph, so that no failed detection drops a picture from the comparison.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,11 +38,13 @@ class Judge:
       name: what reports call it.
       embed: crops in [-1, 1] and their landmarks, in unit coordinates, to unit vectors.
       same_as_condition: whether it is the network that the model is conditioned on, which flatters the model.
+      digest: of its file's content; empty of those that come with the package, whose name tells them.
     """
 
     name: str
     embed: Embed
     same_as_condition: bool = False
+    digest: str = ""
 
     @property
     def title(self) -> str:
@@ -93,7 +96,8 @@ def onnx_judge(path: str | Path, recognisers: Sequence[IdEncoder] = ()) -> Judge
         vectors = run(np.asarray(_arcface_chips(jnp.asarray(images), jnp.asarray(landmarks))).transpose(0, 3, 1, 2))
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
-    return Judge(Path(path).stem, embed, arcface_name(path) in [recogniser.name for recogniser in recognisers])
+    same = arcface_name(path) in [recogniser.name for recogniser in recognisers]
+    return Judge(Path(path).stem, embed, same, hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16])
 
 
 def arcface_chips(

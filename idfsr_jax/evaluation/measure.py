@@ -12,7 +12,7 @@ from idfsr_jax.evaluation.judges import Judge
 from idfsr_jax.evaluation.landmarks import expression_distances, expression_kept, seen_landmarks
 from idfsr_jax.evaluation.metrics import copy_paste, inside_only, landmark_nme, lr_consistency_psnr, psnr, ssim
 from idfsr_jax.evaluation.perceptual import lpips, vgg_features
-from idfsr_jax.evaluation.protocol import CLEAN, swap_partners
+from idfsr_jax.evaluation.protocol import CLEAN
 from idfsr_jax.evaluation.study import Case, Study, degraded, low_resolution, truths
 from idfsr_jax.io.images import to_float
 from idfsr_jax.method.mask import face_mask
@@ -96,18 +96,19 @@ def identity_scores(
     """What a judge says of results, by the unit vectors that it gives them.
 
     Cosines to the truth; to the photographs of the person that the method had, on average; and to the mean of another
-    person's, the one of `protocol.swap_partners`, which should be much higher with that person's identity in place of
+    person's, the one of `study.partners`, which should be much higher with that person's identity in place of
     the own. And `copy_paste`, of the photographs that the method had.
     """
-    partners, rows = swap_partners(study.protocol), []
+    rows = []
     for vector, case in zip(vectors, cases, strict=True):
         truth = real.vectors[study.record[case.photo]]
         album, other = (
             real.vectors[study.records(each.photographs[:photographs])]
-            for each in (case.person, partners[case.person.name])
+            for each in (case.person, study.partners[case.person.name])
         )
         mean = other.mean(axis=0)
-        to_other = vector @ mean / np.linalg.norm(mean)
+        alone = study.partners[case.person.name] == case.person  # Of one person there is no other.
+        to_other = np.nan if alone else vector @ mean / np.linalg.norm(mean)
         rows.append((vector @ truth, (album @ vector).mean(), copy_paste(vector, truth, album), to_other))
     names = ("identity", "identity_album", "copy_paste", "identity_other")
     columns = np.asarray(rows, np.float32).T

@@ -100,11 +100,13 @@ def methods_of(
             Method("no reference", photographs=main, references=0, area_only=True),
             Method("no identity", photographs=main, identity="none", area_only=True),
             Method("unfitted, no reference", photographs=main, identity="unfitted", references=0, area_only=True),
-            Method("another's identity", photographs=main, identity="swapped", area_only=True),
-            Method(
-                "another's identity, no reference", photographs=main, identity="swapped", references=0, area_only=True
-            ),
         ]
+        if len(protocol.people) > 1:
+            swapped, bare = "another's identity", "another's identity, no reference"
+            methods += [
+                Method(swapped, photographs=main, identity="swapped", area_only=True),
+                Method(bare, photographs=main, identity="swapped", references=0, area_only=True),
+            ]
         for count in usable_counts(protocol):
             if count != main:
                 given, least = _plural(count, "photograph"), max(count, main)

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from idfsr_jax.evaluation.measure import RealVectors, measure
 from idfsr_jax.evaluation.methods import Method
 from idfsr_jax.evaluation.outputs import sums_of_outputs
-from idfsr_jax.evaluation.protocol import PersonPlan, Protocol, Setting, setting_name, swap_partners
+from idfsr_jax.evaluation.protocol import PersonPlan, Setting, setting_name
 from idfsr_jax.evaluation.restoring import fit, restore
 from idfsr_jax.evaluation.study import Study, cases_of
 from idfsr_jax.io.files import write_atomically
@@ -30,7 +30,7 @@ from idfsr_jax.restore.restorer import Restorer
 
 Arrays = dict[str, np.ndarray]
 
-VERSION = 7
+VERSION = 8
 """Of what a part means; parts of another version are computed anew."""
 
 
@@ -77,7 +77,7 @@ def fitted_people(
     for person in study.protocol.people:
         photos = person.photographs[: method.photographs]
         # Fits go along the sampler's course.
-        facts = _facts(restorer) | {"fit": dataclasses.asdict(config.fit), "photos": photos}
+        facts = _facts(restorer) | {"fit": dataclasses.asdict(config.fit), "photos": study.digests(photos)}
         path = part_path(parts / "fits", f"{person.name} {len(photos)}", facts)
         part = read_part(path)
         if part is None:
@@ -103,7 +103,7 @@ def measured_unit(
       In the order of the cases: every metric by its name, and `images` and their `features`.
     """
     protocol = study.protocol
-    paths = {person.name: _unit_path(unit, person, protocol, restorer, judges, parts) for person in protocol.people}
+    paths = {person.name: _unit_path(unit, person, study, restorer, judges, parts) for person in protocol.people}
     done = {name: read_part(path) for name, path in paths.items()}
     missing = [person for person in protocol.people if done[person.name] is None]
     batch = max([batch, *(len(person.restored) * len(protocol.seeds) for person in missing)])
@@ -175,16 +175,17 @@ def _facts(restorer: Restorer) -> dict[str, Any]:
 
 
 def _unit_path(
-    unit: Unit, person: PersonPlan, protocol: Protocol, restorer: Restorer, judges: Sequence[RealVectors], parts: Path
+    unit: Unit, person: PersonPlan, study: Study, restorer: Restorer, judges: Sequence[RealVectors], parts: Path
 ) -> Path:
+    protocol, photos = study.protocol, person.photographs[: unit.method.photographs]
     cases = cases_of(replace(protocol, people=(person,)), unit.scale, unit.degradation)
     facts = _facts(restorer) | {
         "outputs": sums_of_outputs(unit.method, cases) if unit.method.kind == "outputs" else None,
         "fit": dataclasses.asdict(restorer.config.fit) if unit.method.fit else None,
         "method": dataclasses.asdict(replace(unit.method, folder="")),
-        "case": [person.photographs[: unit.method.photographs], person.restored, protocol.seeds],
-        "swapped in": swap_partners(protocol)[person.name].photographs,
+        "case": [study.digests(photos), study.digests(person.restored), protocol.seeds],
+        "swapped in": study.digests(study.partners[person.name].photographs),
         "setting": [unit.scale, unit.degradation],
-        "judges": sorted(real.judge.name for real in judges),
+        "judges": sorted([real.judge.name, real.judge.digest] for real in judges),
     }
     return part_path(parts / unit.folder, person.name, facts)

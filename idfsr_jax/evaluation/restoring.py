@@ -15,7 +15,6 @@ from PIL import Image
 from idfsr_jax.config import Config
 from idfsr_jax.evaluation.methods import Method
 from idfsr_jax.evaluation.outputs import read_outputs
-from idfsr_jax.evaluation.protocol import swap_partners
 from idfsr_jax.evaluation.study import Case, LowResolution, Study, low_resolution
 from idfsr_jax.io.images import to_float
 from idfsr_jax.method.condition import Condition
@@ -130,7 +129,7 @@ def _known(
     if method.identity == "truth":
         source = (case.photo,)
     elif method.identity == "swapped":
-        source = swap_partners(study.protocol)[case.person.name].photographs[: method.photographs]
+        source = study.partners[case.person.name].photographs[: method.photographs]
     units = _units(source, study, restorer)
     identity = unit_parts(units.mean(axis=0), restorer.sizes)
     start = identity

@@ -1,5 +1,6 @@
 """The photographs of a protocol in memory, and the cases to restore: photograph x scale x degradation x seed."""
 
+import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from jaxtyping import Array, Float, Key, PRNGKeyArray, UInt8
 
 from idfsr_jax.data.index import FaceImages, Index, load_index
 from idfsr_jax.evaluation.degradations import BY_WIDTH, FFHQ_REF, ffhq_ref
-from idfsr_jax.evaluation.protocol import CLEAN, PersonPlan, Protocol, check_protocol
+from idfsr_jax.evaluation.protocol import CLEAN, PersonPlan, Protocol, check_protocol, swap_partners
 from idfsr_jax.face import FaceCrop, resize_crop
 from idfsr_jax.io.images import to_float, to_uint8
 from idfsr_jax.method.degrade import Degradation, ResamplingTables, degrade, draw_degradations, fixed_degradation
@@ -33,12 +34,14 @@ class Study:
       index: landmarks, descriptors and names of every photograph of the split.
       images: the crops, in the order of the index.
       record: position of each photograph, by its name.
+      partners: by each person's name another person, whose identity is swapped in; see `protocol.swap_partners`.
     """
 
     protocol: Protocol
     index: Index
     images: UInt8[np.ndarray, "n s s 3"]
     record: Mapping[str, int]
+    partners: Mapping[str, PersonPlan]
 
     @property
     def size(self) -> int:
@@ -48,6 +51,14 @@ class Study:
     def records(self, photos: Sequence[str]) -> list[int]:
         """Positions of photographs in the index."""
         return [self.record[photo] for photo in photos]
+
+    def digests(self, photos: Sequence[str]) -> list[str]:
+        """Names of photographs with what they show: landmarks and descriptors follow from the pictures."""
+        index = self.index
+        shown = [
+            index.landmarks[record].tobytes() + index.embeddings[record].tobytes() for record in self.records(photos)
+        ]
+        return [f"{photo} {hashlib.sha256(each).hexdigest()[:16]}" for photo, each in zip(photos, shown, strict=True)]
 
     def crops(self, photos: Sequence[str]) -> list[FaceCrop]:
         """Photographs as the product knows photographs."""
@@ -89,7 +100,8 @@ def load_study(protocol: Protocol, dataset: str | Path, size: int) -> Study:
     check_protocol(protocol, index, size)
     pictures = FaceImages(dataset, protocol.split)
     images = np.stack([resize_crop(pictures.read(record), size) for record in range(len(index))])
-    return Study(protocol, index, images, {photo: record for record, photo in enumerate(index.photos)})
+    record = {photo: position for position, photo in enumerate(index.photos)}
+    return Study(protocol, index, images, record, swap_partners(protocol))
 
 
 def cases_of(protocol: Protocol, scale: int | float | None, degradation: str) -> list[Case]:

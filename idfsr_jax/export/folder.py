@@ -136,8 +136,8 @@ def write_export(
             "difference": difference,
             "temperature": config.sample.temperature,
             "loop": "x = temperature noise; each row: x0 = clip(alpha x - sigma v, -1, 1); "
-            "x = on_x x + on_x0 x0 + on_previous previous_x0 + on_noise noise; the last x is the result (guidance 0)",
-            "table": {"columns": ["log_snr", "on_x", "on_x0", "on_previous", "on_noise"], "rows": rows.tolist()},
+            "x = on_x x + on_x0 x0 + on_previous previous_x0; the last x is the result (guidance 0)",
+            "table": {"columns": ["log_snr", "on_x", "on_x0", "on_previous"], "rows": rows.tolist()},
         }
     write_summed_json(out / "manifest.json", manifest | {"sha256": sums})
     say(f"{out / 'manifest.json'}: inputs, outputs and sums")

@@ -95,8 +95,8 @@ def resampling_tables(size: int = 128, least: int = 4, most: int | None = None) 
     up = np.zeros((most - least + 1, size, most), np.float32)
     for n in range(least, most + 1):
         for index, kind in enumerate(KINDS):
-            down[index, n - least, :n] = _resampling_matrix(size, n, kind)
-        up[n - least, :, :n] = _resampling_matrix(n, size, "bicubic")
+            down[index, n - least, :n] = resampling_matrix(size, n, kind)
+        up[n - least, :, :n] = resampling_matrix(n, size, "bicubic")
     return ResamplingTables(down=down, up=up, least=least)
 
 
@@ -288,7 +288,7 @@ def _noise(
     return std[:, None, None, None] / 127.5 * (jnp.sqrt(colour) * own + jnp.sqrt(1.0 - colour) * common)
 
 
-def _resampling_matrix(size: int, n: int, kind: Kind) -> Float[np.ndarray, "{n} {size}"]:
+def resampling_matrix(size: int, n: int, kind: Kind) -> Float[np.ndarray, "{n} {size}"]:
     """Pillow's weights from `size` pixels to n along one axis."""
     scale = size / n
     centres = (np.arange(n) + 0.5) * scale

@@ -120,9 +120,7 @@ def sample_pictures(
     steer = None
     if guide is not None and config.sample.guidance > 0:
         steer = steering(denoise, pictures_of, condition, guide, config.sample.guidance)
-    key, size = jax.random.key(0), noise.shape[1]  # no sampler that is used here draws further noise
-    start = config.sample.temperature * noise
-    run: Any = partial(sample, denoise, key, noise.shape, config.sample, config.diffusion, size, noise=start)  # type: ignore[arg-type]
+    run: Any = partial(sample, denoise, config.sample.temperature * noise, config.sample, config.diffusion)  # type: ignore[arg-type]
     if autoencoder is not None:
         pictures = to_pixels(run(bound=math.inf, steer=steer), autoencoder)
         return pictures if project is None else project(pictures)

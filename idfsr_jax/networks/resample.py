@@ -1,8 +1,7 @@
-"""Bilinear sampling at arbitrary points, which the warp and the face chips share; smoothing; bicubic enlargement."""
+"""Bilinear sampling at arbitrary points, which the warp and the face chips share; and smoothing."""
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
 
@@ -61,23 +60,3 @@ def _cell(unit: Float[Array, "*points"], size: int) -> tuple[Int[Array, "*points
     # The last pixel has no successor: it is reached as the far end of the last cell (a one-pixel image has no cell).
     index = jnp.clip(jnp.floor(position), 0.0, max(size - 2.0, 0.0))
     return index.astype(jnp.int32), position - index
-
-
-def bicubic_upsample(y: Float[Array, "b n n 3"], size: int) -> Float[Array, "b {size} {size} 3"]:
-    """Bicubic enlargement as by `jax.image.resize(..., "cubic")` and Pillow; may overshoot [-1, 1]."""
-    return _on_both_axes(_bicubic_matrix(y.shape[1], size), y)
-
-
-def _on_both_axes(matrix: Float[np.ndarray, "m n"], images: Float[Array, "b n n c"]) -> Float[Array, "b m m c"]:
-    """Forms matrix @ image @ matrix.T in full precision: 8-bit rounding must not depend on a GPU's short floats."""
-    rows = jnp.einsum("mn,bnwc->bmwc", matrix, images, precision="highest")
-    return jnp.einsum("kw,bmwc->bmkc", matrix, rows, precision="highest")
-
-
-def _bicubic_matrix(n: int, size: int) -> Float[np.ndarray, "{size} {n}"]:
-    """Bicubic enlargement along one axis (Keys 1981, a = -1/2); at borders the weights are scaled to sum to 1."""
-    centres = (np.arange(size) + 0.5) * n / size - 0.5
-    x = np.abs(centres[:, None] - np.arange(n)[None, :])
-    near, far = (1.5 * x - 2.5) * x * x + 1.0, ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
-    weights = np.where(x <= 1.0, near, np.where(x < 2.0, far, 0.0))
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)

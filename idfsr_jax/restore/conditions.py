@@ -240,8 +240,16 @@ def cleaned_input(y: UInt8[np.ndarray, "n n 3"], size: int) -> tuple[UInt8[np.nd
     Raises:
       BadWeights: the package's file of the net that cleans is missing or damaged.
     """
-    clean, trust = _cleaned(_input_cleaner(), on_canvas(y, tables_of(size)), np.array([len(y)], np.int32))
-    return to_uint8(np.asarray(clean)[0, : len(y), : len(y)]), float(trust[0])
+    return _cleaned_once(y.tobytes(), len(y), size)
+
+
+@functools.lru_cache(maxsize=256)  # What is known of a face wants it, and then what holds the result to the face.
+def _cleaned_once(content: bytes, n: int, size: int) -> tuple[UInt8[np.ndarray, "n n 3"], float]:
+    y = np.frombuffer(content, np.uint8).reshape(n, n, 3)
+    clean, trust = _cleaned(_input_cleaner(), on_canvas(y, tables_of(size)), np.array([n], np.int32))
+    kept = to_uint8(np.asarray(clean)[0, :n, :n])
+    kept.setflags(write=False)
+    return kept, float(trust[0])
 
 
 @functools.lru_cache(maxsize=1)

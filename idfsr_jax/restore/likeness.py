@@ -111,13 +111,20 @@ def group_by_person(identities: Float[np.ndarray, "k d"]) -> list[Int[np.ndarray
       Positions, ascending within each group.
     """
     cosine = (identities @ identities.T).astype(np.float64)
-    groups = [np.array([position]) for position in range(len(identities))]
+    groups, sums = [np.array([position]) for position in range(len(identities))], cosine
     while len(groups) > 1:
-        mean = np.array([[cosine[np.ix_(a, b)].mean() if a is not b else -2.0 for b in groups] for a in groups])
+        sizes = np.array([len(group) for group in groups])
+        mean = sums / np.outer(sizes, sizes)
+        np.fill_diagonal(mean, -2.0)
         first, second = sorted(int(place) for place in np.unravel_index(np.argmax(mean), mean.shape))
         if mean[first, second] < SAME_PERSON:
             break
         groups[first] = np.sort(np.concatenate([groups[first], groups.pop(second)]))
+        # Rows, then columns, of the two groups are joined: sums of the cosines between what is in them.
+        for axis in (0, 1):
+            joined = np.take(sums, first, axis) + np.take(sums, second, axis)
+            sums = np.delete(sums, second, axis)
+            np.moveaxis(sums, axis, 0)[first] = joined
     return sorted(groups, key=lambda group: (-len(group), -cosine[np.ix_(group, group)].mean(), group[0]))
 
 

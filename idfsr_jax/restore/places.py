@@ -13,7 +13,6 @@ from idfsr_jax.face import Box, apply_transform, crop_side, cut_crop, ffhq_trans
 from idfsr_jax.face.detect import turn_of
 from idfsr_jax.face.search import find_every_face
 from idfsr_jax.io.errors import InputError, NoFace, SeveralFaces
-from idfsr_jax.io.images import to_float
 from idfsr_jax.restore.likeness import Likeness, evidence, face_probabilities, is_told, shared_out
 from idfsr_jax.restore.recognition import locate, seen_side
 
@@ -245,8 +244,7 @@ def straighten(
     """Moves a rough crop to where the canonical one lies, by the landmarks that LandmarkNet sees in it."""
     for _ in range(2):
         side = min(max(4, round(crop_side(transform))), config.landmarks.size)
-        y = to_float(cut_crop(image, transform, side))[None]
-        points = np.asarray(locate(landmark_net, y, np.float32(side), config))[0]
+        points = locate(landmark_net, cut_crop(image, transform, side), config)
         transform = ffhq_transform(apply_transform(transform, points).astype(np.float32))
     return transform
 
@@ -271,7 +269,10 @@ def _transform_of_box(
 
 
 def _place_of_eyes(image: UInt8[np.ndarray, "h w 3"], eyes: Eyes, name: str | Path) -> Place:
-    """FFHQ's recipe (`ffhq_transform`) with the mouth where a mean face has it."""
+    """FFHQ's recipe (`ffhq_transform`) with the mouth where a mean face has it.
+
+    On which side of the eyes it lies is what dlib's detector sees there, and below them where it sees nothing.
+    """
     height, width = image.shape[:2]
     # The person's right eye is at the left of an upright picture.
     left, right = (np.array(point) for point in sorted([eyes[:2], eyes[2:]]))
@@ -283,6 +284,11 @@ def _place_of_eyes(image: UInt8[np.ndarray, "h w 3"], eyes: Eyes, name: str | Pa
         raise InputError(
             f"{name}: eyes at {places} are not two places in the {width} x {height} picture; give x1,y1,x2,y2."
         )
+    around = round(4.0 * distance / _BOX_TO_CROP)
+    corner_x, corner_y = (round(float(each)) for each in (left + right - around) / 2)
+    turn = turn_of(image, (corner_x, corner_y, around, around))
+    if turn is not None and np.cos(np.radians(turn) - np.arctan2(across[1], across[0])) < 0.0:
+        across = -across
     down = _EYES_TO_MOUTH * np.array([-across[1], across[0]])
     x, y = 2.0 * across, 2.0 * np.array([-across[1], across[0]])
     corner = (left + right) / 2 + 0.1 * down - x - y

@@ -13,13 +13,13 @@ from PIL import Image
 from idfsr_jax.config import Config
 from idfsr_jax.face import FaceCrop, resize_crop
 from idfsr_jax.io.images import to_float
+from idfsr_jax.method.degrade import resampling_matrix
 from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.landmarks import MEAN_SHAPE, estimate_landmarks
 from idfsr_jax.networks.chips import face_chips
 from idfsr_jax.networks.id_encoder import IdEncoder
 from idfsr_jax.networks.recognisers import Recognisers, dimensions
 from idfsr_jax.networks.recognisers import photograph_descriptors as descriptors_of_chips
-from idfsr_jax.networks.resample import bicubic_upsample
 from idfsr_jax.runtime.programs import kept_jit
 
 _ENCODER_SIDE = 256
@@ -28,15 +28,20 @@ SEEN_SIDES = (4, 6, 8, 12, 16, 24, 32, 48, 64)
 """At which faces are compared, in pixels."""
 
 
+def locate(landmark_net: Any, y: UInt8[np.ndarray, "n n 3"], config: Config) -> Float[np.ndarray, "68 2"]:
+    """The landmarks of a crop of nobody in particular, at most as wide as LandmarkNet's pictures."""
+    # Enlarged on the host, so that one program serves all widths.
+    matrix = resampling_matrix(len(y), config.landmarks.size, "bicubic")
+    rows = np.tensordot(matrix, np.asarray(to_float(y[None]))[0], 1)
+    y_up = np.clip(np.tensordot(matrix, rows.swapaxes(0, 1), 1).swapaxes(0, 1), -1.0, 1.0)
+    return np.asarray(_located(landmark_net, y_up[None], np.full(1, len(y), np.float32), config))[0]
+
+
 @partial(kept_jit, static_argnames="config")
-def locate(
-    landmark_net: Any, y: Float[Array, "b m m 3"], n: Float[Array, ""] | float, config: Config
-) -> Float[Array, "b 68 2"]:
-    """The landmarks of crops of n pixels of nobody in particular, given in [-1, 1] as they are, or smaller."""
-    # As in training, where pictures of 8 bits are enlarged to pictures.
-    b, y_up = y.shape[0], jnp.clip(bicubic_upsample(y, config.landmarks.size), -1.0, 1.0)
-    shapes, known = jnp.broadcast_to(jnp.asarray(MEAN_SHAPE), (b, 68, 2)), jnp.zeros(b)
-    n = jnp.full((b,), n, jnp.float32)
+def _located(
+    landmark_net: Any, y_up: Float[Array, "1 s s 3"], n: Float[Array, "1"], config: Config
+) -> Float[Array, "1 68 2"]:
+    shapes, known = jnp.asarray(MEAN_SHAPE)[None], jnp.zeros(1)
     return estimate_landmarks(landmark_net, y_up, n, shapes, known, config.landmarks)
 
 
@@ -57,7 +62,7 @@ def _describe_photograph(
 
 
 def seen_side(side: float | int) -> int:
-    """The resolution at which a face of a crop of `side` px is compared: there are few, so that few are compiled."""
+    """The resolution at which a face of a crop of `side` px is compared: one of those whose thresholds are known."""
     return max(each for each in SEEN_SIDES if each <= max(side, SEEN_SIDES[0]))
 
 
@@ -79,10 +84,11 @@ def small_unit(
     """
     size = config.landmarks.size
     shown = image if image.shape[0] <= size else reduce_crop(image, size)
-    landmarks = locate(landmark_net, to_float(shown[None]), np.float32(shown.shape[0]), config)
+    landmarks = locate(landmark_net, shown, config)
     large = Image.fromarray(image).resize((_ENCODER_SIDE, _ENCODER_SIDE), Image.Resampling.BICUBIC)
-    found = [_describe_photograph(each, to_float(np.asarray(large)[None]), landmarks) for each in recognisers]
-    return unit_parts(np.concatenate(found, axis=1)[0] - center, dimensions(recognisers)), np.asarray(landmarks)[0]
+    seen, where = to_float(np.asarray(large)[None]), jax.device_put(landmarks[None])
+    found = [_describe_photograph(each, seen, where) for each in recognisers]
+    return unit_parts(np.concatenate(found, axis=1)[0] - center, dimensions(recognisers)), landmarks
 
 
 def reduce_crop(image: UInt8[np.ndarray, "n n 3"], side: int) -> UInt8[np.ndarray, "m m 3"]:

@@ -334,13 +334,14 @@ class Restorer(LoadedModel):
         """
         sampling = sampling_of(self.config, steps, seed, variants, consistency, guidance, self.sizes)
         draw = partial(sample_found, self.networks, mesh=self.mesh, sampling=sampling)
+        once = partial(sample_found, self.networks, mesh=self.mesh, sampling=replace(sampling, variants=1))
         return [
             Restoration(
                 face=each.face,
                 images=list(images),
                 condition=each.condition,
                 reference=each.reference,
-                unfitted=lambda each=each: draw([each.unfitted()])[0][0],  # type: ignore[misc]
+                unfitted=lambda each=each: once([each.unfitted()])[0][0],  # type: ignore[misc]
                 metadata=provenance(
                     self.model, each.identity, seed, sampling.config, sampling.consistency, each.reveal
                 ),

@@ -28,7 +28,7 @@ from idfsr_jax.training.mesh import make_mesh, whole
 from idfsr_jax.training.sole_use import sole_use
 from idfsr_jax.training.start import autoencoder_of_run, beginning
 from idfsr_jax.training.step import frozen_parts, initial_state
-from idfsr_jax.training.val import measure
+from idfsr_jax.training.val import few_cases, measure
 
 _SHARE_OF_MEMORY = 0.25
 """Of a device's memory, that all pictures may take where they lie on it."""
@@ -42,8 +42,8 @@ def train(config: Config) -> int:
 
     Raises:
       BadConfig: the folder belongs to a run of another configuration, or of another autoencoder; the data set is of
-        other recognisers, or its pictures do not fit on a device; or `train.start_from` or `model.unet.folder` is
-        another network.
+        other recognisers or of one person, or its pictures do not fit on a device; or `train.start_from` or
+        `model.unet.folder` is another network.
       InputError: the data set is missing or damaged, or the loss is not finite.
     """
     out, data = Path(config.train.out), config.data
@@ -53,6 +53,11 @@ def train(config: Config) -> int:
     faces = load_faces(data.dataset, data.train_split, data.size)
     remedy = f"prepare it with `idfsr prepare --encoder {'+'.join(config.model.recognisers)}`"
     require_encoder(faces.index.encoder, name, data.dataset, remedy)
+    if len(faces.index.members) < 2:
+        raise BadConfig(
+            f"{data.dataset}: its split {data.train_split} shows one person, and training needs others beside; prepare "
+            "photographs of two people or more."
+        )
     center = np.asarray(faces.index.embeddings, np.float32).mean(0)
     people = load_people(faces, center, sizes, config.model.references)
     autoencoder = autoencoder_of_run(config)
@@ -121,6 +126,8 @@ def _looker(out: Path, config: Config, frozen: Frozen, center: Float[np.ndarray,
     sizes = dimensions(frozen.recognisers)
     faces = load_faces(config.data.dataset, config.data.val_split, config.data.size)
     people = load_people(faces, center, sizes, config.model.references)
+    if not few_cases(people):  # Nobody has a second photograph to be restored from.
+        return _gather_only
 
     def look(step: int, ema: Any) -> None:
         values, rows = measure(whole(ema), people, frozen, config)

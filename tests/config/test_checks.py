@@ -51,7 +51,7 @@ MISTAKES = [
     ("landmarks", "size", 63, "landmarks.size is 63; give a multiple of 4"),
     ("sample", "steps", 0, "sample.steps"),
     ("sample", "steps", 1, "sample.steps is 1; give 2 or more, as the states between them are trained at"),
-    ("sample", "sampler", "ancestral", "sample.sampler is 'ancestral'; give dpm++2m or ddim, which draw no noise"),
+    ("sample", "sampler", "ancestral", "sample.sampler is 'ancestral'; give 'dpm++2m' or 'ddim'."),
     ("sample", "reveal", -0.5, "sample.reveal is -0.5; give a share from 0 to 1"),
     ("sample", "temperature", float("inf"), "sample.temperature"),
     ("sample", "consistency", 2.0, "sample.consistency"),

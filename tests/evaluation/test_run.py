@@ -10,6 +10,7 @@ from idfsr_jax.cli import main
 from idfsr_jax.evaluation import parts, run
 from idfsr_jax.evaluation.judges import Judge, load_judges
 from idfsr_jax.evaluation.measure import MOST_PSNR, RealVectors, identity_scores, measure, real_vectors
+from idfsr_jax.evaluation.methods import Method
 from idfsr_jax.evaluation.parts import in_batches, part_path, read_part, write_part
 from idfsr_jax.evaluation.protocol import PersonPlan, swap_partners
 from idfsr_jax.evaluation.study import cases_of
@@ -70,6 +71,17 @@ def test_the_whole_evaluation_and_its_resumption(evaluation_config, tmp_path, mo
 def test_other_facts_share_no_part(tmp_path):
     assert part_path(tmp_path, "a b", {"x": 1}) != part_path(tmp_path, "a b", {"x": 2})
     assert part_path(tmp_path, "a b", {"x": 1}).name.startswith("a-b-")
+
+
+def test_another_judge_of_the_same_name_shares_no_part(study, restorer, tmp_path):
+    unit = parts.Unit(Method("bicubic", "bicubic"), 8, "area")
+    found = []
+    for digest, place in (("a", 0), ("b", 1), ("a", 1)):  # The last is not asked again.
+        said = np.eye(8, dtype=np.float32)[place]
+        judge = Judge("j", lambda images, _, said=said: np.tile(said, (len(images), 1)), digest=digest)
+        real = RealVectors(judge, np.tile(np.eye(8, dtype=np.float32)[0], (len(study.index), 1)))
+        found.append(parts.measured_unit(unit, study, restorer, {}, [real], tmp_path, 4)["identity/j"].tolist())
+    assert found == [[1.0] * 3, [0.0] * 3, [1.0] * 3]
 
 
 def test_parts_are_read_back_or_not_at_all(tmp_path):

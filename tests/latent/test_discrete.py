@@ -107,9 +107,7 @@ def test_every_step_equals_diffusers(sampler, prediction, spacing):
         output = network(jnp, x, level[:, None, None, None], prediction)
         return output if prediction == "v_prediction" else schedule.v_from_noise(x, output, level)
 
-    result = samplers.sample(
-        denoise, jax.random.key(0), SHAPE, sampling, diffusion, 8, noise=jnp.asarray(noise), bound=math.inf
-    )
+    result = samplers.sample(denoise, jnp.asarray(noise), sampling, diffusion, bound=math.inf)
     jax.effects_barrier()
     np.testing.assert_array_equal(np.concatenate([level for _, level in seen]), levels[timesteps].astype(np.float32))
     for step, (ours, theirs) in enumerate(zip([*(x for x, _ in seen), result], expected, strict=True)):

@@ -20,7 +20,6 @@ from idfsr_jax.latent.unet_weights import begun_with_unet, read_unet_of, require
 from idfsr_jax.method.denoiser import denoiser_of, empty_condition, init_denoiser
 from idfsr_jax.method.model import load_model
 from idfsr_jax.restore.restorer import Restorer
-from idfsr_jax.training.export import export
 from idfsr_jax.training.run import train
 from idfsr_jax.training.state import make_optimizer, state_on_host
 
@@ -185,15 +184,3 @@ def test_a_run_that_cannot_begin_claims_no_folder(unet_config, trained, tmp_path
     assert not (tmp_path / "out").exists()
     settings = json.loads((trained[1] / "config.json").read_text())
     assert settings["model"]["unet"]["block_out_channels"] == [8, 16]
-
-
-def test_a_model_is_shipped_in_half_precision_as_others_are(trained, tmp_path):
-    whole = load_model(trained[1] / "model")
-    export(trained[1] / "model", tmp_path / "half")
-    half = load_model(tmp_path / "half")
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2**-8, atol=1e-7), half.denoiser, whole.denoiser)
-    sizes = [
-        (place / "unet" / "diffusion_pytorch_model.safetensors").stat().st_size
-        for place in (tmp_path / "half", trained[1] / "model")
-    ]
-    assert sizes[0] < 0.8 * sizes[1]

@@ -1,11 +1,9 @@
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.ndimage
-from PIL import Image
 
-from idfsr_jax.networks.resample import bicubic_upsample, smoothed
+from idfsr_jax.networks.resample import smoothed
 
 
 @pytest.mark.parametrize("times", [0, 1, 4])
@@ -33,17 +31,3 @@ def test_four_times_leave_as_much_of_a_wave_twice_as_long(wave):
         return float(smoothed(image, times)[0, 2, 32, 0])
 
     assert left(wave, 4) == pytest.approx(left(wave // 2, 1), abs=0.05)
-
-
-@pytest.mark.parametrize(("n", "size"), [(2, 64), (4, 64), (16, 64), (5, 37), (8, 8), (16, 128)])
-def test_bicubic_equals_jax_image_resize(n, size):
-    y = jax.random.uniform(jax.random.key(n), (3, n, n, 3), minval=-1.0, maxval=1.0)
-    expected = jax.image.resize(y, (3, size, size, 3), "cubic")
-    np.testing.assert_allclose(bicubic_upsample(y, size), expected, atol=2e-6)
-
-
-def test_bicubic_equals_pillow():
-    y = np.random.default_rng(0).uniform(-1, 1, (8, 8)).astype(np.float32)
-    expected = np.asarray(Image.fromarray(y).resize((64, 64), Image.Resampling.BICUBIC))
-    ours = bicubic_upsample(jnp.asarray(np.stack([y] * 3, axis=-1)[None]), 64)[0, :, :, 0]
-    np.testing.assert_allclose(ours, expected, atol=2e-6)

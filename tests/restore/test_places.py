@@ -35,6 +35,19 @@ def test_two_eyes_give_nearly_the_crop_of_all_landmarks(astronaut, face_crop, ti
         assert x < nose[0] < x + width and y < nose[1] < y + height
 
 
+@pytest.mark.parametrize("degrees", [120, 180, 240])
+def test_the_mouth_of_a_face_that_stands_on_its_head_is_seen(degrees, astronaut, face_crop, tiny_config, tiny_weights):
+    turn = np.radians(degrees)
+    matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    turned = np.array(Image.fromarray(astronaut).rotate(-degrees, Image.Resampling.BICUBIC, center=(223, 127)))
+    points = apply_transform(face_crop.transform, face_crop.landmarks)
+    eyes = [(points[some].mean(0) - (223, 127)) @ matrix.T + (223, 127) for some in (slice(36, 42), slice(42, 48))]
+    given = (*map(float, eyes[0]), *map(float, eyes[1]))
+    (place,) = places_of(turned, "photo", tiny_config, tiny_weights[1], eyes=given)
+    angle = np.degrees(np.arctan2(place.transform[1, 0], place.transform[0, 0]))
+    assert (angle - degrees + 180) % 360 - 180 == pytest.approx(0, abs=10)
+
+
 @pytest.mark.parametrize("eyes", [(10.0, 10.0, 10.2, 10.2), (-5.0, 10.0, 20.0, 10.0), (10.0, 10.0, 300.0, 10.0)])
 def test_eyes_that_are_none_are_refused(eyes, tiny_config, tiny_weights):
     with pytest.raises(InputError, match="eyes at"):

@@ -95,3 +95,9 @@ def test_training_is_repeatable_and_lowers_the_loss(results, restorer, monkeypat
     assert runs[1] == runs[0][:5]  # which all that four updates changed is in
     assert np.mean(runs[0][35:40]) < 0.97 * np.mean(runs[0][:5])
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(trained))
+
+
+def test_what_is_not_halves_already_is_not_rounded_to_them():
+    whole = {"kernel": np.full((2, 2), 1.001, np.float32), "bias": np.full(2, 1.001, np.float32)}
+    half = whole | {"kernel": np.full((2, 2), 1.5, np.float32)}
+    assert [finish.precision_of(each) for each in (whole, half)] == ["float32", "bfloat16"]

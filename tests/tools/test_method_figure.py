@@ -1,7 +1,5 @@
 """The figure of the method shows what passes through the model, and nothing else."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -35,13 +33,6 @@ def test_the_stages_are_those_of_the_model(stages, restorer):
     np.testing.assert_array_equal(expected.images[0], stages.restoration.images[0])
     np.testing.assert_array_equal(stages.condition.guess, expected.condition.guess)
     assert stages.photographs[stages.reference].image is stages.restoration.reference
-
-
-def test_a_sampler_that_draws_noise_is_refused(stages, restorer):
-    config = replace(restorer.config, sample=replace(restorer.config.sample, sampler="ancestral"))
-    ancestral = Restorer(replace(restorer.model, config=config))
-    with pytest.raises(ValueError, match="deterministic"):
-        method_figure.trajectory(ancestral, stages.condition, 0)
 
 
 def test_the_command_writes_the_figure(tiny_model, astronaut, tmp_path, capsys):

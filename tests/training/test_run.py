@@ -13,10 +13,13 @@ import pytest
 
 from benchmarks.small_run import newest_checkpoint, noise_faces, read_log, write_config
 from idfsr_jax.config import DeviceConfig, load_config
+from idfsr_jax.data.examples import load_people
+from idfsr_jax.data.faces import load_faces
 from idfsr_jax.io.errors import BadConfig
 from idfsr_jax.method.model import load_model
 from idfsr_jax.training.run import _require_room
 from idfsr_jax.training.run import train as train_model
+from idfsr_jax.training.val import few_cases
 
 # The step of even a small network takes a minute of the compiler's time.
 pytestmark = pytest.mark.timeout(1200)
@@ -110,6 +113,19 @@ def test_pictures_that_a_device_has_no_room_for_are_refused():
     with pytest.raises(BadConfig, match=r"data\.on_device: the pictures take 1\.1 GB of the 4\.0 GB of a device"):
         _require_room(1_100_000_000, 4_000_000_000)
     _require_room(1_100_000_000, 0)
+
+
+def test_one_person_alone_is_nobody_to_train_on(train, tmp_path, capsys):
+    assert train(tmp_path / "run", "--data.train-split", "val") == 2
+    assert "its split val shows one person, and training needs others" in " ".join(capsys.readouterr().err.split())
+
+
+def test_whoever_has_one_photograph_cannot_be_looked_at(faces):
+    own = load_faces(faces, "val", 32)
+    people = load_people(own, np.zeros(192, np.float32), (192,), 1)
+    assert len(few_cases(people)) == 1
+    apart = replace(own.index, people=("E", "F"), person=np.arange(2, dtype=own.index.person.dtype))
+    assert few_cases(replace(people, faces=replace(own, index=apart))) == []
 
 
 def test_a_data_set_of_other_recognisers_is_refused(train, tmp_path, capsys):
