@@ -185,7 +185,7 @@ def ask_which(restorer: Any, picture: Path | None) -> Question:
 
 def _eyes_question(picture: Path, error: NoFace) -> Question:
     image = read_image(picture)
-    shown = _to_click_into(image)
+    shown = overview(image, Choice((), _NOBODY), _SHOWN)
     return Question("eyes", on_the_page(str(error), [picture]), shown, _scale(shown, image))
 
 
@@ -277,13 +277,6 @@ def _close_ups(restoration: Restoration, into: dict[str, Any]) -> list[UInt8[np.
 
 def _enlarged(image: UInt8[np.ndarray, "n n 3"]) -> UInt8[np.ndarray, "m m 3"]:
     return np.array(Image.fromarray(image).resize((_VIEW, _VIEW), Image.Resampling.BICUBIC))
-
-
-def _to_click_into(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "rows columns 3"]:
-    height, width = image.shape[:2]
-    factor = _SHOWN / max(height, width)
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return np.array(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
 
 
 def _other_faces(restoration: Restoration) -> Question | None:

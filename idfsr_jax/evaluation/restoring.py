@@ -1,6 +1,7 @@
 """Cases restored and people fitted by the product's own functions: what a report says is what a user gets.
 
-Only the descriptors of photographs are not computed anew: they are those that the data set holds.
+Only the descriptors of photographs are not computed anew: they are those that the data set holds. And all photographs
+count alike, where `idfsr fit` counts soft ones less.
 """
 
 from collections.abc import Mapping, Sequence

@@ -10,6 +10,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from idfsr_jax.networks.blocks import block_means
+
 DESCRIPTOR_SIZE = 128
 
 _PIXEL_MEAN = (122.782, 117.001, 104.298)
@@ -61,16 +63,9 @@ class _Block(nn.Module):
         y = nn.relu(nn.Conv(self.width, (3, 3), strides=strides, padding=padding, name="conv_1")(x))
         y = nn.Conv(self.width, (3, 3), name="conv_2")(y)
         if self.stride > 1:
-            x = _halve(x)
+            height, width = x.shape[1:3]
+            x = block_means(x[:, : height // 2 * 2, : width // 2 * 2])
         return nn.relu(_add_zero_extended(x, y))
-
-
-def _halve(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-    """Means of 2x2 pixels, an odd last row or column dropped."""
-    # Flax's `avg_pool` divides by an integer array, which strict type promotion refuses.
-    batch, height, width, channels = x.shape
-    x = x[:, : height // 2 * 2, : width // 2 * 2]
-    return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean(axis=(2, 4))
 
 
 def _add_zero_extended(x: Float[Array, "b h1 w1 c1"], y: Float[Array, "b h2 w2 c2"]) -> Float[Array, "b h3 w3 c3"]:

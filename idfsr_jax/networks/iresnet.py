@@ -5,8 +5,9 @@ al. 2020, "Improved Residual Networks" (normalise, convolve, PReLU, convolve), a
 """
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from idfsr_jax.networks.mobilefacenet import PReLU
 
 UNITS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3), 100: (3, 13, 30, 3)}
 """Residual units at each resolution, by the network's usual name."""
@@ -54,7 +55,7 @@ class IResNet(nn.Module):
         """
         x = (chips - self.mean) / self.deviation
         x = nn.Conv(self.blocks[0][0], (3, 3), padding=_PADDING, name="stem")(x)
-        x = _PReLU(name="stem_activation")(x)
+        x = PReLU(name="stem_activation")(x)
         for index, (width, stride) in enumerate(self.blocks):
             x = _Unit(width, stride, name=f"block_{index}")(x)
         return nn.Dense(self.dimension, name="embed")(x.reshape(x.shape[0], -1))
@@ -70,17 +71,8 @@ class _Unit(nn.Module):
         scale = self.param("scale", nn.initializers.ones, (channels,))
         shift = self.param("shift", nn.initializers.zeros, (channels,))
         y = nn.Conv(self.width, (3, 3), padding=_PADDING, name="conv_1")(x * scale + shift)
-        y = _PReLU(name="activation")(y)
+        y = PReLU(name="activation")(y)
         y = nn.Conv(self.width, (3, 3), strides=strides, padding=_PADDING, name="conv_2")(y)
         if self.stride > 1 or self.width != channels:
             x = nn.Conv(self.width, (1, 1), strides=strides, padding="VALID", name="shortcut")(x)
         return x + y
-
-
-class _PReLU(nn.Module):
-    """A leaky ReLU with a slope of its own for each channel (He et al. 2015)."""
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        slope = self.param("slope", nn.initializers.constant(0.25), (x.shape[-1],))
-        return jnp.where(x >= 0, x, slope * x)

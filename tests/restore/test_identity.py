@@ -1,4 +1,3 @@
-import contextlib
 from dataclasses import replace
 
 import numpy as np
@@ -122,33 +121,20 @@ def test_the_file_takes_a_few_kilobytes(identity, tmp_path):
     assert (tmp_path / "me.safetensors").stat().st_size < 4096
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_a_flipped_bit_anywhere_is_noticed_or_changes_nothing(identity, tmp_path, seed):
-    path = tmp_path / "me.safetensors"
-    identity.save(path)
-    data = bytearray(path.read_bytes())
-    rng = np.random.default_rng(seed)
-    data[rng.integers(len(data))] ^= 1 << rng.integers(8)
-    path.write_bytes(data)
-    try:
-        back = Identity.load(path)
-    except BadWeights as error:
-        assert str(path) in str(error)
-    else:
-        assert_same(back, identity)
-
-
-def test_a_flipped_bit_in_the_header_is_noticed_or_changes_nothing(identity, tmp_path):
+def test_a_flipped_bit_in_any_byte_is_noticed_or_changes_nothing(identity, tmp_path):
     path = tmp_path / "me.safetensors"
     identity.save(path)
     whole = path.read_bytes()
-    header = 8 + int.from_bytes(whole[:8], "little")
-    for place in range(header):
+    for place in range(len(whole)):
         data = bytearray(whole)
-        data[place] ^= 1 << place % 7
+        data[place] ^= 1 << place % 8
         path.write_bytes(data)
-        with contextlib.suppress(BadWeights):
-            assert_same(Identity.load(path), identity)
+        try:
+            back = Identity.load(path)
+        except BadWeights as error:
+            assert str(path) in str(error)
+        else:
+            assert_same(back, identity)
 
 
 @pytest.mark.parametrize("change", [{"photographs": 8}, {"encoder": "another"}, {"model": "cd" * 32}], ids=str)
