@@ -44,8 +44,8 @@ def claim_folder(out: Path, config: Config, autoencoder: Any = None) -> None:
             write_atomically(named, lambda file: file.write(f"{name}\n".encode()))
 
 
-def landmark_net_of_run(out: Path, config: Config, faces: Faces) -> Any:
-    """LandmarkNet's parameters, trained unless they are there; a file beside them holds their SHA-256.
+def landmark_net_of_run(out: Path, config: Config, faces: Faces, given: Any = None) -> Any:
+    """LandmarkNet's parameters, given or trained unless they are there; a file beside them holds their SHA-256.
 
     It is small: each of several processes trains it whole, on one device, and all take what one of them wrote.
 
@@ -53,15 +53,17 @@ def landmark_net_of_run(out: Path, config: Config, faces: Faces) -> Any:
       out: the run's folder.
       config: the run.
       faces: what it is trained on.
+      given: parameters to begin with; None trains them.
 
     Raises:
       BadWeights: the file is damaged.
+      BadConfig: the run began with others than those given.
       NonFiniteLoss: the training broke down; nothing is saved.
     """
     path, sum_path = out / "landmark_net.safetensors", out / "landmark_net.sha256"
     wait_for_all("LandmarkNet is looked for")
     if not all_agree(sum_path.exists()):
-        params = _trained_landmark_net(config, faces)
+        params = _trained_landmark_net(config, faces) if given is None else given
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
             raise NonFiniteLoss(
                 f"{out}: LandmarkNet is not finite after its training; choose another train.out, with a lower learning "
@@ -71,7 +73,13 @@ def landmark_net_of_run(out: Path, config: Config, faces: Faces) -> Any:
             digest = save_tree(path, params)
             write_atomically(sum_path, lambda file: file.write(digest.encode()))  # last: it says that all is there
         wait_for_all("LandmarkNet is written")
-    return load_tree(path, sum_path.read_text(errors="replace").strip())
+    kept = load_tree(path, sum_path.read_text(errors="replace").strip())
+    if given is not None and not jax.tree.all(jax.tree.map(np.array_equal, kept, given)):
+        raise BadConfig(
+            f"{out}: belongs to a run with another LandmarkNet; choose another train.out or the train.landmark_net and "
+            "train.start_from that it began with."
+        )
+    return kept
 
 
 def _trained_landmark_net(config: Config, faces: Faces) -> Any:

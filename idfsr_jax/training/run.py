@@ -67,7 +67,7 @@ def train(config: Config) -> int:
         _require_room(faces.images.nbytes, stats.get("bytes_limit", 0))
     with sole_use(out), full_disk_explained(out):
         claim_folder(out, config, autoencoder)
-        landmark_net = landmark_net_of_run(out, config, faces) if landmark_net is None else landmark_net
+        landmark_net = landmark_net_of_run(out, config, faces, landmark_net)
         frozen = frozen_parts(config, recognisers, landmark_net, center, people, autoencoder)
         batches = training_examples(
             people,

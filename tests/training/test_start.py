@@ -101,6 +101,12 @@ def test_landmark_net_is_trained_once_and_a_damaged_one_is_named(tiny_config, fa
     # With another seed it would become another one.
     kept = landmark_net_of_run(tmp_path, replace(tiny_config, train=replace(tiny_config.train, seed=1)), faces)
     jax.tree.map(np.testing.assert_array_equal, kept, net)
+    other = jax.tree.map(lambda leaf: leaf + 1.0, net)
+    with pytest.raises(BadConfig, match="another LandmarkNet"):
+        landmark_net_of_run(tmp_path, tiny_config, faces, other)
+    begun = landmark_net_of_run(tmp_path / "begun", tiny_config, faces, other)
+    jax.tree.map(np.testing.assert_array_equal, begun, other)
+    jax.tree.map(np.testing.assert_array_equal, landmark_net_of_run(tmp_path / "begun", tiny_config, faces), other)
     path = tmp_path / "landmark_net.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")
     with pytest.raises(BadWeights, match=r"landmark_net\.safetensors"):
