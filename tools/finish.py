@@ -101,7 +101,7 @@ def _case(faces: Faces, target: int, rng: np.random.Generator) -> Case:
 def _restored(restorer: Restorer, study: Study, cases: list[Case], given: LowResolution, keys: PRNGKeyArray) -> Results:
     config, method = restorer.config, Method("unfitted", identity="unfitted")
     condition, _ = conditions(method, cases, study, restorer, {}, given)
-    held, networks = agreement_of(given.y, None, config), restorer.networks._replace(finish=None)
+    held, networks = agreement_of(given.y, given.cleaned, None, config), restorer.networks._replace(finish=None)
     drawn = sample_many(networks, condition, keys, config, restorer.sizes, restorer.mesh, held)
     share = lambda x: np.asarray(jnp.round(255.0 * x), np.uint8)  # noqa: E731
     return {

@@ -22,7 +22,7 @@ from idfsr_jax.method.condition import Condition
 from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.landmarks import person_shape
 from idfsr_jax.method.references import likest
-from idfsr_jax.restore.conditions import Known, agreement_of, cleaned_input, conditions_of, enlarged
+from idfsr_jax.restore.conditions import Known, agreement_of, conditions_of, enlarged
 from idfsr_jax.restore.fitting import fit_person
 from idfsr_jax.restore.restorer import Restorer
 from idfsr_jax.restore.sampling import sample_many
@@ -71,7 +71,7 @@ def restore(
     config = restorer.config
     if method.steps is not None:
         config = replace(config, sample=replace(config.sample, steps=method.steps))
-    agreement = agreement_of(given.y, None, config)
+    agreement = agreement_of(given.y, given.cleaned, None, config)
     keys = jnp.stack([jax.random.key(case.seed) for case in cases])
     networks, sizes, mesh = restorer.networks, restorer.sizes, restorer.mesh
     return sample_many(networks, condition, keys, config, sizes, mesh, agreement)
@@ -97,7 +97,7 @@ def conditions(
     """
     people = [_known(method, case, study, restorer, fitted) for case in cases]
     config, n = restorer.config, jnp.asarray(given.n)
-    y_up = jnp.concatenate([enlarged(cleaned_input(y, study.size)[0], study.size)[0] for y in given.y])
+    y_up = jnp.concatenate([enlarged(y, study.size)[0] for y, _ in given.cleaned])
     condition, chosen = conditions_of(restorer.model.landmark_net, y_up, n, people, config.sample.reveal, config)
     if method.identity == "none":
         condition = condition.replace(identity_present=jnp.zeros(len(cases)))  # type: ignore[attr-defined]

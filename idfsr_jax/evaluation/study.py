@@ -4,9 +4,8 @@ import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +18,7 @@ from idfsr_jax.evaluation.protocol import CLEAN, PersonPlan, Protocol, check_pro
 from idfsr_jax.face import FaceCrop, resize_crop
 from idfsr_jax.io.images import to_float, to_uint8
 from idfsr_jax.method.degrade import Degradation, ResamplingTables, degrade, draw_degradations, fixed_degradation
-from idfsr_jax.restore.conditions import enlarged, tables_of
+from idfsr_jax.restore.conditions import cleaned_input, enlarged, tables_of
 
 BLUR_STD_LR_PIXELS, NOISE_STD_LEVELS, JPEG_QUALITY = (0.0, 0.8), (0.0, 20.0), (30.0, 100.0)
 """Ranges of the degradation `classical`: blur in LR pixels, white noise in levels of 0..255, libjpeg's quality."""
@@ -119,7 +118,8 @@ def truths(study: Study, cases: Sequence[Case]) -> Float[Array, "b s s 3"]:
     return to_float(study.images[study.records([case.photo for case in cases])])
 
 
-class LowResolution(NamedTuple):
+@dataclass(frozen=True)
+class LowResolution:
     """What is given of cases.
 
     Attributes:
@@ -129,6 +129,11 @@ class LowResolution(NamedTuple):
 
     y_up: Float[Array, "b s s 3"]
     y: list[UInt8[np.ndarray, "_ _ 3"]]
+
+    @cached_property
+    def cleaned(self) -> list[tuple[UInt8[np.ndarray, "_ _ 3"], float]]:
+        """`restore.conditions.cleaned_input` of each."""
+        return [cleaned_input(picture, self.y_up.shape[1]) for picture in self.y]
 
     @property
     def n(self) -> Float[np.ndarray, " b"]:

@@ -170,14 +170,14 @@ def condition_of(
 
     Args:
       model: the model.
-      y: the LR crop.
+      y: the LR crop, as `cleaned_input` leaves it.
       identity: of whom it is to become.
       crops: photographs of the person; may be empty.
       units: unit vectors of each by all recognisers, empty without photographs.
       reveal: how much of the LR face is shown, 0 to 1.
     """
     crops, units = shown_photographs(identity, crops, units)
-    y_up, n = enlarged(cleaned_input(y, model.config.data.size)[0], model.config.data.size)
+    y_up, n = enlarged(y, model.config.data.size)
     known = known_person(identity, crops, units, model.config.data.size)
     condition, (order,) = conditions_of(model.landmark_net, y_up, n, [known], reveal, model.config)
     return condition, crops[order[0]] if order else None
@@ -211,22 +211,26 @@ def enlarged(y: UInt8[np.ndarray, "n n 3"], size: int) -> tuple[Float[Array, "1 
 
 
 def agreement_of(
-    pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], consistency: float | None, config: Config
+    pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+    cleaned: Sequence[tuple[UInt8[np.ndarray, "_ _ 3"], float]],
+    consistency: float | None,
+    config: Config,
 ) -> Agreement:
     """What holds results to their LR pictures.
 
     Args:
       pictures: the LR crops, of any widths.
+      cleaned: `cleaned_input` of each.
       consistency: how strongly, 0 to 1, to them as they are; None: as the model was made for, to what is left of each
         when it is cleaned, as far as that is to be trusted.
       config: the model's.
     """
-    size, own = config.data.size, config.sample.consistency
+    tables, own = tables_of(config.data.size), config.sample.consistency
     if consistency is not None:
         goals = [(y, consistency) for y in pictures]
     else:
-        goals = [(clean, own * trust) for clean, trust in (cleaned_input(y, size) for y in pictures)]
-    held = [agreement_with(y, strength, tables_of(size)) for y, strength in goals]
+        goals = [(clean, own * trust) for clean, trust in cleaned]
+    held = [agreement_with(y, strength, tables) for y, strength in goals]
     return jax.tree.map(lambda *rows: np.concatenate(rows), *held)  # type: ignore[no-any-return]
 
 
@@ -240,16 +244,8 @@ def cleaned_input(y: UInt8[np.ndarray, "n n 3"], size: int) -> tuple[UInt8[np.nd
     Raises:
       BadWeights: the package's file of the net that cleans is missing or damaged.
     """
-    return _cleaned_once(y.tobytes(), len(y), size)
-
-
-@functools.lru_cache(maxsize=256)  # What is known of a face wants it, and then what holds the result to the face.
-def _cleaned_once(content: bytes, n: int, size: int) -> tuple[UInt8[np.ndarray, "n n 3"], float]:
-    y = np.frombuffer(content, np.uint8).reshape(n, n, 3)
-    clean, trust = _cleaned(_input_cleaner(), on_canvas(y, tables_of(size)), np.array([n], np.int32))
-    kept = to_uint8(np.asarray(clean)[0, :n, :n])
-    kept.setflags(write=False)
-    return kept, float(trust[0])
+    clean, trust = _cleaned(_input_cleaner(), on_canvas(y, tables_of(size)), np.array([len(y)], np.int32))
+    return to_uint8(np.asarray(clean)[0, : len(y), : len(y)]), float(trust[0])
 
 
 @functools.lru_cache(maxsize=1)

@@ -27,6 +27,7 @@ class Found:
 
     Attributes:
       face: the LR face.
+      cleaned: what is left of it without blur, noise and JPEG, and how far that is to be believed.
       identity: of whom it is to become.
       condition: what the denoiser will see, batch of one.
       reference: the photograph chosen as the (nearest) reference, canonical crop; None without photographs.
@@ -35,6 +36,7 @@ class Found:
     """
 
     face: LowResolutionFace
+    cleaned: tuple[UInt8[np.ndarray, "y y 3"], float]
     identity: Identity
     condition: Condition
     reference: UInt8[np.ndarray, "n n 3"] | None
@@ -116,7 +118,8 @@ def sample_found(
         return jax.device_put(np.repeat(np.concatenate(leaves), variants, axis=0))
 
     condition = jax.tree.map(repeated, *(each.condition for each in found))
-    held = jax.tree.map(repeated, agreement_of([each.face.y for each in found], sampling.consistency, config))
+    pictures, cleaned = [each.face.y for each in found], [each.cleaned for each in found]
+    held = jax.tree.map(repeated, agreement_of(pictures, cleaned, sampling.consistency, config))
     variant = np.tile(np.arange(variants, dtype=np.int32), len(found))
     keys = jnp.broadcast_to(jax.random.key(sampling.seed), variant.shape)
     drawn = sample_many(networks, condition, keys, config, sampling.sizes, mesh, held, variant)

@@ -17,7 +17,7 @@ from idfsr_jax.io.errors import InputError
 from idfsr_jax.method.denoiser import empty_condition
 from idfsr_jax.method.landmarks import person_shape
 from idfsr_jax.method.model import load_model
-from idfsr_jax.restore.conditions import agreement_of, condition_of
+from idfsr_jax.restore.conditions import agreement_of, cleaned_input, condition_of
 from idfsr_jax.restore.find_face import LowResolutionFace, find_low_resolution_faces, small_enough
 from idfsr_jax.restore.found import Found, sample_found, sampling_of
 from idfsr_jax.restore.identity import Identity
@@ -305,9 +305,12 @@ class Restorer(LoadedModel):
         shown: float,
     ) -> Found:
         """A face with its condition."""
-        condition, reference = condition_of(self.model, face.y, identity, crops, self.units(crops), shown)
+        cleaned = cleaned_input(face.y, self.config.data.size)
+        condition, reference = condition_of(self.model, cleaned[0], identity, crops, self.units(crops), shown)
         likeness = partial(self.likeness, crops=crops) if crops else None
-        return Found(face, identity, condition, None if reference is None else reference.image, likeness, shown)
+        return Found(
+            face, cleaned, identity, condition, None if reference is None else reference.image, likeness, shown
+        )
 
     def sample(
         self,
@@ -370,5 +373,6 @@ class Restorer(LoadedModel):
         """
         size, model = self.config.data.size, self.config.model
         condition, keys = empty_condition(1, size, model.references, model, self.sizes), jax.random.key(0)[None]
-        held = agreement_of([np.zeros((4, 4, 3), np.uint8)], None, self.config)
+        y = np.zeros((4, 4, 3), np.uint8)
+        held = agreement_of([y], [cleaned_input(y, size)], None, self.config)
         sample_many(self.networks, condition, keys, self.config, self.sizes, self.mesh, held)

@@ -21,7 +21,7 @@ def test_the_low_resolution_picture_is_the_block_mean(study):
     cases = cases_of(study.protocol, 8, "area")
     truth = study.images[study.record[cases[0].photo]].astype(float)
     expected = truth.reshape(4, 8, 4, 8, 3).mean((1, 3))
-    _, y = low_resolution(study, cases)
+    y = low_resolution(study, cases).y
     np.testing.assert_allclose(y[0], expected, atol=0.51)
 
 
