@@ -1,4 +1,4 @@
-"""The commands of docs/training.md, run on a data set of two people with a network that is small."""
+"""The commands of docs/training.md, run on a data set of three people with a network that is small."""
 
 import json
 import shutil
@@ -14,16 +14,21 @@ from idfsr_jax.config import to_json
 
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory, tiny_config):
-    """A folder with two people's photographs (both the astronaut's), splits, and `configs/mine.py`, a small network."""
+    """A folder with three people's photographs (all the astronaut's), splits, and `configs/mine.py`, a small network."""
     folder = tmp_path_factory.mktemp("studio")
     astronaut = Image.fromarray(skimage.data.astronaut())
     mirrored = Image.fromarray(np.asarray(astronaut)[:, ::-1].copy())
-    for person, picture in (("Ann", astronaut), ("Bob", mirrored)):
+    # The sides differ, for a copy of another's photograph is refused.
+    for person, picture, sides in (
+        ("Ann", astronaut, (300, 360)),
+        ("Bob", mirrored, (300, 360)),
+        ("Cem", mirrored, (320, 340)),
+    ):
         (folder / "photos" / person).mkdir(parents=True)
-        for number, side in enumerate((300, 360), 1):
+        for number, side in enumerate(sides, 1):
             picture.resize((side, side)).save(folder / "photos" / person / f"{number}.jpg", quality=95)
     (folder / "splits").mkdir()
-    (folder / "splits" / "train.txt").write_text("Ann\n")
+    (folder / "splits" / "train.txt").write_text("Ann\nCem\n")
     (folder / "splits" / "val.txt").write_text("Bob\n")
     train = replace(tiny_config.train, out="runs/mine", steps=2, rollout_fraction=0.5)
     config = replace(
