@@ -29,6 +29,24 @@ def test_help_needs_no_jax():
     assert all(name in done.stdout for name in ("prepare", "train", "fit", "restore", "evaluate"))
 
 
+def test_work_goes_on_when_nobody_reads_what_it_says():
+    code = (
+        "import sys, time\n"
+        "from idfsr_jax.commands.options import say\n"
+        "say('one')\n"
+        "sys.stdin.readline()\n"
+        "for word in ('two', 'three'): say(word)\n"
+        "print('done', file=sys.stderr)\n"
+    )
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, text=True, **pipes) as process:
+        assert process.stdout.readline() == "one\n"
+        process.stdout.close()
+        process.stdin.write("\n")
+        process.stdin.close()
+        assert process.stderr.read() == "done\n" and process.wait() == 0
+
+
 @pytest.mark.parametrize("arguments", [[], ["restore", "a.png", "--steps", "many"]])
 def test_arguments_that_cannot_be_parsed_exit_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as stop:

@@ -41,7 +41,7 @@ class Outcome:
     notes: tuple[str, ...] = ()
 
 
-def album_of(given: Sequence[Path], out: Path) -> tuple[list[tuple[Path, Path]], list[Outcome]]:
+def album_of(given: Sequence[Path], out: Path, variants: int = 1) -> tuple[list[tuple[Path, Path]], list[Outcome]]:
     """The pictures to restore, each with the place of its result; and what is passed over.
 
     Of a folder all pictures are taken, those of its subfolders too, and keep their place; pictures are told by what is
@@ -50,6 +50,7 @@ def album_of(given: Sequence[Path], out: Path) -> tuple[list[tuple[Path, Path]],
     Args:
       given: files and folders.
       out: the folder for the results.
+      variants: how many are drawn of each.
 
     Returns:
       (input, result) of each picture, and an outcome, `skipped`, for each thing that is none.
@@ -66,7 +67,7 @@ def album_of(given: Sequence[Path], out: Path) -> tuple[list[tuple[Path, Path]],
             passed += aside
         else:
             found += [(each, Path(each.name)) for each in pictures_of(path)]
-    names = distinct_names([name for _, name in found])
+    names = distinct_names([name for _, name in found], variants)
     return [(source, out / name) for (source, _), name in zip(found, names, strict=True)], passed
 
 

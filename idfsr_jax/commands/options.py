@@ -1,5 +1,6 @@
 """What the commands share: kinds of options, and how they speak."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,4 +67,8 @@ def note_skipped(sentences: Sequence[str]) -> None:
 def say(text: str) -> None:
     """Prints; what of a file's name is no letter, or none that standard output has, is spelled out."""
     encoding = sys.stdout.encoding or "utf-8"
-    print(printable(text).encode(encoding, "backslashreplace").decode(encoding))
+    try:
+        print(printable(text).encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    except BrokenPipeError:
+        # Whoever read it has gone, as `head` does; that is no reason to lose what is being worked at.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

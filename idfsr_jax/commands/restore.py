@@ -26,6 +26,7 @@ from idfsr_jax.io.arguments import (
     MAX_STEPS,
     MAX_VARIANTS,
     output_paths,
+    overview_paths,
     parse_box,
     parse_eyes,
     photographs_of,
@@ -133,21 +134,20 @@ def restore(
     passed: list[Outcome] = []
     if is_album:
         require_folder(out)
-        pairs, passed = album_of(inputs, out)
+        pairs, passed = album_of(inputs, out, variants)
         skipped += [each.why for each in passed]
         pictures, outputs = [source for source, _ in pairs], [result for _, result in pairs]
     else:
-        outputs = output_paths(pictures, out)
+        outputs = output_paths(pictures, out, variants)
     if len(identity) > 1 and (where or anyone):
         raise InputError(f"--{next(iter([*where, 'anyone']))} belongs to one person; give one --identity with it.")
     if where and len(pictures) > 1:
         raise InputError(f"--{next(iter(where))} belongs to one photograph; restore one input at a time with it.")
     sheets = _sheet_paths(sheet, pictures, outputs, out if is_album else None)
     summary = [out / "summary.json"] if is_album else []
-    require_distinct(
-        [*pictures, *used],
-        [*outputs, *variant_paths(outputs, variants), *(path for path in sheets if path), *summary],
-    )
+    written = [*outputs, *variant_paths(outputs, variants), *(path for path in sheets if path), *summary]
+    require_distinct([*pictures, *used], written)
+    overviews = overview_paths(outputs, [*pictures, *used, *written])
     for folder in {path.parent for path in [*outputs, *sheets] if path}:
         require_writable(folder)
 
@@ -172,7 +172,7 @@ def restore(
     sampling = {"steps": steps, "seed": seed, "variants": variants, "consistency": consistency}
     sums = sums_of([*used, _model_file(weights)]) if is_album else None
     request = Request(finding, sampling, enlarge, label, sums, keep_place)
-    jobs = [Job(*each) for each in zip(pictures, outputs, sheets, strict=True)]
+    jobs = [Job(*each) for each in zip(pictures, outputs, sheets, overviews, strict=True)]
     # Where the disk fills, there still is room for the summary.
     with reserved(out, summary_size(len(jobs) + len(passed))) if is_album else contextlib.nullcontext():
         outcomes = restore_all(restorer, people, jobs, request)

@@ -15,7 +15,6 @@ from idfsr_jax.commands.options import complain, note, say
 from idfsr_jax.face import write_image
 from idfsr_jax.io.arguments import variant_paths
 from idfsr_jax.io.errors import InputError
-from idfsr_jax.io.names import beside
 from idfsr_jax.restore.overview import overview
 from idfsr_jax.restore.places import LeftAlone, UndecidedFaces
 
@@ -80,6 +79,8 @@ class Job:
     source: Path
     result: Path
     sheet: Path | None
+    overview: Path
+    """Where its faces are shown numbered, if it is not clear which is meant."""
 
 
 @dataclass(frozen=True)
@@ -183,9 +184,8 @@ def _find(restorer: Any, people: Sequence[Person], job: Job, request: Request) -
         sentence = str(error)
         # Nobody is asked about an album's strangers, nor about a photograph's only face.
         if not (isinstance(error, LeftAlone) and (request.is_album or len(error.choice.places) == 1)):
-            place = beside(job.result.with_suffix(".png"), "-faces")
-            write_image(place, overview(error.image, error.choice), OVERVIEW)
-            sentence = f"{sentence.removesuffix('.')} (they are numbered in {place})."
+            write_image(job.overview, overview(error.image, error.choice), OVERVIEW)
+            sentence = f"{sentence.removesuffix('.')} (they are numbered in {job.overview})."
         if not isinstance(error, LeftAlone):
             raise InputError(sentence) from error
         earlier = (f"{job.result} is of an earlier request.",) if job.result.exists() else ()

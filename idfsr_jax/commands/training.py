@@ -93,7 +93,7 @@ def run_evaluation(config: Config, changes: Mapping[str, Any]) -> int:
       changes: of `changes_for_evaluation`.
     """
     check_use(config)
-    require_writable(Path(config.evaluate.inputs or config.train.out))
+    require_writable(Path(config.evaluate.inputs or config.evaluate.out or config.train.out))
     use_compile_cache()
     from idfsr_jax.evaluation.run import evaluate as evaluate_model
 

@@ -20,7 +20,7 @@ class SampleConfig:
     """Steps by which a face recogniser pulls the last state towards the ID embedding (`method.guidance`); 0 is none."""
     consistency: float = 0.0
     """Strength of the projection onto pictures that down-sample to the input (DDNM), 0 to 1; 0 is the paper. It is less
-    where the input is noisy, blurred or compressed (`method.cleaning`)."""
+    where the input is noisy, blurred or compressed (`method.cleaning`), and more past 16 px (`method.sample`)."""
 
 
 @dataclass(frozen=True)

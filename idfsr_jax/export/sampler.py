@@ -22,7 +22,7 @@ from idfsr_jax.method.condition import References
 from idfsr_jax.method.degrade import enlarge
 from idfsr_jax.method.guidance import Guide
 from idfsr_jax.method.model import Model
-from idfsr_jax.method.sample import Agreement, sample_pictures, smooth_inverse
+from idfsr_jax.method.sample import Agreement, consistency_at, sample_pictures, smooth_inverse
 from idfsr_jax.networks.id_encoder import IdEncoder
 from idfsr_jax.restore.conditions import condition_among, tables_of
 from idfsr_jax.restore.sampling import starting_noise
@@ -95,7 +95,9 @@ def restore_faces(
     places = n - tables.least
     down, up = jnp.asarray(tables.down[0])[places], jnp.asarray(inverses)[places]
     own = consistency < 0.0
-    goal, strength = jnp.where(own, clean, given), jnp.where(own, config.sample.consistency * trust, consistency)
+    widths = range(tables.least, tables.least + len(tables.up))
+    strongest = np.array([consistency_at(width, config.sample.consistency) for width in widths], np.float32)
+    goal, strength = jnp.where(own, clean, given), jnp.where(own, jnp.asarray(strongest)[places] * trust, consistency)
     agreement = Agreement(goal, down, up, strength)
     noise = jnp.broadcast_to(starting_noise(jax.random.key(seed), 0, (size, size, 3)), condition.hidden.shape)
     guide = Guide(recogniser.replace(params=networks["guide"]), networks["guide_center"])  # type: ignore[attr-defined]

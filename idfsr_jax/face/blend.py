@@ -53,7 +53,7 @@ def blend_face(
         return result
     window, face, weight = warped
     old = photo[window].astype(np.float32)
-    face = _tinted_like(face, old)
+    face = tinted_like(face, old, _MONOCHROME)
     face = face + _correction(face, old, weight)
     rng = np.random.default_rng(seed)
     # Mixing photo and crop halves the photo's grain where the weight is a half; what is lost is added too.
@@ -167,13 +167,21 @@ def _from_rim(
     return spread.reshape(difference.shape).astype(np.float32)
 
 
-def _tinted_like(face: Float32[np.ndarray, "h w 3"], old: Float32[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w 3"]:
-    """The crop in the tint of a photograph that has no other colours; else as it is."""
+def tinted_like(
+    face: Float32[np.ndarray, "h w 3"], old: Float32[np.ndarray, "rows columns 3"], within: float
+) -> Float32[np.ndarray, "h w 3"]:
+    """A crop in the tint of a picture that has no other colours; else as it is.
+
+    Args:
+      face: the crop, 0 to 255.
+      old: the picture, 0 to 255.
+      within: so many grey levels, root mean square, its colours may lie from a tint of their lightness.
+    """
     grey = (old @ _GREY).ravel()
     design = np.stack([grey, np.ones_like(grey)], -1)
     tint: np.ndarray = np.linalg.lstsq(design, old.reshape(-1, 3), rcond=None)[0]
     apart = np.sqrt(np.mean((design @ tint - old.reshape(-1, 3)) ** 2, axis=0))
-    if apart.max() > _MONOCHROME:
+    if apart.max() > within:
         return face
     return ((face @ _GREY)[..., None] * tint[0] + tint[1]).astype(np.float32)
 

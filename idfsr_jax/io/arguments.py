@@ -65,8 +65,11 @@ def require_identity(file: Path) -> None:
     Raises:
       InputError: there is none.
     """
+    if file.is_dir():
+        raise InputError(f"{file}: is a folder; give the identity file that `idfsr fit` wrote.")
     if not file.is_file():
-        raise InputError(f"{file}: no such identity file; `idfsr fit --photos DIR --out {file}` makes one.")
+        out = file.with_suffix(".safetensors")
+        raise InputError(f"{file}: no such identity file; `idfsr fit --photos DIR --out {out}` makes one.")
 
 
 def require_between(least: int, most: int, **options: int | None) -> None:
@@ -184,11 +187,13 @@ def pictures_of(path: Path, what: str = "picture", tell: Callable[[str], object]
     if not path.is_dir():
         return [path]
     pictures, passed = look_through(path)
-    for entry, reason in passed:
-        tell(f"{entry}: {reason}.")
     if not pictures:
         hint = _where_they_are(path) or "no photographs; give one that does"
         raise InputError(f"{path}: holds {hint}.")
+    for entry, reason in passed:
+        tell(f"{entry}: {reason}.")
+    for folder in sorted(entry for entry in path.iterdir() if entry.is_dir() and not is_system(entry.name)):
+        tell(f"{folder}: is a folder of its own; give it as well if its pictures are meant.")
     return pictures
 
 
@@ -229,12 +234,13 @@ def _about_link(path: Path) -> str:
     return f" (a link to {os.readlink(path)}, which is not there)" if path.is_symlink() else ""
 
 
-def output_paths(inputs: Sequence[Path], out: Path) -> list[Path]:
+def output_paths(inputs: Sequence[Path], out: Path, variants: int = 1) -> list[Path]:
     """Where the result of each of some files goes.
 
     Args:
       inputs: at least one.
       out: a picture's name, for one input; or a folder, in which each result is named after its input.
+      variants: how many are drawn, whose names lie beside it.
 
     Raises:
       InputError: a folder is needed and `out` is a file, or the name has no picture's ending.
@@ -244,19 +250,43 @@ def output_paths(inputs: Sequence[Path], out: Path) -> list[Path]:
             raise InputError(f"{out}: give a name that ends in .png or .jpg, or a folder that exists.")
         return [out]
     require_folder(out)
-    return [out / name for name in distinct_names([Path(source.name) for source in inputs])]
+    return [out / name for name in distinct_names([Path(source.name) for source in inputs], variants)]
 
 
-def distinct_names(names: Sequence[Path]) -> list[Path]:
-    """The names of the results of inputs of these names: PNG, no two the same, none longer than a name can be."""
-    results: dict[Path, None] = {}
+def distinct_names(names: Sequence[Path], variants: int = 1) -> list[Path]:
+    """The names of the results of inputs of these names: PNG, no two the same, none longer than a name can be.
+
+    Nor is one, or one of its `variant_paths`, the name of another's variant.
+    """
+    results: list[Path] = []
+    taken: set[Path] = set()
     for name in names:
         result, number = name.with_name(fitted(name.stem, ".png")), 1
-        while result in results:
+        while not taken.isdisjoint([result, *variant_paths([result], variants)]):
             number += 1
             result = name.with_name(fitted(name.stem, f".{number}.png"))
-        results[result] = None
-    return list(results)
+        results.append(result)
+        taken.update([result, *variant_paths([result], variants)])
+    return results
+
+
+def overview_paths(outputs: Sequence[Path], taken: Sequence[Path]) -> list[Path]:
+    """Where the faces of each input are shown numbered, should it not be clear which is meant: name-faces.png.
+
+    Args:
+      outputs: results, beside which they lie.
+      taken: what must not be written over.
+    """
+    places: list[Path] = []
+    kept = {os.path.realpath(path) for path in taken}
+    for result in outputs:
+        place, number = beside(result.with_suffix(".png"), "-faces"), 1
+        while os.path.realpath(place) in kept:
+            number += 1
+            place = beside(result.with_suffix(".png"), f"-faces-{number}")
+        places.append(place)
+        kept.add(os.path.realpath(place))
+    return places
 
 
 def require_folder(out: Path) -> None:

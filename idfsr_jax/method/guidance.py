@@ -65,14 +65,28 @@ def likeness(pictures: Float[Array, "b s s 3"], condition: Condition, guide: Gui
     return jnp.sum(found * wanted, axis=-1) / jnp.maximum(jnp.linalg.norm(wanted, axis=-1), 1e-6)
 
 
+def guidance_share(n: Float[Array, " b"], strength: Float[Array, " b"]) -> Float[Array, " b"]:
+    """How much of guidance is left: 1 - strength min(1, max(0, log2(n / 32))).
+
+    A LR picture of more than 32 px says itself who it shows, better than photographs on average do. So guidance fades,
+    as far as the result is held to it, and is gone at 64 px.
+
+    Args:
+      n: widths of the LR pictures, pixels.
+      strength: how far each result is made to agree with its own, 0 to 1.
+    """
+    return 1.0 - strength * jnp.clip(jnp.log2(n / 32.0), 0.0, 1.0)
+
+
 def pull(
     x_t: Float[Array, "b h w c"],
     pictures_of: Callable[[Float[Array, "b h w c"]], Float[Array, "b s s 3"]],
     condition: Condition,
     guide: Guide,
     steps: int,
+    share: Float[Array, " b"],
 ) -> Float[Array, "b h w c"]:
-    """States moved by `steps` of `STRIDE` along the gradient of `likeness`, each as far, where the face is.
+    """States moved by `steps` along the gradient of `likeness`, where the face is; each is `share` times `STRIDE` long.
 
     Where the condition has the null identity there is nobody to become like, and the state stays.
 
@@ -82,6 +96,7 @@ def pull(
       condition: of each; `mask` has the side of the states.
       guide: who looks.
       steps: how many.
+      share: see `guidance_share`.
     """
 
     def step(x_t: Float[Array, "b h w c"], _: None) -> tuple[Float[Array, "b h w c"], None]:
@@ -90,6 +105,6 @@ def pull(
         # A gradient of nothing moves nothing, and is no division by nothing.
         return x_t + stride * gradient * jax.lax.rsqrt(jnp.maximum(power, 1e-24)), None
 
-    stride = STRIDE * condition.identity_present[:, None, None, None]
+    stride = STRIDE * (share * condition.identity_present)[:, None, None, None]
 
     return jax.lax.scan(step, x_t, length=steps)[0]

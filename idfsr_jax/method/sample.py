@@ -18,7 +18,7 @@ from idfsr_jax.method.condition import Condition
 from idfsr_jax.method.degrade import ResamplingTables, on_canvas
 from idfsr_jax.method.denoiser import denoiser_of
 from idfsr_jax.method.finish import finished
-from idfsr_jax.method.guidance import Guide, pull
+from idfsr_jax.method.guidance import Guide, guidance_share, pull
 
 
 @flax.struct.dataclass
@@ -49,6 +49,18 @@ def agreement_with(y: UInt8[np.ndarray, "n n 3"], strength: float, tables: Resam
     n = y.shape[0]
     down, inverse = np.asarray(tables.down)[0, n - tables.least], smooth_inverse(n, tables)
     return Agreement(on_canvas(y, tables), down[None], inverse[None], np.full(1, strength, np.float32))
+
+
+def consistency_at(n: int, consistency: float) -> float:
+    """How strongly a result is held to a LR picture that is wholly to be trusted: c ** min(1, (16 / n) ** 2).
+
+    The wider it is, the more it says of who it shows, and the less of that may be lost. No agreement, 0, stays none.
+
+    Args:
+      n: the picture's width, pixels.
+      consistency: c, up to 16 pixels, 0 to 1.
+    """
+    return consistency ** min(1.0, (16.0 / n) ** 2)
 
 
 def smooth_inverse(n: int, tables: ResamplingTables) -> Float32[np.ndarray, "S most"]:
@@ -117,9 +129,11 @@ def sample_pictures(
         pictures = jnp.clip(x0, -1.0, 1.0) if autoencoder is None else to_pixels(x0, autoencoder)
         return pictures if project is None else project(pictures)
 
+    strength = jnp.zeros(noise.shape[0]) if agreement is None else jnp.asarray(agreement.strength)
     steer = None
     if guide is not None and config.sample.guidance > 0:
-        steer = steering(denoise, pictures_of, condition, guide, config.sample.guidance)
+        share = guidance_share(config.data.size / condition.scale, strength)
+        steer = steering(denoise, pictures_of, condition, guide, config.sample.guidance, share)
     run: Any = partial(sample, denoise, config.sample.temperature * noise, config.sample, config.diffusion)  # type: ignore[arg-type]
     if autoencoder is not None:
         pictures = to_pixels(run(bound=math.inf, steer=steer), autoencoder)
@@ -127,7 +141,6 @@ def sample_pictures(
     drawn = run(project=project, steer=steer)
     if finish is None:
         return drawn
-    strength = jnp.zeros(noise.shape[0]) if agreement is None else jnp.asarray(agreement.strength)
     return finished(finish, drawn, condition, strength, pictures_of)
 
 
@@ -137,6 +150,7 @@ def steering(
     condition: Condition,
     guide: Guide,
     steps: int,
+    share: Float[Array, " b"],
 ) -> Steer:
     """What `guidance.pull` does to a state of known noise level.
 
@@ -146,10 +160,11 @@ def steering(
       condition: of each; its mask has the side of what is diffused.
       guide: who looks.
       steps: how many.
+      share: of each step's length that is gone.
     """
 
     def steer(x_t: Float[Array, "b h w c"], log_snr: Float[Array, " b"]) -> Float[Array, "b h w c"]:
         estimate = lambda x_t: pictures_of(x0_from_v(x_t, denoise(x_t, log_snr), log_snr))  # noqa: E731
-        return pull(x_t, estimate, condition, guide, steps)
+        return pull(x_t, estimate, condition, guide, steps, share)
 
     return steer

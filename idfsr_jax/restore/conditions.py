@@ -21,7 +21,7 @@ from idfsr_jax.method.landmarks import estimate_landmarks
 from idfsr_jax.method.light import grey_of
 from idfsr_jax.method.model import Model
 from idfsr_jax.method.references import likest
-from idfsr_jax.method.sample import Agreement, agreement_with
+from idfsr_jax.method.sample import Agreement, agreement_with, consistency_at
 from idfsr_jax.restore.identity import Identity
 from idfsr_jax.runtime.programs import kept_jit
 
@@ -222,14 +222,14 @@ def agreement_of(
       pictures: the LR crops, of any widths.
       cleaned: `cleaned_input` of each.
       consistency: how strongly, 0 to 1, to them as they are; None: as the model was made for, to what is left of each
-        when it is cleaned, as far as that is to be trusted.
+        when it is cleaned, as far as that is to be trusted, and the wider it is the more.
       config: the model's.
     """
     tables, own = tables_of(config.data.size), config.sample.consistency
     if consistency is not None:
         goals = [(y, consistency) for y in pictures]
     else:
-        goals = [(clean, own * trust) for clean, trust in cleaned]
+        goals = [(clean, consistency_at(len(clean), own) * trust) for clean, trust in cleaned]
     held = [agreement_with(y, strength, tables) for y, strength in goals]
     return jax.tree.map(lambda *rows: np.concatenate(rows), *held)  # type: ignore[no-any-return]
 

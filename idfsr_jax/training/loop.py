@@ -118,8 +118,8 @@ def train_denoiser(
                 number = agreed(stopped() or _TIME_IS_UP * (time.monotonic() > deadline))
                 stop = step == train.steps or number > 0
                 saving = stop or step % train.checkpoint_every == 0
-                # None at a stop: whoever asks a run to stop gives it seconds.
-                showing = step == train.steps or (step % train.samples_every == 0 and not stop)
+                # None where a run is asked to stop: whoever does gives it seconds.
+                showing = number == 0 and (step == train.steps or step % train.samples_every == 0)
                 if saving or showing:
                     window.demand_sound(step, state)
                 if stop or step % train.log_every == 0:

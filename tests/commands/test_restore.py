@@ -118,6 +118,11 @@ def test_where_the_face_is_not_told_an_overview_is_written(
     assert not (folder / "o.png").exists()
     assert max(read_image(folder / "o-faces.png").shape) == 1600
     assert "nothing in it is synthesised" in read_metadata(folder / "o-faces.png")["Description"]
+    # It is not written over what was given.
+    photograph = folder / "me" / "o-faces.png"
+    shutil.copy("several.png", photograph)
+    assert "me/o-faces-2.png" in complaint(["restore", "several.png", *GIVEN, "me/o.png"])
+    assert photograph.read_bytes() == (folder / "several.png").read_bytes()
 
 
 @pytest.fixture

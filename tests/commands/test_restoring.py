@@ -68,7 +68,7 @@ def restore(tmp_path: Path):
     """Restores pictures of these names; gives what came of them."""
 
     def run(restorer: Restorer, *names: str, album: bool = True) -> list[Outcome]:
-        jobs = [Job(tmp_path / f"{name}.png", tmp_path / f"{name}.out", None) for name in names]
+        jobs = [Job(tmp_path / f"{name}.png", tmp_path / f"{name}.out", None, tmp_path / "faces.png") for name in names]
         for job in jobs:
             write_image(job.source, np.zeros((2, 2, 3), np.uint8))
         request = Request({"scale": 8}, SAMPLING, None, False, [] if album else None)

@@ -7,12 +7,14 @@ import pytest
 
 from idfsr_jax.io.arguments import (
     output_paths,
+    overview_paths,
     parse_box,
     parse_boxes,
     photographs_of,
     pictures_of,
     require_between,
     require_distinct,
+    require_identity,
     require_writable,
     required,
     variant_paths,
@@ -184,3 +186,26 @@ def test_results_of_equal_names_do_not_overwrite_each_other():
     inputs = [Path("a/x.png"), Path("b/x.jpg"), Path("x.bmp"), Path("y.png")]
     names = [path.name for path in output_paths(inputs, Path("out"))]
     assert names == ["x.png", "x.2.png", "x.3.png", "y.png"]
+    # Nor does one's second variant lie where another's first does.
+    taken = [path.name for path in output_paths([Path("a.png"), Path("a-2.png"), Path("a-3.png")], Path("out"), 2)]
+    assert taken == ["a.png", "a-2.2.png", "a-3.png"]
+
+
+def test_an_overview_is_written_over_nothing():
+    results = [Path("o/a.jpg"), Path("o/a-faces.png"), Path("me/b.png")]
+    taken = [*results, Path("me/b-faces.png")]
+    places = [str(path) for path in overview_paths(results, taken)]
+    assert places == ["o/a-faces-2.png", "o/a-faces-faces.png", "me/b-faces-2.png"]
+
+
+def test_what_is_passed_over_in_a_folder_is_named():
+    Path("me/more").mkdir()
+    told: list[str] = []
+    photographs_of([Path("me")], "", told.append)
+    assert [each.partition(":")[0] for each in told] == ["me/dangling.png", "me/notes.txt", "me/folder.png", "me/more"]
+    assert told[-1] == "me/more: is a folder of its own; give it as well if its pictures are meant."
+
+
+def test_an_identity_that_is_not_there_is_made_by_the_command_that_is_named():
+    assert "--out me/her.safetensors` makes one" in refusal(require_identity, Path("me/her"))
+    assert "me: is a folder" in refusal(require_identity, Path("me"))

@@ -7,7 +7,7 @@ from idfsr_jax.face import align_face, find_faces, resize_crop
 from idfsr_jax.io.errors import BadWeights
 from idfsr_jax.io.images import to_float, to_uint8
 from idfsr_jax.method import cleaning
-from idfsr_jax.method.cleaning import OWN_ERROR, InputCleaner, cleaned, read_input_cleaner
+from idfsr_jax.method.cleaning import KNOWN, OWN_ERROR, InputCleaner, cleaned, read_input_cleaner
 from idfsr_jax.method.degrade import degrade, fixed_degradation, resampling_tables
 from idfsr_jax.runtime.randomness import step_key
 
@@ -49,7 +49,8 @@ def test_a_clean_picture_stays_and_one_of_a_camera_becomes_cleaner(params, pictu
 
 def test_a_clean_picture_is_believed_and_one_of_a_camera_is_not(params, pictures):
     believed, doubted = (cleaned(params, y, WIDTHS)[1] for y in pictures)
-    assert np.all(doubted < 0.1) and np.all(believed > 4.0 * doubted) and np.all(believed > 0.7)
+    assert np.all(believed > 0.7) and np.all(believed > doubted + 0.2)
+    assert np.all(doubted[:2] < 0.1)  # and more of wide ones, of which the model knows less itself
 
 
 def test_its_error_is_told(params, pictures):
@@ -58,10 +59,11 @@ def test_its_error_is_told(params, pictures):
         assert np.all(np.abs(told - np.log(errors(mended, pictures[0]))) < np.log(2.0))
 
 
-def test_trust_is_the_weight_of_the_better_of_two_estimates(params):
-    y, n = jnp.zeros((1, 16, 16, 3)), jnp.array([9])
+@pytest.mark.parametrize(("width", "own"), [(9, OWN_ERROR), (KNOWN, OWN_ERROR), (48, 3.0 * OWN_ERROR)])
+def test_trust_is_the_weight_of_the_better_of_two_estimates(params, width, own):
+    y, n = jnp.zeros((1, 64, 64, 3)), jnp.array([width])
     error = float(np.exp(InputCleaner().apply({"params": params}, y, n)[1])[0])
-    assert float(cleaned(params, y, n)[1][0]) == pytest.approx(OWN_ERROR**2 / (OWN_ERROR**2 + error**2), abs=1e-5)
+    assert float(cleaned(params, y, n)[1][0]) == pytest.approx(own**2 / (own**2 + error**2), abs=1e-5)
 
 
 def test_pictures_are_of_8_bits_on_any_canvas_whatever_lies_beyond_them(params, crops):

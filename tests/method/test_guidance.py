@@ -6,13 +6,14 @@ import pytest
 
 from idfsr_jax.face.chip import ARCFACE_CHIP
 from idfsr_jax.method.denoiser import empty_condition
-from idfsr_jax.method.guidance import SMOOTHING, STRIDE, Guide, likeness, make_guide, pull
+from idfsr_jax.method.guidance import SMOOTHING, STRIDE, Guide, guidance_share, likeness, make_guide, pull
 from idfsr_jax.method.landmarks import MEAN_SHAPE
 from idfsr_jax.networks.id_encoder import IdEncoder, identity_of
 from idfsr_jax.networks.iresnet import IResNet
 from idfsr_jax.networks.resample import smoothed
 
 SIDE = 32
+WHOLE = jnp.ones(3)
 
 
 class Linear(IResNet):
@@ -56,36 +57,45 @@ def test_likeness_is_the_cosine_to_the_last_part_of_what_the_photographs_show(gu
 
 
 def test_it_pulls_towards_the_person_and_nowhere_else(guide, condition, pictures):
-    moved = pull(pictures, lambda x: x, condition, guide, 4)
+    moved = pull(pictures, lambda x: x, condition, guide, 4, WHOLE)
     assert np.all(likeness(moved, condition, guide) > likeness(pictures, condition, guide) + 0.01)
     outside = np.broadcast_to(condition.mask == 0, pictures.shape)
     np.testing.assert_array_equal(np.asarray(moved)[outside], np.asarray(pictures)[outside])
 
 
 def test_one_step_has_the_length_that_it_is_said_to_have(guide, condition, pictures):
-    way = pull(pictures, lambda x: x, condition, guide, 1) - pictures
+    way = pull(pictures, lambda x: x, condition, guide, 1, WHOLE) - pictures
     np.testing.assert_allclose(jnp.sqrt(jnp.mean(way**2, axis=(1, 2, 3))), STRIDE, rtol=1e-4)
 
 
 def test_it_pulls_a_picture_by_what_becomes_of_it(guide, condition, pictures):
     """Along the gradient by the state: of a darker half of the states nothing comes, so that nothing there moves."""
     left = jnp.ones((SIDE, SIDE, 1)).at[:, : SIDE // 2].set(0.0)
-    way = pull(pictures, lambda x: left * x, condition, guide, 2) - pictures
+    way = pull(pictures, lambda x: left * x, condition, guide, 2, WHOLE) - pictures
     assert np.all(way[:, :, : SIDE // 2] == 0.0) and np.any(way[:, :, SIDE // 2 :] != 0.0)
 
 
 def test_nobody_and_what_cannot_be_moved_stay(guide, condition, pictures):
     nobody = condition.replace(identity_present=jnp.array([1.0, 0.0, 1.0]))
-    moved = pull(pictures, lambda x: x, nobody, guide, 2)
+    moved = pull(pictures, lambda x: x, nobody, guide, 2, WHOLE)
     np.testing.assert_array_equal(moved[1], pictures[1])
     assert jnp.any(moved[0] != pictures[0])
-    np.testing.assert_array_equal(pull(pictures, jnp.zeros_like, condition, guide, 2), pictures)
+    np.testing.assert_array_equal(pull(pictures, jnp.zeros_like, condition, guide, 2, WHOLE), pictures)
 
 
 def test_no_picture_depends_on_the_others(guide, condition, pictures):
-    together = pull(pictures, lambda x: x, condition, guide, 3)
+    together = pull(pictures, lambda x: x, condition, guide, 3, WHOLE)
     one = jax.tree.map(lambda rows: rows[1:2], condition)
-    np.testing.assert_allclose(pull(pictures[1:2], lambda x: x, one, guide, 3), together[1:2], atol=1e-5)
+    np.testing.assert_allclose(pull(pictures[1:2], lambda x: x, one, guide, 3, WHOLE[:1]), together[1:2], atol=1e-5)
+
+
+def test_it_fades_where_the_input_says_who_it_is_and_is_believed(guide, condition, pictures):
+    n = jnp.array([8.0, 32.0, 32.0 * 2**0.5, 64.0, 64.0, 64.0])
+    shares = guidance_share(n, jnp.array([0.9, 0.9, 0.8, 1.0, 0.5, 0.0]))
+    np.testing.assert_allclose(shares, [1.0, 1.0, 0.6, 0.0, 0.5, 1.0], atol=1e-4)
+    way = pull(pictures, lambda x: x, condition, guide, 1, jnp.array([1.0, 0.25, 0.0])) - pictures
+    lengths = jnp.sqrt(jnp.mean(way**2, axis=(1, 2, 3)))
+    np.testing.assert_allclose(lengths, [STRIDE, 0.25 * STRIDE, 0.0], rtol=1e-4)
 
 
 def test_the_last_recogniser_guides():

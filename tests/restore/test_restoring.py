@@ -48,6 +48,19 @@ def test_pictures_restored_together_come_out_as_each_alone(restorer, identity, c
     assert restorer.sample([]) == []
 
 
+def test_a_crop_without_colours_gets_none(restorer, identity, crops, reduced):
+    colourful = reduced(8)
+    grey = np.rint(colourful.mean(axis=-1, keepdims=True)).astype(np.uint8)
+    sepia = np.rint(grey * np.array([1.0, 0.8, 0.6])).astype(np.uint8)
+    made = restorer.restore(np.repeat(grey, 3, axis=-1), identity, crops, variants=2)
+    for image in [*made.images, made.mean(), made.unfitted()]:
+        assert np.ptp(image.astype(int), axis=-1).max() <= 1
+    tinted = restorer.restore(sepia, identity, crops).images[0].reshape(-1, 3).astype(float)
+    bright = tinted[tinted.min(axis=1) > 20]
+    np.testing.assert_allclose(bright / bright[:, :1], np.broadcast_to([1.0, 0.8, 0.6], bright.shape), atol=0.08)
+    assert np.ptp(restorer.restore(colourful, identity, crops).images[0].astype(int), axis=-1).max() > 20
+
+
 def test_a_long_list_is_sampled_in_parts(restorer, small, identity, crops, result):
     one_device = Restorer(restorer.model, devices=1)
     found = one_device.find(small, identity, crops)
