@@ -14,7 +14,7 @@ from idfsr_jax.config import to_json
 
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory, tiny_config):
-    """A folder with three people's photographs (all the astronaut's), splits, and `configs/mine.py`, a small network."""
+    """A folder of three people's photographs (all the astronaut's), splits, and `configs/mine.py`, a small network."""
     folder = tmp_path_factory.mktemp("studio")
     astronaut = Image.fromarray(skimage.data.astronaut())
     mirrored = Image.fromarray(np.asarray(astronaut)[:, ::-1].copy())
