@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from idfsr_jax.config import Config, ModelConfig
-from idfsr_jax.method.condition import Condition, nearest_reference
+from idfsr_jax.method.condition import Condition
 from idfsr_jax.method.id_embedding import scaled_identity
 from idfsr_jax.method.pose import CHANNELS
 from idfsr_jax.networks.blocks import block_means, upsample_nearest
@@ -90,8 +90,8 @@ class Denoiser(nn.Module):
         k = [jnp.sqrt(jnp.square(alpha * band.deviation) + jnp.square(sigma * band.noise_share)) for band in bands]
         scaled = sum(band.part(x_t - alpha * guess) / each for band, each in zip(bands, k, strict=True))
 
-        nearest, seen = nearest_reference(condition)
-        agreement = _nearest_agreement(condition, self.sizes)
+        nearest, seen = condition.references[:, 0], condition.valid[:, 0]
+        agreement = agreements(condition, self.sizes)[:, 0]
         stack = jnp.concatenate([scaled, condition.hidden, condition.mask, nearest, seen], axis=-1)
         output = self.unet(stack, log_snr, condition.scale, identity, agreement, condition.pose, features)
         v = jnp.zeros_like(x_t)
@@ -141,13 +141,6 @@ def _coarse(x: Float[Array, "b s s c"]) -> Float[Array, "b s s c"]:
 
 def _fine(x: Float[Array, "b s s c"]) -> Float[Array, "b s s c"]:
     return x - _coarse(x)
-
-
-def _nearest_agreement(condition: Condition, sizes: tuple[int, ...]) -> Float[Array, "b a"]:
-    """How far the first reference agrees; nothing where there is no place for any."""
-    if condition.references.shape[1]:
-        return agreements(condition, sizes)[:, 0]
-    return jnp.zeros((condition.hidden.shape[0], len(sizes) + 1))
 
 
 def denoiser_of(config: Config, sizes: tuple[int, ...]) -> Any:
