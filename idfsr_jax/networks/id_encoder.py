@@ -19,9 +19,8 @@ from idfsr_jax.interop.arcface_weights import read_arcface
 from idfsr_jax.interop.dlib_weights import read_dlib_resnet
 from idfsr_jax.interop.mobilefacenet_weights import read_mobilefacenet
 from idfsr_jax.io.errors import BadConfig
-from idfsr_jax.networks import mobilefacenet
 from idfsr_jax.networks.chips import face_chips
-from idfsr_jax.networks.dlib_resnet import DESCRIPTOR_SIZE, DlibResNet
+from idfsr_jax.networks.dlib_resnet import DlibResNet
 from idfsr_jax.networks.iresnet import IResNet
 from idfsr_jax.networks.mobilefacenet import MobileFaceNet
 
@@ -46,13 +45,7 @@ class IdEncoder:
     @property
     def dimension(self) -> int:
         """Length of a descriptor."""
-        match self.network:
-            case DlibResNet():
-                return DESCRIPTOR_SIZE
-            case MobileFaceNet():
-                return mobilefacenet.DESCRIPTOR_SIZE
-            case _:
-                return self.network.dimension
+        return self.network.dimension
 
     @property
     def chip(self) -> ChipTemplate:
