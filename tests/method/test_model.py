@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from idfsr_jax.io.errors import BadWeights
+from idfsr_jax.io.files import write_summed_json
 from idfsr_jax.latent.space import autoencoder_of
 from idfsr_jax.method.model import (
     load_model,
     read_description,
     save_model,
     shipped_model,
-    write_description,
 )
 
 FILES = ("denoiser-1.safetensors", "landmark_net.safetensors", "center.safetensors")
@@ -116,7 +116,7 @@ def test_the_shipped_model_loads_and_its_description_is_guarded():
 def test_the_weight_of_classifier_free_guidance_that_models_once_had_guides_nobody(folder, tiny_config):
     description = read_description(folder)
     description["config"]["sample"]["guidance"] = 1.0
-    write_description(folder, description)
+    write_summed_json(folder / "model.json", description)
     assert load_model(folder).config == tiny_config
 
 
@@ -128,7 +128,7 @@ def test_a_flipped_bit_in_a_recorded_sum_is_noticed(folder):
     assert "model.json: is damaged" in complaint(folder)
     changed = json.loads(text.replace(recorded, other))
     del changed["self_sha256"]
-    write_description(folder, changed)
+    write_summed_json(folder / "model.json", changed)
     assert "denoiser-1.safetensors: its SHA-256 sum" in complaint(folder)
 
 
@@ -154,7 +154,7 @@ def test_a_description_that_is_none_is_refused(folder, description):
     (folder / "model.json").write_text(json.dumps(description))
     assert "model.json" in complaint(folder)
     if isinstance(description, dict):
-        write_description(folder, {"sha256": {}, "steps": 1, "config": {}} | description)
+        write_summed_json(folder / "model.json", {"sha256": {}, "steps": 1, "config": {}} | description)
         assert "model.json" in complaint(folder)
 
 
