@@ -4,7 +4,6 @@ Of noised photographs v is to be predicted. Estimates on the sampler's own cours
 are to become: by pixels, by LPIPS, by who is seen.
 """
 
-from functools import partial
 from typing import Any
 
 import jax
@@ -21,7 +20,7 @@ from idfsr_jax.diffusion.schedule import (
     x0_from_v,
 )
 from idfsr_jax.method.denoiser import denoiser_of
-from idfsr_jax.method.examples import Examples, Frozen, noised_count, rows_from
+from idfsr_jax.method.examples import Examples, Frozen, noised_count
 from idfsr_jax.networks.chips import face_chips
 from idfsr_jax.networks.id_encoder import chip_descriptors
 from idfsr_jax.networks.perceptual import perceptual_distance, shifted
@@ -57,7 +56,7 @@ def training_loss(
     if count == examples.x0.shape[0]:
         return of_v, {"v_loss": of_v, "loss": of_v}
     estimate = x0_from_v(x_t[count:], v[count:], log_snr[count:])
-    judged = jax.tree.map(partial(rows_from, count), examples)
+    judged = jax.tree.map(lambda rows: rows[count:], examples)
     loss, parts = picture_loss(estimate, judged, log_snr[count:], frozen, config)
     return of_v + loss, parts | {"v_loss": of_v, "loss": of_v + loss}
 
