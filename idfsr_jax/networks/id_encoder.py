@@ -112,7 +112,9 @@ def load_id_encoder(choice: str = "dlib") -> IdEncoder:
         return IdEncoder(jax.device_put(read_dlib_resnet()), DLIB_NAME, DlibResNet())
     if choice == "mobilefacenet":
         return IdEncoder(jax.device_put(read_mobilefacenet()), MOBILEFACENET_NAME, MobileFaceNet())
-    name, weights = read_arcface(_arcface_path(choice))
+    if not choice.startswith(ARCFACE_PREFIX) or choice == ARCFACE_PREFIX:
+        raise BadConfig(f"{choice!r} is no encoder; give 'mobilefacenet', 'dlib' or '{ARCFACE_PREFIX}PATH'.")
+    name, weights = read_arcface(Path(choice.removeprefix(ARCFACE_PREFIX)))
     network = IResNet(weights.blocks, weights.dimension, weights.mean, weights.deviation)
     return IdEncoder(jax.device_put(weights.params), name, network)
 
@@ -131,9 +133,3 @@ def require_encoder(found: str, wanted: str, what: str, remedy: str) -> None:
     """
     if found != wanted:
         raise BadConfig(f"{what}: holds embeddings of the encoder {found}, and {wanted} is asked for; {remedy}.")
-
-
-def _arcface_path(choice: str) -> Path:
-    if not choice.startswith(ARCFACE_PREFIX) or choice == ARCFACE_PREFIX:
-        raise BadConfig(f"{choice!r} is no encoder; give 'mobilefacenet', 'dlib' or '{ARCFACE_PREFIX}PATH'.")
-    return Path(choice.removeprefix(ARCFACE_PREFIX))
