@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from idfsr_jax.config import Config
@@ -24,7 +23,7 @@ from idfsr_jax.method.examples import Examples, Frozen, noised_count
 from idfsr_jax.networks.chips import face_chips
 from idfsr_jax.networks.id_encoder import chip_descriptors
 from idfsr_jax.networks.perceptual import perceptual_distance, shifted
-from idfsr_jax.networks.recognisers import dimensions, unit_parts
+from idfsr_jax.networks.recognisers import dimensions, split_parts, unit_parts
 from idfsr_jax.networks.resample import smoothed
 
 
@@ -132,8 +131,8 @@ def identity_losses(
     """
     sizes = dimensions(frozen.recognisers)
     seen = smoothed(estimate, config.train.identity_smoothing)
-    centers, people = _split(frozen.center, sizes), _split(frozen.people, sizes)
-    truths, others = _split(judged.truth, sizes), _split(judged.others, sizes)
+    centers, people = split_parts(frozen.center, sizes), split_parts(frozen.people, sizes)
+    truths, others = split_parts(judged.truth, sizes), split_parts(judged.others, sizes)
     losses, contrast = [], jnp.zeros(estimate.shape[0])
     for i, recogniser in enumerate(frozen.recognisers):
         if config.train.identity_losses[i] == 0:
@@ -148,7 +147,3 @@ def identity_losses(
         logits = found @ people[i].T / config.train.contrastive_temperature
         contrast = -jnp.take_along_axis(jax.nn.log_softmax(logits), judged.person[:, None], axis=1)[:, 0]
     return losses, contrast
-
-
-def _split(vectors: Float[Array, "*b d"], sizes: tuple[int, ...]) -> list[Float[Array, "*b _"]]:
-    return jnp.split(vectors, np.cumsum(sizes)[:-1].tolist(), axis=-1)
