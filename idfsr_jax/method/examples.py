@@ -160,9 +160,9 @@ def as_diffused(examples: Examples, autoencoder: Any) -> Examples:
     """The examples as the denoiser has them: themselves, or with latents of an autoencoder in place of pixels."""
     if autoencoder is None:
         return examples
-    from idfsr_jax.latent.space import encode_example, latent_means
+    from idfsr_jax.latent.space import encode_condition, latent_means
 
-    x0, condition = encode_example(examples.x0, examples.condition, autoencoder)
+    condition, (x0,) = encode_condition(examples.condition, autoencoder, examples.x0)
     inside = latent_means(examples.inside, autoencoder)
     return examples.replace(x0=x0, condition=condition, inside=inside)  # type: ignore[attr-defined]
 
