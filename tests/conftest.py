@@ -250,6 +250,22 @@ def tiny_model(tmp_path_factory, tiny_config, tiny_weights) -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
+def restorer(tiny_model):
+    """The tiny model."""
+    from idfsr_jax.restore.restorer import Restorer
+
+    return Restorer.load(tiny_model)
+
+
+@pytest.fixture(scope="session")
+def reduced(face_crop) -> Callable[[int], np.ndarray]:
+    """A function that gives the astronaut's crop n pixels wide."""
+    from PIL import Image
+
+    return lambda n: np.array(Image.fromarray(face_crop.image).resize((n, n), Image.Resampling.BOX))
+
+
+@pytest.fixture(scope="session")
 def write_autoencoder_of() -> Callable[..., None]:
     """A function that has diffusers write an autoencoder of random weights, four channels and two pixels to a latent.
 

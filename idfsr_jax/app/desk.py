@@ -106,7 +106,20 @@ class Desk:
         progress: gr.Progress = gr.Progress(),  # noqa: B008, this is how Gradio hands over its bar
     ) -> list[Any]:
         """Learns the person; returns the status, the identity's download, and the faces of group pictures."""
-        return self._learn(photographs, keep_all, request, progress)
+        visit, here = self._visit(request)
+        paths = [Path(path) for path in dict.fromkeys(paths_in(photographs))]
+
+        def report(step: int, steps: int) -> None:
+            here()
+            words = f"Learning, step {step} of {steps}" if step else "Looking through the photographs"
+            progress((step, steps), desc=words, unit="steps")
+
+        person = learn_person(self.restorer, paths, keep_all=bool(keep_all), boxes=visit.boxes, progress=report)
+        here()
+        visit.person = person
+        file = visit.folder / "identity.safetensors"
+        person.identity.save(file)
+        return [_learnt(person), gr.update(value=str(file), visible=True), _shown_faces(visit, person)]
 
     @answers(0, 3)
     def point(
@@ -127,23 +140,7 @@ class Desk:
         box = group.faces[face].box
         assert box is not None
         visit.boxes[group.path] = box
-        return self._learn(photographs, keep_all, request, progress)
-
-    def _learn(self, photographs: Any, keep_all: Any, request: gr.Request, progress: gr.Progress) -> list[Any]:
-        visit, here = self._visit(request)
-        paths = [Path(path) for path in dict.fromkeys(paths_in(photographs))]
-
-        def report(step: int, steps: int) -> None:
-            here()
-            words = f"Learning, step {step} of {steps}" if step else "Looking through the photographs"
-            progress((step, steps), desc=words, unit="steps")
-
-        person = learn_person(self.restorer, paths, keep_all=bool(keep_all), boxes=visit.boxes, progress=report)
-        here()
-        visit.person = person
-        file = visit.folder / "identity.safetensors"
-        person.identity.save(file)
-        return [_learnt(person), gr.update(value=str(file), visible=True), _shown_faces(visit, person)]
+        return self.learn(photographs, keep_all, request, progress)
 
     @answers(0, 3)
     def recall(self, file: Any, photographs: Any, request: gr.Request) -> list[Any]:

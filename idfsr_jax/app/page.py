@@ -95,32 +95,27 @@ def _person() -> dict[str, Any]:
         )
         with _choices():
             keep_all = gr.Checkbox(label="All of them", info="Even if some look like somebody else.")
-        learn = gr.Button("Learn this person", variant="primary", elem_id="learn")
-        status = gr.HTML("", elem_id="learnt", elem_classes="status", padding=False)
-        faces = _thumbnails("Faces of group pictures", 4, "faces")
-        identity = gr.DownloadButton(
-            "Download the identity (a few kilobytes, no photograph in it)",
-            visible=False,
-            elem_id="identity",
-            variant="secondary",
-            size="sm",
-        )
-        saved = gr.UploadButton(
-            "Take a saved identity instead",
-            file_types=[".safetensors"],
-            elem_id="saved",
-            variant="secondary",
-            size="sm",
-        )
-    return {
-        "photographs": photographs,
-        "keep_all": keep_all,
-        "learn": learn,
-        "status": status,
-        "faces": faces,
-        "identity": identity,
-        "saved": saved,
-    }
+        return {
+            "photographs": photographs,
+            "keep_all": keep_all,
+            "learn": gr.Button("Learn this person", variant="primary", elem_id="learn"),
+            "status": gr.HTML("", elem_id="learnt", elem_classes="status", padding=False),
+            "faces": _thumbnails("Faces of group pictures", 4, "faces"),
+            "identity": gr.DownloadButton(
+                "Download the identity (a few kilobytes, no photograph in it)",
+                visible=False,
+                elem_id="identity",
+                variant="secondary",
+                size="sm",
+            ),
+            "saved": gr.UploadButton(
+                "Take a saved identity instead",
+                file_types=[".safetensors"],
+                elem_id="saved",
+                variant="secondary",
+                size="sm",
+            ),
+        }
 
 
 def _picture(reveal: float) -> dict[str, Any]:
@@ -164,36 +159,26 @@ def _picture(reveal: float) -> dict[str, Any]:
 def _result() -> dict[str, Any]:
     with gr.Column(elem_classes="card", elem_id="result"):
         _heading(3, "The result", "Drag the handle: what was given is on the left, what was made of it on the right.")
-        empty = gr.HTML("<p>The restored face will appear here.</p>", elem_id="empty", padding=False)
-        slider = gr.ImageSlider(
-            label="Before and after",
-            show_label=False,
-            visible=False,
-            interactive=False,
-            buttons=["fullscreen"],
-            max_height=640,
-            elem_id="slider",
-        )
-        notes = gr.HTML("", elem_id="notes", elem_classes="status", padding=False)
-        download = gr.DownloadButton("Download the picture", variant="primary", visible=False, elem_id="download")
-        variants = _thumbnails("Variants", 3, "variants")
-        spread = _shown_image("Where the variants differ", "spread")
-        again = gr.Button("Draw another one", visible=False, elem_id="again")
-        another = gr.Button("Restore another face in this picture", visible=False, elem_id="another")
-        ask = gr.HTML("", elem_id="ask", elem_classes="status", padding=False)
-        chooser = _shown_image("Click the face", "chooser")
-    return {
-        "empty": empty,
-        "slider": slider,
-        "notes": notes,
-        "download": download,
-        "variants": variants,
-        "spread": spread,
-        "again": again,
-        "another": another,
-        "ask": ask,
-        "chooser": chooser,
-    }
+        return {
+            "empty": gr.HTML("<p>The restored face will appear here.</p>", elem_id="empty", padding=False),
+            "slider": gr.ImageSlider(
+                label="Before and after",
+                show_label=False,
+                visible=False,
+                interactive=False,
+                buttons=["fullscreen"],
+                max_height=640,
+                elem_id="slider",
+            ),
+            "notes": gr.HTML("", elem_id="notes", elem_classes="status", padding=False),
+            "download": gr.DownloadButton("Download the picture", variant="primary", visible=False, elem_id="download"),
+            "variants": _thumbnails("Variants", 3, "variants"),
+            "spread": _shown_image("Where the variants differ", "spread"),
+            "again": gr.Button("Draw another one", visible=False, elem_id="again"),
+            "another": gr.Button("Restore another face in this picture", visible=False, elem_id="another"),
+            "ask": gr.HTML("", elem_id="ask", elem_classes="status", padding=False),
+            "chooser": _shown_image("Click the face", "chooser"),
+        }
 
 
 def _shown_image(label: str, name: str) -> Any:
@@ -224,10 +209,8 @@ def _wire(desk: Desk, person: dict[str, Any], picture: dict[str, Any], result: d
     done = [picture["status"], *(result[name] for name in SHOWN)]
     # Says which uploads the page makes use of, so that they go when it does.
     person["photographs"].change(desk.note, [person["photographs"]], None, **quick)
-    given, learnt = (
-        [person["photographs"], person["keep_all"]],
-        [person[name] for name in ("status", "identity", "faces")],
-    )
+    given = [person["photographs"], person["keep_all"]]
+    learnt = [person[name] for name in ("status", "identity", "faces")]
     shown = {"show_progress_on": person["status"]}
     person["learn"].click(desk.learn, given, learnt, **shown, **model)
     person["faces"].select(desk.point, given, learnt, **shown, **model)

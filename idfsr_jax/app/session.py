@@ -1,6 +1,5 @@
 """What a visitor of the page does once a person is learnt: restores a picture, answers a question. No Gradio here."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from PIL import Image
 from idfsr_jax.app.people import Person
 from idfsr_jax.app.wording import on_the_page
 from idfsr_jax.face import cut_crop, read_image, read_metadata, write_image
+from idfsr_jax.face.detect import distance_to
 from idfsr_jax.io.errors import InputError, NoFace, SeveralFaces
 from idfsr_jax.restore.find_face import CROP_SIDES
 from idfsr_jax.restore.overview import overview
@@ -250,7 +250,7 @@ def face_at(question: Question, x: float, y: float) -> int:
     Raises:
       InputError: no face is near.
     """
-    distances = [_distance(box, x / question.scale, y / question.scale) for box in question.boxes]
+    distances = [distance_to(box, x / question.scale, y / question.scale)[0] for box in question.boxes]
     nearest = int(np.argmin(distances))
     if distances[nearest] > _NEAR * question.boxes[nearest][2]:
         raise InputError("There is no face at that place; click one of those that are framed.")
@@ -294,8 +294,3 @@ def _other_faces(restoration: Restoration) -> Question | None:
 
 def _scale(shown: UInt8[np.ndarray, "h w 3"], image: UInt8[np.ndarray, "rows columns 3"]) -> float:
     return shown.shape[1] / image.shape[1]
-
-
-def _distance(box: Box, x: float, y: float) -> float:
-    left, top, width, height = box
-    return math.hypot(max(left - x, 0, x - left - width), max(top - y, 0, y - top - height))

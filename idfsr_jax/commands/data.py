@@ -33,7 +33,7 @@ def prepare(
         from the names.
     """
     photos = required(photos, "--photos", "the folder that holds one folder for each person")
-    out = folder_to_write(out, "--out", "the folder to write the data set to")
+    out = folder_to_write(out, "the folder to write the data set to")
     catalogued = str(photos).startswith("tfds:")
     for folder in (None if catalogued else photos, splits):
         if folder is not None and not folder.is_dir():
@@ -59,7 +59,7 @@ def convert(weights: Required = None, out: Required = None) -> int:
       out: Folder to write to.
     """
     weights = required(weights, "--weights", "a PyTorch checkpoint of an ArcFace recogniser, for example backbone.pth")
-    out = folder_to_write(out, "--out", "the folder to write the safetensors file to")
+    out = folder_to_write(out, "the folder to write the safetensors file to")
     from idfsr_jax.interop.torch_weights import convert_checkpoint
 
     path, digest = convert_checkpoint(weights, out)

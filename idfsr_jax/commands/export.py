@@ -44,7 +44,7 @@ def export(
       encoder: With --identity: where the face recogniser lies that an ArcFace model was trained with, if not where it
         lay then.
     """
-    out = folder_to_write(out, "--out", "the folder to write the exported model to")
+    out = folder_to_write(out, "the folder to write the exported model to")
     if not formats:
         raise InputError("--formats is empty; give jax, onnx, or both.")
     require_between(1, 1024, batch=batch)

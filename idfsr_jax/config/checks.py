@@ -113,7 +113,9 @@ def check_config(config: Config) -> None:
         _demand(0 <= fields[name] < 2**32, fields, name, "a whole number from 0 to 4294967295")
     for name in _names(_LISTS):
         _demand(bool(fields[name]) and min(fields[name]) >= 1, fields, name, "whole numbers of at least 1")
-    _check_sizes(config, fields)
+    _demand(fields["landmarks.size"] % 4 == 0, fields, "landmarks.size", "a multiple of 4")
+    if not config.model.unet.folder:
+        _check_own_network(config, fields)
     _check_training(config, fields)
     _check_schedule(fields)
     if config.model.unet.folder:
@@ -144,12 +146,6 @@ def _check_schedule(fields: dict[str, Any]) -> None:
             most = count - 1 - (steps - 1) * (count // steps)
             wanted = f"at most {most}, as there are {steps} leading of {count} timesteps"
             _demand(fields["diffusion.steps_offset"] <= most, fields, "diffusion.steps_offset", wanted)
-
-
-def _check_sizes(config: Config, fields: dict[str, Any]) -> None:
-    _demand(fields["landmarks.size"] % 4 == 0, fields, "landmarks.size", "a multiple of 4")
-    if not config.model.unet.folder:
-        _check_own_network(config, fields)
 
 
 def _check_own_network(config: Config, fields: dict[str, Any]) -> None:

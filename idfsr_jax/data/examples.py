@@ -50,7 +50,6 @@ class People:
       sizes: length of each recogniser's part.
       shapes: pose and expression of each photograph, `references.normalised_shapes`.
       references: places for references, k.
-      flip: share of the examples that are mirrored.
     """
 
     faces: Faces
@@ -58,7 +57,6 @@ class People:
     sizes: tuple[int, ...]
     shapes: Float32[np.ndarray, "n 136"]
     references: int
-    flip: float
 
 
 def load_people(faces: Faces, center: Float[np.ndarray, " d"], sizes: Sequence[int], references: int) -> People:
@@ -71,7 +69,7 @@ def load_people(faces: Faces, center: Float[np.ndarray, " d"], sizes: Sequence[i
       references: places for references in an example.
     """
     units = unit_parts(faces.index.embeddings - center, sizes)
-    return People(faces, units, tuple(sizes), normalised_shapes(faces.index.landmarks), references, 0.5)
+    return People(faces, units, tuple(sizes), normalised_shapes(faces.index.landmarks), references)
 
 
 def mean_identities(people: People) -> Float32[np.ndarray, "p d"]:
@@ -110,7 +108,7 @@ def draw_example(people: People, record: int, rng: np.random.Generator) -> Examp
         "person": np.int32(person),
         "shape": person_shape(index.landmarks[pool]) if len(pool) else MEAN_SHAPE,
         "known": np.float32(len(pool) > 0),
-        "flip": np.bool_(rng.random() < people.flip),
+        "flip": np.bool_(rng.random() < 0.5),
     }
 
 

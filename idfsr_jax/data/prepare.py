@@ -5,6 +5,7 @@ import hashlib
 import json
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -101,9 +102,11 @@ def prepare(
         listing.photographs[start : start + _PHOTOGRAPHS_A_PART]
         for start in range(0, len(listing.photographs), _PHOTOGRAPHS_A_PART)
     ]
-    settings = {"format": _FORMAT, "encoder": recognisers_name(recognisers)}
+    name = recognisers_name(recognisers)
+    settings = {"format": _FORMAT, "encoder": name}
     digests = [part_digest(chunk, settings) for chunk in chunks]
-    fingerprint = _fingerprint(digests, listing.photographs)
+    named = [(photograph.name, photograph.split) for photograph in listing.photographs]
+    fingerprint = hashlib.sha256(json.dumps([digests, named]).encode()).hexdigest()
     parts = out / "parts"
     done = read_report(out / "report.json")
     if done is not None and (out / done.dataset).is_dir():
@@ -122,13 +125,13 @@ def prepare(
     kept = {split: [(photo, path) for photo, path in faces.items() if split_of[photo] == split] for split in present}
     for split, members in kept.items():
         if not members:
-            raise InputError(f"{photos}: no photograph of the split {split} can be used; see {_refused(refusals)}.")
-    name, length = recognisers_name(recognisers), sum(dimensions(recognisers))
-    dataset = build_dataset(out, kept, identity_of, name, length)
+            which = refusals[0].message.rstrip(".") if refusals else "the folder"
+            raise InputError(f"{photos}: no photograph of the split {split} can be used; see {which}.")
+    dataset = build_dataset(out, kept, identity_of, name, sum(dimensions(recognisers)))
     report = Report(
         dataset=dataset.relative_to(out).as_posix(),
         fingerprint=fingerprint,
-        encoder=recognisers_name(recognisers),
+        encoder=name,
         photographs=len(listing.photographs),
         kept=len(faces),
         splits={split: _count([identity_of[photo] for photo, _ in members]) for split, members in kept.items()},
@@ -166,11 +169,6 @@ def _clear(out: Path) -> None:
     """Removes what was only needed on the way."""
     for name in ("parts", _UNPACKED):
         shutil.rmtree(out / name, ignore_errors=True)
-
-
-def _fingerprint(digests: Sequence[str], photographs: Sequence[Photograph]) -> str:
-    splits = [(photograph.name, photograph.split) for photograph in photographs]
-    return hashlib.sha256(json.dumps([list(digests), splits]).encode()).hexdigest()
 
 
 def _describer(encoder: IdEncoder) -> Describe:
@@ -232,13 +230,7 @@ def _records(faces: Sequence[tuple[Photograph, Extracted]], describers: Sequence
     ]
 
 
-def _refused(refusals: Sequence[Refusal]) -> str:
-    return refusals[0].message.rstrip(".") if refusals else "the folder"
-
-
 def _count(identities: Sequence[str]) -> SplitCount:
-    photographs = dict.fromkeys(identities, 0)
-    for identity in identities:
-        photographs[identity] += 1
+    photographs = Counter(identities)
     several = sum(count > 1 for count in photographs.values())
     return SplitCount(people=len(photographs), people_with_two=several, photographs=len(identities))

@@ -28,10 +28,6 @@ from idfsr_jax.restore.conditions import condition_among, tables_of
 from idfsr_jax.restore.sampling import starting_noise
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-PERSON = ("shape", "references", "landmarks", "frames", "units", "present", "identity", "start")
-"""The inputs that tell of the person, as they lie in `person.safetensors`."""
-INPUTS = ("y", "n", *PERSON, "reveal", "consistency", "seed")
-"""Of the artifact, in this order, after the weights."""
 
 
 def restore_faces(
@@ -129,7 +125,11 @@ def flat_weights(model: Model, guide: Guide) -> dict[str, Float32[np.ndarray, ".
 
 
 def input_shapes(config: Config, sizes: tuple[int, ...], batch: int | None = None) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes and types of `INPUTS`; the number of photographs is free, and of faces where `batch` is None."""
+    """Shapes and types of the artifact's inputs, in their order after the weights.
+
+    The number of photographs is free, and of faces where `batch` is None. From `shape` to `start` they tell of the
+    person, as they lie in `person.safetensors`.
+    """
     size, width = config.data.size, sum(sizes)
     b, k = export.symbolic_shape("b, k") if batch is None else (batch, *export.symbolic_shape("k"))
     shapes: dict[str, tuple[tuple[Any, ...], Any]] = {
@@ -147,7 +147,7 @@ def input_shapes(config: Config, sizes: tuple[int, ...], batch: int | None = Non
         "consistency": ((), jnp.float32),
         "seed": ((), jnp.uint32),
     }
-    return {name: jax.ShapeDtypeStruct(*shapes[name]) for name in INPUTS}
+    return {name: jax.ShapeDtypeStruct(*shape) for name, shape in shapes.items()}
 
 
 def export_sampler(

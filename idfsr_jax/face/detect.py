@@ -116,7 +116,7 @@ def require_face(faces: Sequence[Face], name: str | Path) -> None:
 
 def is_one_place(box: Box, other: Box) -> bool:
     """Whether each of two boxes has the other's centre in it."""
-    return all(_distance_to(a, b[0] + b[2] / 2, b[1] + b[3] / 2)[0] == 0 for a, b in ((box, other), (other, box)))
+    return all(distance_to(a, b[0] + b[2] / 2, b[1] + b[3] / 2)[0] == 0 for a, b in ((box, other), (other, box)))
 
 
 def prominence(box: Box, width: int, height: int) -> float:
@@ -124,7 +124,7 @@ def prominence(box: Box, width: int, height: int) -> float:
 
     A face in a corner counts nothing, one in the middle all of its side.
     """
-    _, distance = _distance_to(box, width / 2, height / 2)
+    _, distance = distance_to(box, width / 2, height / 2)
     return math.sqrt(_area(box)) * (1.0 - 2.0 * distance / math.hypot(width, height))
 
 
@@ -143,7 +143,7 @@ def central_face(faces: Sequence[Face], image: UInt8[np.ndarray, "h w 3"], name:
     height, width = image.shape[:2]
 
     def distance(face: Face) -> tuple[float, float]:
-        return _distance_to(face.box, width / 2, height / 2)
+        return distance_to(face.box, width / 2, height / 2)
 
     around = [face for face in faces if distance(face)[0] == 0]
     return min(around or _sure(faces), key=distance)
@@ -207,7 +207,7 @@ def turn_of(image: UInt8[np.ndarray, "h w 3"], box: Box) -> float | None:
         scores = [
             score
             for (left, top, w, h), score in detect_boxes(turned, 1.0)
-            if _distance_to((left, top, w, h), x, y)[1] < _TURNED_BOX_SIDE / 2 < w
+            if distance_to((left, top, w, h), x, y)[1] < _TURNED_BOX_SIDE / 2 < w
         ]
         seen += max(scores, default=0.0) * cmath.exp(1j * math.radians(angle))
     if not seen:
@@ -271,7 +271,7 @@ def _holds(box: Box, width: int, height: int) -> bool:
     return 0 <= x + w / 2 < width and 0 <= y + h / 2 < height
 
 
-def _distance_to(box: Box, x: float, y: float) -> tuple[float, float]:
+def distance_to(box: Box, x: float, y: float) -> tuple[float, float]:
     """Distance of a point from a box (0 inside), then from its centre."""
     left, top, w, h = box
     outside = math.hypot(max(left - x, 0.0, x - left - w), max(top - y, 0.0, y - top - h))

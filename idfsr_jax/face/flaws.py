@@ -34,10 +34,8 @@ def flaw_of(face: UInt8[np.ndarray, "h w 3"]) -> str:
         return ""
     low, high = np.percentile(grey, (1, 99))
     inner = grey[(grey > 3) & (grey < 252)]
-    if high - low < _BLANK:
-        return "blank"
     one_sided = max(float(np.mean(grey <= 3)), float(np.mean(grey >= 252)))
-    if one_sided > _CLIPPED:
+    if high - low < _BLANK or one_sided > _CLIPPED:
         return "blank"
     dots, rest = _dots_and_rest(grey)
     if dots > _DOTS and dots > _DOTS_OF_CONTRAST * rest:
@@ -45,10 +43,10 @@ def flaw_of(face: UInt8[np.ndarray, "h w 3"]) -> str:
     if inner.size < _LEAST_INNER * grey.size:
         return "posterised"
     levels = float(np.percentile(inner, 99) - np.percentile(inner, 1)) + 1.0
+    share = np.unique(inner, return_counts=True)[1] / inner.size
+    tones = np.exp(-np.sum(share * np.log(share)))
     colours = len(np.unique(face.reshape(-1, 3), axis=0))
-    if colours <= _COLOURS and _tones(inner) < _TONES * levels:
-        return "posterised"
-    return ""
+    return "posterised" if colours <= _COLOURS and tones < _TONES * levels else ""
 
 
 def _dots_and_rest(grey: UInt8[np.ndarray, "h w"]) -> tuple[float, float]:
@@ -57,9 +55,3 @@ def _dots_and_rest(grey: UInt8[np.ndarray, "h w"]) -> tuple[float, float]:
     rows = values[:-2] + values[1:-1] + values[2:]
     mean: Float[np.ndarray, "_ _"] = (rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) / 9.0
     return float(np.std(values[1:-1, 1:-1] - mean)), max(float(np.std(mean)), 1.0)
-
-
-def _tones(grey: UInt8[np.ndarray, " n"]) -> float:
-    share = np.bincount(grey, minlength=256) / grey.size
-    share = share[share > 0]
-    return float(np.exp(-np.sum(share * np.log(share))))

@@ -117,18 +117,16 @@ def _decode(
             profile, dpi, exif = profile_of(image), _dpi(image), _exif(image)
             image.load()
             levels: Image.Image = image
+            said = ""
             if image.mode in GREY:
                 levels, said = grey_of_deep(path, image)
-                notes += [said] if said else []
                 levels.info = dict(image.info)
             elif deep:
                 levels, said = colours_of_deep(image, source, formats)
-                notes += [said] if said else []
             if levels.mode == "F":
                 raise UnreadableImage(f"{path}: has floating-point pixels of unknown range; save it with 8 or 16 bits.")
-            pixels, alpha, said = _pixels(_upright(levels, image), profile)
-            notes += [said] if said else []
-            return Picture(pixels, alpha, dpi, *exif, tuple(f"{note}." for note in notes))
+            pixels, alpha, wrong = _pixels(_upright(levels, image), profile)
+            return Picture(pixels, alpha, dpi, *exif, tuple(f"{note}." for note in (*notes, said, wrong) if note))
     except InputError:
         raise
     except Image.DecompressionBombError:

@@ -41,18 +41,17 @@ def required(value: Path | None, option: str, what: str) -> Path:
     return value
 
 
-def folder_to_write(value: Path | None, option: str, what: str) -> Path:
-    """The folder of an option that a command cannot do without, into which files can be written.
+def folder_to_write(value: Path | None, what: str) -> Path:
+    """The folder of `--out`, which a command cannot do without, into which files can be written.
 
     Args:
       value: what was given, or None.
-      option: its name, with dashes.
       what: what to give, for the complaint.
 
     Raises:
       InputError: nothing was given, a file is in its place, or it cannot be written to.
     """
-    folder = required(value, option, what)
+    folder = required(value, "--out", what)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; give a folder to write to.")
     require_writable(folder)
@@ -183,7 +182,8 @@ def pictures_of(path: Path, what: str = "picture", tell: Callable[[str], object]
       InputError: it does not exist or cannot be looked at, or is a folder without a picture.
     """
     if not _exists(path):
-        raise InputError(f"{path}: no such {what} or folder{_about_link(path)}.")
+        link = f" (a link to {os.readlink(path)}, which is not there)" if path.is_symlink() else ""
+        raise InputError(f"{path}: no such {what} or folder{link}.")
     if not path.is_dir():
         return [path]
     pictures, passed = look_through(path)
@@ -228,10 +228,6 @@ def _where_they_are(folder: Path) -> str:
     with_pictures = [entry for entry in folders if os.access(entry, os.R_OK | os.X_OK) and look_through(entry)[0]]
     which = f", {with_pictures[0]}" if len(with_pictures) == 1 else ""
     return f"only folders; give the folder of one person{which}"
-
-
-def _about_link(path: Path) -> str:
-    return f" (a link to {os.readlink(path)}, which is not there)" if path.is_symlink() else ""
 
 
 def output_paths(inputs: Sequence[Path], out: Path, variants: int = 1) -> list[Path]:

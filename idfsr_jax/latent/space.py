@@ -8,7 +8,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,27 +71,15 @@ def to_pixels(latents: Float[Array, "b side side c"], autoencoder: Autoencoder) 
     return jnp.clip(pictures, -1.0, 1.0)
 
 
-def encode_condition(condition: Condition, autoencoder: Autoencoder) -> Condition:
-    """A condition of pictures as the denoiser sees it.
+def encode_condition(
+    condition: Condition, autoencoder: Autoencoder, *pictures: Float[Array, "b s s 3"]
+) -> tuple[Condition, list[Float[Array, "b side side c"]]]:
+    """A condition of pictures, and further pictures beside it, as the denoiser sees them.
 
     References are moved, and the guess is made, in pixels, and encoded then, so that an untrained denoiser returns the
     encoded guess. Mask and validity become means over the pixels of a latent; and a reference that is nowhere valid is
     zero, as in pixels.
     """
-    return _encoded((), condition, autoencoder)[1]
-
-
-def encode_example(
-    x0: Float[Array, "b s s 3"], condition: Condition, autoencoder: Autoencoder
-) -> tuple[Float[Array, "b side side c"], Condition]:
-    """Pictures and their condition as the denoiser has them; see `encode_condition`."""
-    (latents,), encoded = _encoded((x0,), condition, autoencoder)
-    return latents, encoded
-
-
-def _encoded(
-    pictures: Sequence[Array], condition: Condition, autoencoder: Autoencoder
-) -> tuple[Sequence[Array], Condition]:
     stack = jnp.stack([*pictures, condition.hidden, condition.guess])
     latents = to_model_space(jnp.concatenate([stack, jnp.moveaxis(condition.references, 1, 0)]), autoencoder)
     first = len(pictures)
@@ -104,7 +91,7 @@ def _encoded(
         mask=mask,
         valid=valid,
     )
-    return list(latents[:first]), encoded
+    return encoded, list(latents[:first])
 
 
 def latent_means(plane: Float[Array, "*b s s 1"], autoencoder: Autoencoder) -> Float[Array, "*b side side 1"]:

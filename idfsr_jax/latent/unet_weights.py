@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 
 from idfsr_jax.config import Config
 from idfsr_jax.interop.diffusers_layout import require_shapes
@@ -53,7 +52,8 @@ def read_unet_of(config: Config) -> dict[str, Any]:
         )
     _require_shapes(found, folder)
     params = found.params
-    params["conv_in"]["kernel"] = widened(params["conv_in"]["kernel"], seen)
+    kernel = params["conv_in"]["kernel"]
+    params["conv_in"]["kernel"] = np.pad(kernel, ((0, 0), (0, 0), (0, seen - kernel.shape[2]), (0, 0)))
     return params
 
 
@@ -91,11 +91,6 @@ def require_same_unet(before: Config, now: Config, what: str) -> None:
     differing = [f"{name}={value!r}" for name, value, wanted in pairs if value != wanted]
     if differing:
         raise BadConfig(f"{what}: has another UNet than this config; give {', '.join(differing)}.")
-
-
-def widened(kernel: Float[np.ndarray, "h w i o"], channels: int) -> Float[np.ndarray, "h w c o"]:
-    """A convolution that sees so many channels, and nothing of those that it did not see before."""
-    return np.pad(kernel, ((0, 0), (0, 0), (0, channels - kernel.shape[2]), (0, 0)))
 
 
 def _differences(found: UNetFiles, config: Config) -> list[tuple[str, Any]]:

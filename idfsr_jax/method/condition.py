@@ -125,7 +125,7 @@ def make_condition(
     Args:
       y_up: bicubic enlargement of the LR crop.
       landmarks: l_y, estimated from the LR picture and the person's shape; unit coordinates.
-      references: the nearest in pose and expression first.
+      references: the nearest in pose and expression first; k is 1 or more.
       identity: unit vectors of all recognisers, one after the other; `start` too, until somebody says otherwise.
       scale: s of each example.
       reveal: how much of the LR face is shown, 0 (nothing, as in the paper) to 1 (all that its pixels can hold).
@@ -140,8 +140,7 @@ def make_condition(
     share, shown = tone_share(reveal, scale, size)
     tone = shown * low_frequency_tone(y_up, mask, share=share)
     hidden = y_up * (1.0 - mask) + mask * tone
-    nearest = moved[:, 0] if moved.shape[1] else jnp.zeros_like(y_up)
-    seen = valid[:, 0] if moved.shape[1] else jnp.zeros_like(mask)
+    nearest, seen = moved[:, 0], valid[:, 0]
     # The reference's own tone over where it shows the face: what it does not show must not darken it.
     own_tone = shown * low_frequency_tone(nearest, mask * seen, share=share)
     return Condition(
@@ -158,13 +157,6 @@ def make_condition(
         start=identity,
         landmarks=landmarks,
     )
-
-
-def nearest_reference(condition: Condition) -> tuple[Float[Array, "b s s c"], Float[Array, "b s s 1"]]:
-    """The first reference, and where it shows something; nothing where there is no place for any."""
-    if condition.references.shape[1]:
-        return condition.references[:, 0], condition.valid[:, 0]
-    return jnp.zeros_like(condition.hidden), jnp.zeros_like(condition.mask)
 
 
 def tone_share(

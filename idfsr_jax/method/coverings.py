@@ -110,15 +110,12 @@ def _face_of(values: Float[Array, "S S 3"], landmarks: Float[Array, "68 2"]) -> 
 
     soft = jax.nn.softmax(-0.5 * jnp.square((centres[:, None] - centres) / (0.08 * size)), axis=-1)
     luma = soft @ values.mean(axis=-1) @ soft.T
-    near = sum((jnp.exp(-20.0 * _square_distance(places, spot)) for spot in _cheeks_and_nose(points)), jnp.zeros(()))
+    cheeks_and_nose = jnp.stack([points[30], (points[31] + points[2]) / 2.0, (points[35] + points[14]) / 2.0])
+    near = sum((jnp.exp(-20.0 * _square_distance(places, spot)) for spot in cheeks_and_nose), jnp.zeros(()))
     skin = jnp.einsum("hw,hwc->c", near, values) / (near.sum() + 1e-6)
     brightness = skin.mean()
     light = jnp.clip(luma / (brightness + 0.05), 0.5, 1.5)
     return _Face(places, points, unit, light, skin, brightness)
-
-
-def _cheeks_and_nose(points: Float[Array, "68 2"]) -> Float[Array, "3 2"]:
-    return jnp.stack([points[30], (points[31] + points[2]) / 2.0, (points[35] + points[14]) / 2.0])
 
 
 def _mask(key: PRNGKeyArray, face: _Face) -> _Layer:

@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from idfsr_jax.config import Config, ModelConfig
-from idfsr_jax.method.condition import Condition, nearest_reference
+from idfsr_jax.method.condition import Condition
 from idfsr_jax.method.id_embedding import scaled_identity
 from idfsr_jax.method.pose import CHANNELS
 from idfsr_jax.networks.blocks import block_means, upsample_nearest
+from idfsr_jax.networks.recognisers import split_parts
 from idfsr_jax.networks.reference_encoder import ReferenceEncoder, ReferenceFeatures
 from idfsr_jax.networks.unet import UNet
 
@@ -90,8 +90,8 @@ class Denoiser(nn.Module):
         k = [jnp.sqrt(jnp.square(alpha * band.deviation) + jnp.square(sigma * band.noise_share)) for band in bands]
         scaled = sum(band.part(x_t - alpha * guess) / each for band, each in zip(bands, k, strict=True))
 
-        nearest, seen = nearest_reference(condition)
-        agreement = _nearest_agreement(condition, self.sizes)
+        nearest, seen = condition.references[:, 0], condition.valid[:, 0]
+        agreement = agreements(condition, self.sizes)[:, 0]
         stack = jnp.concatenate([scaled, condition.hidden, condition.mask, nearest, seen], axis=-1)
         output = self.unet(stack, log_snr, condition.scale, identity, agreement, condition.pose, features)
         v = jnp.zeros_like(x_t)
@@ -113,9 +113,8 @@ def agreements(condition: Condition, sizes: tuple[int, ...]) -> Float[Array, "b 
       condition: of each.
       sizes: length of each recogniser's part of the identity.
     """
-    cuts = np.cumsum(sizes)[:-1].tolist()
     there = jnp.max(condition.valid, axis=(2, 3, 4)) * condition.identity_present[:, None]
-    products = jnp.split(condition.reference_identities * condition.identity[:, None], cuts, axis=-1)
+    products = split_parts(condition.reference_identities * condition.identity[:, None], sizes)
     cosines = [jnp.sum(product, axis=-1) for product in products]
     return jnp.stack([*cosines, jnp.ones_like(there)], axis=-1) * there[..., None]
 
@@ -132,22 +131,11 @@ def _bands(config: ModelConfig) -> list[_Band]:
     """The whole picture; or, with `prior_detail_std`, the means of 2 x 2 pixels, and what they leave out."""
     if config.prior_detail_std == 0:
         return [_Band(lambda x: x, config.prior_std, 1.0)]
-    return [_Band(_coarse, config.prior_std, 0.5), _Band(_fine, config.prior_detail_std, 1.0)]
+    return [_Band(_coarse, config.prior_std, 0.5), _Band(lambda x: x - _coarse(x), config.prior_detail_std, 1.0)]
 
 
 def _coarse(x: Float[Array, "b s s c"]) -> Float[Array, "b s s c"]:
     return upsample_nearest(block_means(x))
-
-
-def _fine(x: Float[Array, "b s s c"]) -> Float[Array, "b s s c"]:
-    return x - _coarse(x)
-
-
-def _nearest_agreement(condition: Condition, sizes: tuple[int, ...]) -> Float[Array, "b a"]:
-    """How far the first reference agrees; nothing where there is no place for any."""
-    if condition.references.shape[1]:
-        return agreements(condition, sizes)[:, 0]
-    return jnp.zeros((condition.hidden.shape[0], len(sizes) + 1))
 
 
 def denoiser_of(config: Config, sizes: tuple[int, ...]) -> Any:

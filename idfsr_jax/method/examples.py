@@ -7,7 +7,6 @@ makes them.
 
 import math
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import flax.struct
@@ -161,9 +160,9 @@ def as_diffused(examples: Examples, autoencoder: Any) -> Examples:
     """The examples as the denoiser has them: themselves, or with latents of an autoencoder in place of pixels."""
     if autoencoder is None:
         return examples
-    from idfsr_jax.latent.space import encode_example, latent_means
+    from idfsr_jax.latent.space import encode_condition, latent_means
 
-    x0, condition = encode_example(examples.x0, examples.condition, autoencoder)
+    condition, (x0,) = encode_condition(examples.condition, autoencoder, examples.x0)
     inside = latent_means(examples.inside, autoencoder)
     return examples.replace(x0=x0, condition=condition, inside=inside)  # type: ignore[attr-defined]
 
@@ -230,7 +229,7 @@ def step_inputs(
     levels = draw_log_snr(time_key, count, size, config.diffusion)
     if count == b:
         return examples, diffused, examples.noise, levels
-    on_course = jax.tree.map(partial(rows_from, count), diffused)
+    on_course = jax.tree.map(lambda rows: rows[count:], diffused)
     noise, judged_at = course_states(params, on_course, dimensions(frozen.recognisers), config, turn_key)
     noise = jnp.concatenate([examples.noise[:count], jax.lax.stop_gradient(noise)])
     return examples, diffused, noise, jnp.concatenate([levels, judged_at])
@@ -239,7 +238,3 @@ def step_inputs(
 def noised_count(batch: int, config: Config) -> int:
     """How many examples of a batch are noised photographs; the rest, `train.rollout_fraction`, are on the course."""
     return batch - round(batch * config.train.rollout_fraction)
-
-
-def rows_from(start: int, x: Array) -> Array:
-    return x[start:]

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from idfsr_jax.method.condition import Condition, nearest_reference
+from idfsr_jax.method.condition import Condition
 from idfsr_jax.networks.blocks import (
     GroupNorm,
     ResidualBlock,
@@ -52,7 +52,7 @@ class Finish(nn.Module):
         n = pictures.shape[1] / condition.scale
         told = jnp.concatenate([fourier_features(jnp.log2(n), 32), strength[:, None]], axis=-1)
         told = nn.silu(nn.Dense(64, name="told")(told))
-        stack = [pictures, condition.hidden, *nearest_reference(condition), condition.mask]
+        stack = [pictures, condition.hidden, condition.references[:, 0], condition.valid[:, 0], condition.mask]
 
         at_half = Conv3x3(fine, name="stem")(space_to_depth(jnp.concatenate(stack, axis=-1), 2))
         at_half = ResidualBlock(fine, name="down_0")(at_half, told)

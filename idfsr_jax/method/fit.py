@@ -18,7 +18,7 @@ from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.landmarks import MEAN_SHAPE, person_shape
 from idfsr_jax.method.loss import picture_loss
 from idfsr_jax.method.references import nearest_first
-from idfsr_jax.networks.recognisers import dimensions
+from idfsr_jax.networks.recognisers import dimensions, split_parts
 from idfsr_jax.runtime.randomness import step_key
 
 _MOMENTUM = 0.8
@@ -187,8 +187,8 @@ def fit(
       e, a little off unit length, and the loss of every step.
     """
     optimizer = make_fit_optimizer(config)
-    cuts = np.cumsum(dimensions(frozen.recognisers))[:-1].tolist()
-    variables = {"id_embedding": jnp.split(start, cuts), "denoiser": denoiser}
+    sizes = dimensions(frozen.recognisers)
+    variables = {"id_embedding": split_parts(start, sizes), "denoiser": denoiser}
     nothing = jax.tree.map(jnp.zeros_like, denoiser)  # never computed: the partition reads none of it
 
     def step(carry: tuple[Array, Any], index: Int[Array, ""]) -> tuple[tuple[Array, Any], Array]:
@@ -196,7 +196,7 @@ def fit(
         key = step_key(config.fit.seed, "fit", index)
         loss, gradient = jax.value_and_grad(fit_loss)(identity, denoiser, album, frozen, config, key)
         with jax.numpy_dtype_promotion("standard"):  # strict forbids Optax to raise floats to an int32 count
-            gradients = {"id_embedding": jnp.split(gradient, cuts), "denoiser": nothing}
+            gradients = {"id_embedding": split_parts(gradient, sizes), "denoiser": nothing}
             updates, opt_state = optimizer.update(gradients, opt_state, variables)
         moved = identity + jnp.concatenate(updates["id_embedding"])  # type: ignore[index]
         return (within(moved, start, config.fit.max_distance), opt_state), loss

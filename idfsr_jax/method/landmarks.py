@@ -165,7 +165,7 @@ class LandmarkNet(nn.Module):
         """Landmarks in unit coordinates of the crop.
 
         Args:
-          y_up: bicubic enlargement of the LR crop to the net's side (`landmark_input`), in [-1, 1].
+          y_up: bicubic enlargement of the LR crop to the net's side, in [-1, 1].
           log2_n: logarithm of the LR crop's width in pixels.
           shape: `person_shape`; anything finite where it is not known.
           known: 1 where the shape is the person's, 0 where `MEAN_SHAPE` stands in.
@@ -181,13 +181,6 @@ class LandmarkNet(nn.Module):
         first = 0.5 + 0.1 * offset.reshape(-1, 68, 2)
 
         return ShapeHead(name="shape")(hidden, first, log2_n, shape, known)  # type: ignore[no-any-return]
-
-
-def landmark_input(y_up: Float[Array, "b s s 3"], size: int) -> Float[Array, "b l l 3"]:
-    """Brings an enlarged LR crop of any side to the side that LandmarkNet sees (antialiased)."""
-    if y_up.shape[1] == size:
-        return y_up
-    return jax.image.resize(y_up, (y_up.shape[0], size, size, 3), "cubic", antialias=True)
 
 
 def estimate_landmarks(
@@ -208,8 +201,10 @@ def estimate_landmarks(
       known: 1 where the shape is the person's, else 0.
       config: the net's.
     """
-    seen = landmark_input(y_up, config.size)
-    return LandmarkNet(config).apply({"params": params}, seen, jnp.log2(n), shape, known)  # type: ignore[return-value]
+    b, side, size = *y_up.shape[:2], config.size
+    if side != size:
+        y_up = jax.image.resize(y_up, (b, size, size, 3), "cubic", antialias=True)
+    return LandmarkNet(config).apply({"params": params}, y_up, jnp.log2(n), shape, known)  # type: ignore[return-value]
 
 
 def init_landmark_net(key: PRNGKeyArray, config: LandmarkConfig) -> dict:
@@ -219,15 +214,10 @@ def init_landmark_net(key: PRNGKeyArray, config: LandmarkConfig) -> dict:
     return jax.jit(lambda key: LandmarkNet(config).init(key, *inputs)["params"])(key)
 
 
-def eye_distance(landmarks: Float[Array, "b 68 2"]) -> Float[Array, " b"]:
-    """Distance of the outer eye corners (points 36 and 45), the usual unit of landmark error (iBUG 300-W)."""
-    return jnp.linalg.norm(landmarks[:, 45] - landmarks[:, 36], axis=-1)
-
-
 def point_errors(
     predicted: Float[Array, "b 68 2"], truth: Float[Array, "b 68 2"], smooth: float = 0.0
 ) -> Float[Array, "b 68"]:
-    """Distance of every point from the truth, over the outer eye distance of the truth.
+    """Distance of every point from the truth, over the distance of the truth's outer eye corners (as iBUG 300-W).
 
     Args:
       predicted: points, unit coordinates.
@@ -235,7 +225,7 @@ def point_errors(
       smooth: added in quadrature to each distance (unit coordinates), so that the gradient exists at zero.
     """
     distance = jnp.sqrt(jnp.sum(jnp.square(predicted - truth), axis=-1) + smooth**2)
-    return distance / eye_distance(truth)[:, None]
+    return distance / jnp.linalg.norm(truth[:, 45] - truth[:, 36], axis=-1)[:, None]
 
 
 def expression_errors(

@@ -4,12 +4,10 @@ Of noised photographs v is to be predicted. Estimates on the sampler's own cours
 are to become: by pixels, by LPIPS, by who is seen.
 """
 
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from idfsr_jax.config import Config
@@ -21,11 +19,11 @@ from idfsr_jax.diffusion.schedule import (
     x0_from_v,
 )
 from idfsr_jax.method.denoiser import denoiser_of
-from idfsr_jax.method.examples import Examples, Frozen, noised_count, rows_from
+from idfsr_jax.method.examples import Examples, Frozen, noised_count
 from idfsr_jax.networks.chips import face_chips
 from idfsr_jax.networks.id_encoder import chip_descriptors
 from idfsr_jax.networks.perceptual import perceptual_distance, shifted
-from idfsr_jax.networks.recognisers import dimensions, unit_parts
+from idfsr_jax.networks.recognisers import dimensions, split_parts, unit_parts
 from idfsr_jax.networks.resample import smoothed
 
 
@@ -57,7 +55,7 @@ def training_loss(
     if count == examples.x0.shape[0]:
         return of_v, {"v_loss": of_v, "loss": of_v}
     estimate = x0_from_v(x_t[count:], v[count:], log_snr[count:])
-    judged = jax.tree.map(partial(rows_from, count), examples)
+    judged = jax.tree.map(lambda rows: rows[count:], examples)
     loss, parts = picture_loss(estimate, judged, log_snr[count:], frozen, config)
     return of_v + loss, parts | {"v_loss": of_v, "loss": of_v + loss}
 
@@ -133,8 +131,8 @@ def identity_losses(
     """
     sizes = dimensions(frozen.recognisers)
     seen = smoothed(estimate, config.train.identity_smoothing)
-    centers, people = _split(frozen.center, sizes), _split(frozen.people, sizes)
-    truths, others = _split(judged.truth, sizes), _split(judged.others, sizes)
+    centers, people = split_parts(frozen.center, sizes), split_parts(frozen.people, sizes)
+    truths, others = split_parts(judged.truth, sizes), split_parts(judged.others, sizes)
     losses, contrast = [], jnp.zeros(estimate.shape[0])
     for i, recogniser in enumerate(frozen.recognisers):
         if config.train.identity_losses[i] == 0:
@@ -149,7 +147,3 @@ def identity_losses(
         logits = found @ people[i].T / config.train.contrastive_temperature
         contrast = -jnp.take_along_axis(jax.nn.log_softmax(logits), judged.person[:, None], axis=1)[:, 0]
     return losses, contrast
-
-
-def _split(vectors: Float[Array, "*b d"], sizes: tuple[int, ...]) -> list[Float[Array, "*b _"]]:
-    return jnp.split(vectors, np.cumsum(sizes)[:-1].tolist(), axis=-1)

@@ -8,29 +8,28 @@ _JAW = slice(0, 17)
 _BROWS = slice(17, 27)
 _EYES = slice(36, 48)
 _MOUTH = slice(48, 68)
+_BROW_RAISE = 0.6
+"""How far the brows are raised onto the forehead, as a share of the distance from mouth to eyes."""
 
 
-def face_outline(landmarks: Float[Array, "b 68 2"], *, brow_raise: float = 0.6) -> Float[Array, "b 27 2"]:
+def face_outline(landmarks: Float[Array, "b 68 2"]) -> Float[Array, "b 27 2"]:
     """The polygon of the face: the jaw from ear to ear, then the brows, raised onto the forehead, on the way back.
 
-    The brows are raised along the line from the mouth to the eyes, which follows the head's tilt, by `brow_raise` of
-    its length. That length is about the height of the forehead, in the classical thirds of the face.
+    The brows are raised along the line from the mouth to the eyes, which follows the head's tilt, by 0.6 of its length.
+    That length is about the height of the forehead, in the classical thirds of the face.
 
     Args:
       landmarks: dlib's 68 points, in any coordinates.
-      brow_raise: share of the distance from mouth to eyes.
 
     Returns:
       The corners, in the landmarks' coordinates.
     """
     up = landmarks[:, _EYES].mean(axis=1) - landmarks[:, _MOUTH].mean(axis=1)
-    raised = landmarks[:, _BROWS] + brow_raise * up[:, None]
+    raised = landmarks[:, _BROWS] + _BROW_RAISE * up[:, None]
     return jnp.concatenate([landmarks[:, _JAW], raised[:, ::-1]], axis=1)
 
 
-def face_mask(
-    landmarks: Float[Array, "b 68 2"], size: int, *, feather: float = 0.04, brow_raise: float = 0.6
-) -> Float[Array, "b size size 1"]:
+def face_mask(landmarks: Float[Array, "b 68 2"], size: int, *, feather: float = 0.04) -> Float[Array, "b size size 1"]:
     """The soft mask of the face region: 1 on the face, 0 away from it, 1/2 on the outline.
 
     The signed distance to the outline, through a smoothstep, so that the mask is exactly 1 and 0 beyond the feather
@@ -41,12 +40,11 @@ def face_mask(
       landmarks: dlib's 68 points in unit coordinates of the crop; they may lie outside it.
       size: side of the mask in pixels.
       feather: how far the ramp reaches to either side of the outline, as a share of the mask's side; positive.
-      brow_raise: see `face_outline`.
 
     Returns:
       The mask in [0, 1], in the landmarks' dtype.
     """
-    ends = face_outline(landmarks, brow_raise=brow_raise)[:, :, None, None]
+    ends = face_outline(landmarks)[:, :, None, None]
     starts = jnp.roll(ends, 1, axis=1)
     centres = (jnp.arange(size, dtype=landmarks.dtype) + 0.5) / size
     x, y = centres[None, None, None, :], centres[None, None, :, None]

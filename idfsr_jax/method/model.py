@@ -103,24 +103,14 @@ def save_model(
         write_unet(folder, config.model.unet, config.diffusion, jax.device_get(unet), side, dtype)
         sums |= _sums_of(folder, PIPELINE_FILES)
     described = {"config": asdict(config), "encoder": encoder, "sha256": sums, "steps": steps}
-    write_description(folder, described | {"facts": dict(facts or {})})
-
-
-def write_description(folder: Path, description: Mapping[str, Any]) -> None:
-    """Writes `model.json`, with a SHA-256 of its own content in it, `self_sha256`.
-
-    Args:
-      folder: of the model.
-      description: JSON-able: `config`, `encoder`, `sha256` (of each file), `steps`, `facts`.
-    """
-    write_summed_json(folder / "model.json", description)
+    write_summed_json(folder / "model.json", described | {"facts": dict(facts or {})})
 
 
 def read_description(folder: Path) -> dict[str, Any]:
     """Reads `model.json`.
 
     Returns:
-      What `write_description` was given.
+      `config`, `encoder`, `sha256` (of each file), `steps` and `facts`.
 
     Raises:
       BadWeights: it is missing, no JSON, or not as it was written.

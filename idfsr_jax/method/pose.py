@@ -1,10 +1,11 @@
 """Landmarks drawn as heat maps: pose and expression without the look of anybody."""
 
+import itertools
 from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 _LINES: dict[str, list[Sequence[int]]] = {
     "jaw": [range(0, 17)],
@@ -32,7 +33,7 @@ def heat_maps(landmarks: Float[Array, "b 68 2"], side: int) -> Float[Array, "b s
     x, y = centres[None, None, None, :], centres[None, None, :, None]
     maps = []
     for lines in _LINES.values():
-        starts, ends = _segments(lines)
+        starts, ends = np.array([pair for line in lines for pair in itertools.pairwise(line)]).T
         a, b = landmarks[:, starts, :, None, None], landmarks[:, ends, :, None, None]
         along_x, along_y = b[:, :, 0] - a[:, :, 0], b[:, :, 1] - a[:, :, 1]
         from_x, from_y = x - a[:, :, 0], y - a[:, :, 1]
@@ -42,9 +43,3 @@ def heat_maps(landmarks: Float[Array, "b 68 2"], side: int) -> Float[Array, "b s
         squared = jnp.min((from_x - share * along_x) ** 2 + (from_y - share * along_y) ** 2, axis=1)
         maps.append(jnp.exp(-0.5 * squared * (side / _WIDTH) ** 2))
     return jnp.stack(maps, axis=-1)
-
-
-def _segments(lines: Sequence[Sequence[int]]) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-    pairs = [(one, other) for line in lines for one, other in zip(list(line)[:-1], list(line)[1:], strict=True)]
-    starts, ends = np.array(pairs).T
-    return starts, ends

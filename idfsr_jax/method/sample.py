@@ -116,7 +116,7 @@ def sample_pictures(
     if autoencoder is not None:
         from idfsr_jax.latent.space import encode_condition, to_pixels
 
-        condition = encode_condition(condition, autoencoder)
+        condition, _ = encode_condition(condition, autoencoder)
     network = denoiser_of(config, sizes)
     features = network.apply({"params": params}, condition, method="encode")
 

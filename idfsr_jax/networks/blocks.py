@@ -1,7 +1,5 @@
 """Building blocks of the networks: patches, modulated normalisation, residual blocks, attention."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -66,22 +64,21 @@ class ResidualBlock(nn.Module):
     """Pre-activation residual block; the embedding scales and shifts the second norm (Dhariwal and Nichol 2021)."""
 
     channels: int
-    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "b h w c"], embedding: Float[Array, "b d"] | None = None
     ) -> Float[Array, "b h w c2"]:
         h = nn.silu(GroupNorm(name="norm_in")(x))
-        h = Conv3x3(self.channels, name="conv_in")(h.astype(self.dtype))
+        h = Conv3x3(self.channels, name="conv_in")(h)
         modulation = None
         if embedding is not None:
-            modulation = nn.Dense(2 * self.channels, dtype=self.dtype, name="modulation")(nn.silu(embedding))
+            modulation = nn.Dense(2 * self.channels, name="modulation")(nn.silu(embedding))
         h = nn.silu(GroupNorm(name="norm_out")(h, modulation))
         zero = nn.initializers.zeros  # the block starts as the identity map
-        h = Conv3x3(self.channels, kernel_init=zero, name="conv_out")(h.astype(self.dtype))
+        h = Conv3x3(self.channels, kernel_init=zero, name="conv_out")(h)
         if x.shape[-1] != self.channels:
-            x = nn.Conv(self.channels, (1, 1), dtype=self.dtype, name="skip")(x)
+            x = nn.Conv(self.channels, (1, 1), name="skip")(x)
         return x + h
 
 
@@ -91,28 +88,20 @@ class Attention(nn.Module):
     One softmax serves both self- and cross-attention, as in Imagen (Saharia et al. 2022, appendix B).
     """
 
-    head_width: int = 32
-    dtype: Any = jnp.float32
+    head_width: int
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "b h w c"], tokens: Float[Array, "b n d"] | None = None
-    ) -> Float[Array, "b h w c"]:
+    def __call__(self, x: Float[Array, "b h w c"], tokens: Float[Array, "b n d"]) -> Float[Array, "b h w c"]:
         b, h, w, c = x.shape
         heads = c // self.head_width
         normed = GroupNorm(name="norm")(x).reshape(b, h * w, c)
-        query = nn.Dense(c, dtype=self.dtype, name="query")(normed)
-        key_value = nn.Dense(2 * c, dtype=self.dtype, name="key_value")(normed)
-        if tokens is not None:
-            projected = nn.Dense(2 * c, dtype=self.dtype, name="token_key_value")(tokens)
-            key_value = jnp.concatenate([key_value, projected], axis=1)
+        query = nn.Dense(c, name="query")(normed)
+        key_value = nn.Dense(2 * c, name="key_value")(normed)
+        key_value = jnp.concatenate([key_value, nn.Dense(2 * c, name="token_key_value")(tokens)], axis=1)
         key, value = jnp.split(key_value, 2, axis=-1)
         split = lambda z: z.reshape(b, -1, heads, self.head_width)  # noqa: E731
-        # Strict promotion forbids JAX's own float32 softmax of bfloat16 products.
-        with jax.numpy_dtype_promotion("standard"):
-            out = jax.nn.dot_product_attention(split(query), split(key), split(value))
-        out = out.reshape(b, h, w, c)
-        return x + nn.Dense(c, dtype=self.dtype, kernel_init=nn.initializers.zeros, name="out")(out)
+        out = jax.nn.dot_product_attention(split(query), split(key), split(value)).reshape(b, h, w, c)
+        return x + nn.Dense(c, kernel_init=nn.initializers.zeros, name="out")(out)
 
 
 def upsample_nearest(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:

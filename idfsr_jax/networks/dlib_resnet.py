@@ -12,8 +12,6 @@ from jaxtyping import Array, Float
 
 from idfsr_jax.networks.blocks import block_means
 
-DESCRIPTOR_SIZE = 128
-
 _PIXEL_MEAN = (122.782, 117.001, 104.298)
 _BLOCKS = (
     *((32, 1),) * 3,
@@ -31,6 +29,8 @@ class DlibResNet(nn.Module):
     The affine layers (frozen batch norms) are folded into the convolutions.
     """
 
+    dimension = 128
+
     @nn.compact
     def __call__(self, chips: Float[Array, "b 150 150 3"]) -> Float[Array, "b 128"]:
         """Raw descriptors of chips.
@@ -46,7 +46,7 @@ class DlibResNet(nn.Module):
         x = nn.max_pool(x, (3, 3), strides=(2, 2))
         for index, (width, stride) in enumerate(_BLOCKS):
             x = _Block(width, stride, name=f"block_{index}")(x)
-        return nn.Dense(DESCRIPTOR_SIZE, use_bias=False, name="embed")(x.mean(axis=(1, 2)))
+        return nn.Dense(self.dimension, use_bias=False, name="embed")(x.mean(axis=(1, 2)))
 
 
 class _Block(nn.Module):

@@ -19,9 +19,8 @@ from idfsr_jax.interop.arcface_weights import read_arcface
 from idfsr_jax.interop.dlib_weights import read_dlib_resnet
 from idfsr_jax.interop.mobilefacenet_weights import read_mobilefacenet
 from idfsr_jax.io.errors import BadConfig
-from idfsr_jax.networks import mobilefacenet
 from idfsr_jax.networks.chips import face_chips
-from idfsr_jax.networks.dlib_resnet import DESCRIPTOR_SIZE, DlibResNet
+from idfsr_jax.networks.dlib_resnet import DlibResNet
 from idfsr_jax.networks.iresnet import IResNet
 from idfsr_jax.networks.mobilefacenet import MobileFaceNet
 
@@ -46,13 +45,7 @@ class IdEncoder:
     @property
     def dimension(self) -> int:
         """Length of a descriptor."""
-        match self.network:
-            case DlibResNet():
-                return DESCRIPTOR_SIZE
-            case MobileFaceNet():
-                return mobilefacenet.DESCRIPTOR_SIZE
-            case _:
-                return self.network.dimension
+        return self.network.dimension
 
     @property
     def chip(self) -> ChipTemplate:
@@ -119,7 +112,9 @@ def load_id_encoder(choice: str = "dlib") -> IdEncoder:
         return IdEncoder(jax.device_put(read_dlib_resnet()), DLIB_NAME, DlibResNet())
     if choice == "mobilefacenet":
         return IdEncoder(jax.device_put(read_mobilefacenet()), MOBILEFACENET_NAME, MobileFaceNet())
-    name, weights = read_arcface(_arcface_path(choice))
+    if not choice.startswith(ARCFACE_PREFIX) or choice == ARCFACE_PREFIX:
+        raise BadConfig(f"{choice!r} is no encoder; give 'mobilefacenet', 'dlib' or '{ARCFACE_PREFIX}PATH'.")
+    name, weights = read_arcface(Path(choice.removeprefix(ARCFACE_PREFIX)))
     network = IResNet(weights.blocks, weights.dimension, weights.mean, weights.deviation)
     return IdEncoder(jax.device_put(weights.params), name, network)
 
@@ -138,9 +133,3 @@ def require_encoder(found: str, wanted: str, what: str, remedy: str) -> None:
     """
     if found != wanted:
         raise BadConfig(f"{what}: holds embeddings of the encoder {found}, and {wanted} is asked for; {remedy}.")
-
-
-def _arcface_path(choice: str) -> Path:
-    if not choice.startswith(ARCFACE_PREFIX) or choice == ARCFACE_PREFIX:
-        raise BadConfig(f"{choice!r} is no encoder; give 'mobilefacenet', 'dlib' or '{ARCFACE_PREFIX}PATH'.")
-    return Path(choice.removeprefix(ARCFACE_PREFIX))

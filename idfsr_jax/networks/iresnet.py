@@ -9,23 +9,7 @@ from jaxtyping import Array, Float
 
 from idfsr_jax.networks.mobilefacenet import PReLU
 
-UNITS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3), 100: (3, 13, 30, 3)}
-"""Residual units at each resolution, by the network's usual name."""
-WIDTHS = (64, 128, 256, 512)
-
 _PADDING = ((1, 1), (1, 1))  # PyTorch's; Flax's "SAME" pads strided convolutions on the far side only
-
-
-def iresnet_blocks(units: tuple[int, ...], widths: tuple[int, ...] = WIDTHS) -> tuple[tuple[int, int], ...]:
-    """Width and stride of each residual unit of insightface's networks, which halve the resolution four times.
-
-    Args:
-      units: how many at each resolution; `UNITS` has the usual ones.
-      widths: their channels.
-    """
-    return tuple(
-        (width, 2 if place == 0 else 1) for count, width in zip(units, widths, strict=True) for place in range(count)
-    )
 
 
 class IResNet(nn.Module):
@@ -41,8 +25,8 @@ class IResNet(nn.Module):
       deviation: that chips are then divided by.
     """
 
-    blocks: tuple[tuple[int, int], ...] = iresnet_blocks(UNITS[50])
-    dimension: int = 512
+    blocks: tuple[tuple[int, int], ...]
+    dimension: int
     mean: float = 127.5
     deviation: float = 127.5
 

@@ -14,8 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-DESCRIPTOR_SIZE = 192
-
 STEM = 64
 """Channels of the 3 x 3 convolution of stride 2, the depthwise and the pointwise one that come first."""
 
@@ -35,6 +33,8 @@ Padding = Literal["SAME", "VALID"]
 class MobileFaceNet(nn.Module):
     """MobileFaceNet of 192 numbers, with the batch norms folded into the convolutions."""
 
+    dimension = 192
+
     @nn.compact
     def __call__(self, chips: Float[Array, "b 112 112 3"]) -> Float[Array, "b 192"]:
         """Raw descriptors of chips; their directions are compared.
@@ -51,7 +51,7 @@ class MobileFaceNet(nn.Module):
             x = x + y if stride == 1 else y
         x = PReLU(name="head_activation")(nn.Dense(HEAD, name="head")(x))
         x = Depthwise(size=7, padding="VALID", name="pool")(x)
-        return nn.Dense(DESCRIPTOR_SIZE, name="embed")(x[:, 0, 0])
+        return nn.Dense(self.dimension, name="embed")(x[:, 0, 0])
 
 
 class _Bottleneck(nn.Module):

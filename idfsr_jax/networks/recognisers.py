@@ -5,6 +5,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from idfsr_jax.face.chip import DLIB_CHIP
@@ -72,10 +73,11 @@ def unit_parts(
       center: mean raw descriptor over the training people.
       sizes: length of each recogniser's part.
     """
-    parts = jnp.split(descriptors - center, _ends(sizes), axis=-1)
+    parts = split_parts(descriptors - center, sizes)
     # The floor keeps the gradient finite for a descriptor that falls on the centre.
     return [part * jax.lax.rsqrt(jnp.maximum(jnp.sum(part**2, axis=-1, keepdims=True), 1e-12)) for part in parts]
 
 
-def _ends(sizes: Sequence[int]) -> list[int]:
-    return [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
+def split_parts(vectors: Float[Array, "*b d"], sizes: Sequence[int]) -> list[Float[Array, "*b _"]]:
+    """Each recogniser's part, of these lengths, of vectors by all of them, one after the other."""
+    return jnp.split(vectors, np.cumsum(sizes)[:-1].tolist(), axis=-1)

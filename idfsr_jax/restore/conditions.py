@@ -248,17 +248,13 @@ def cleaned_input(y: UInt8[np.ndarray, "n n 3"], size: int) -> tuple[UInt8[np.nd
     return to_uint8(np.asarray(clean)[0, : len(y), : len(y)]), float(trust[0])
 
 
-@functools.lru_cache(maxsize=1)
-def _input_cleaner() -> Any:
-    return read_input_cleaner()
-
-
 @functools.lru_cache(maxsize=2)
 def tables_of(size: int) -> ResamplingTables:
     """`resampling_tables`, made once."""
     return resampling_tables(size)
 
 
+_input_cleaner = functools.cache(read_input_cleaner)
 _enlarge = kept_jit(enlarge)
 _cleaned = kept_jit(cleaned)
 

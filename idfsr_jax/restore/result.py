@@ -58,12 +58,12 @@ class Restoration:
     before: "Restoration | None" = None
 
     def picture(
-        self, index: int = 0, *, enlarge: float | None = None, background: Enlarger = lanczos
+        self, index: int | None = 0, *, enlarge: float | None = None, background: Enlarger = lanczos
     ) -> UInt8[np.ndarray, "h w 3"]:
         """The crop, or, where a photograph was given, the enlarged photograph with the restored face in it.
 
         Args:
-          index: of the sample.
+          index: of the sample; None for the mean of all samples.
           enlarge: how many times as large as the photograph; by default so that the face keeps every pixel of the crop.
             Of a crop nothing but the default makes sense.
           background: enlarges the photograph, given it and (width, height); Lanczos filtering by default.
@@ -71,7 +71,28 @@ class Restoration:
         Raises:
           InputError: the result would have a side of more than 16,384 px, or `background` made another size.
         """
-        return self._placed(index, enlarge, background)
+        mean = np.mean(np.stack(self.images).astype(np.float64), axis=0)
+        crop = np.rint(mean).astype(np.uint8) if index is None else self.images[index]
+        if self.face.photo is None or self.face.transform is None:
+            return crop
+        height, width = self.face.photo.shape[:2]
+        enlarge = self.enlargement() if enlarge is None else enlarge
+        size = (max(1, round(width * enlarge)), max(1, round(height * enlarge)))
+        if max(size) > _MAX_SIDE:
+            raise InputError(
+                f"enlarging {width} x {height} px {enlarge:g} times gives more than {_MAX_SIDE} px; enlarge less."
+            )
+        photo = (
+            background(self.face.photo, size)
+            if self.before is None
+            else self.before.picture(index, enlarge=enlarge, background=background)
+        )
+        if photo.shape != (size[1], size[0], 3) or photo.dtype != np.uint8:
+            raise InputError(f"the background came back as {photo.shape} {photo.dtype}; return uint8 RGB of {size}.")
+        placed = np.diag([size[0] / width, size[1] / height, 1.0]) @ self.face.transform
+        mask = paste_mask(np.asarray(self.condition.mask)[0, ..., 0], float(np.asarray(self.condition.scale)[0]))
+        seed = int(self.metadata.get("idfsr:seed", "0"))
+        return blend_face(photo, crop, placed, mask, enlarged=max(1.0, enlarge), seed=seed)
 
     def enlargement(self) -> float:
         """How many times as large as the photograph the result is by default; 1 of a crop.
@@ -86,37 +107,12 @@ class Restoration:
 
     def mean(self, *, enlarge: float | None = None, background: Enlarger = lanczos) -> UInt8[np.ndarray, "h w 3"]:
         """As `picture`, of the mean of all samples."""
-        return self._placed(None, enlarge, background)
+        return self.picture(None, enlarge=enlarge, background=background)
 
     def spread(self) -> UInt8[np.ndarray, "h w 3"]:
         """A picture of how much the samples differ, pixel by pixel, beside their mean, with a legend."""
         own = spread_picture(self.images)
         return own if self.before is None else np.concatenate([self.before.spread(), own])
-
-    def _placed(self, sample: int | None, enlarge: float | None, background: Enlarger) -> UInt8[np.ndarray, "h w 3"]:
-        """The picture of a sample, or of the mean of all."""
-        mean = np.mean(np.stack(self.images).astype(np.float64), axis=0)
-        crop = np.rint(mean).astype(np.uint8) if sample is None else self.images[sample]
-        if self.face.photo is None or self.face.transform is None:
-            return crop
-        height, width = self.face.photo.shape[:2]
-        enlarge = self.enlargement() if enlarge is None else enlarge
-        size = (max(1, round(width * enlarge)), max(1, round(height * enlarge)))
-        if max(size) > _MAX_SIDE:
-            raise InputError(
-                f"enlarging {width} x {height} px {enlarge:g} times gives more than {_MAX_SIDE} px; enlarge less."
-            )
-        photo = (
-            background(self.face.photo, size)
-            if self.before is None
-            else self.before._placed(sample, enlarge, background)
-        )
-        if photo.shape != (size[1], size[0], 3) or photo.dtype != np.uint8:
-            raise InputError(f"the background came back as {photo.shape} {photo.dtype}; return uint8 RGB of {size}.")
-        placed = np.diag([size[0] / width, size[1] / height, 1.0]) @ self.face.transform
-        mask = paste_mask(np.asarray(self.condition.mask)[0, ..., 0], float(np.asarray(self.condition.scale)[0]))
-        seed = int(self.metadata.get("idfsr:seed", "0"))
-        return blend_face(photo, crop, placed, mask, enlarged=max(1.0, enlarge), seed=seed)
 
     def doubts(self) -> list[str]:
         """Whether the input contradicts the identity, or is better than the result: a sentence for each sign of it.

@@ -235,10 +235,22 @@ def _restore_intact(manager: ocp.CheckpointManager, step: int, like: Any, config
 
 
 def _read_intact(manager: ocp.CheckpointManager, step: int, like: Any, config: Config) -> tuple[Any, dict]:
-    """A checkpoint whose arrays and notes have their recorded sum; raises `_WrongSum` where they have not."""
+    """A checkpoint whose arrays and notes have their recorded sum; raises `_WrongSum` where they have not.
+
+    Whatever other error damage brings about is passed on.
+    """
     with _no_asyncio_log():
-        state, notes, recorded = _read(manager, step, like, config)
-    if state_sha256(state, notes) != recorded:
+        record = manager.restore(step, args=ocp.args.Composite(iterator=ocp.args.JsonRestore()))["iterator"]
+        notes = {name: value for name, value in record.items() if name not in ("notes_sha256", "sha256")}
+        # Before the notes are believed: with a damaged config this would be another run.
+        if record["notes_sha256"] != _notes_sha256(notes):
+            raise _WrongSum("the sum of its notes is wrong")
+        # Before the arrays, which those of another network cannot be read into.
+        place = str(manager.directory / str(step))
+        require_same_run(place, notes["config"], config, place)
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, like)))
+        state = manager.restore(step, args=items)["state"]
+    if state_sha256(state, notes) != record["sha256"]:
         raise _WrongSum("the sum of its arrays is wrong")
     return state, notes["position"]
 
@@ -283,17 +295,3 @@ def _no_asyncio_log() -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(refuse)
-
-
-def _read(manager: ocp.CheckpointManager, step: int, like: Any, config: Config) -> tuple[Any, dict, str]:
-    """State, notes and recorded sum of a checkpoint; whatever error damage brings about is passed on."""
-    record = manager.restore(step, args=ocp.args.Composite(iterator=ocp.args.JsonRestore()))["iterator"]
-    notes = {name: value for name, value in record.items() if name not in ("notes_sha256", "sha256")}
-    # Before the notes are believed: with a damaged config this would be another run.
-    if record["notes_sha256"] != _notes_sha256(notes):
-        raise _WrongSum("the sum of its notes is wrong")
-    # Before the arrays, which those of another network cannot be read into.
-    place = str(manager.directory / str(step))
-    require_same_run(place, notes["config"], config, place)
-    items = ocp.args.Composite(state=ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, like)))
-    return manager.restore(step, args=items)["state"], notes, record["sha256"]

@@ -12,7 +12,7 @@ from idfsr_jax.io.errors import BadConfig
 from idfsr_jax.io.files import write_atomically
 from idfsr_jax.io.parameters import load_tree, save_tree
 from idfsr_jax.training.distributed import all_agree, is_main, wait_for_all
-from idfsr_jax.training.landmarks import ShapeFaces, draw_batches, train_landmark_net
+from idfsr_jax.training.landmarks import draw_batches, train_landmark_net
 from idfsr_jax.training.log import progress_bar
 from idfsr_jax.training.same_run import require_same_run
 from idfsr_jax.training.soundness import NonFiniteLoss
@@ -84,11 +84,10 @@ def landmark_net_of_run(out: Path, config: Config, faces: Faces, given: Any = No
 
 def _trained_landmark_net(config: Config, faces: Faces) -> Any:
     landmarks, seed = config.landmarks, config.train.seed
-    seen = ShapeFaces(faces.images, faces.index.landmarks, faces.index.person)
     with progress_bar("LandmarkNet", landmarks.steps) as progress:
 
         def report(step: int, average: Any, loss: jax.Array) -> None:
             if step % _SAID_EVERY == 0 or step == landmarks.steps:
                 progress(step, f"error {float(loss):.4f} eye distances")
 
-        return train_landmark_net(draw_batches(seen, landmarks.batch, seed), landmarks, seed, progress=report)
+        return train_landmark_net(draw_batches(faces, landmarks.batch, seed), landmarks, seed, progress=report)

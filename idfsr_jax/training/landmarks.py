@@ -1,16 +1,17 @@
 """Teaching LandmarkNet dlib's points: small, spoilt, moved crops, with the person's own shape beside most of them."""
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from idfsr_jax.config import LandmarkConfig
 from idfsr_jax.data.augment import FLIP_68, mirror_landmarks
+from idfsr_jax.data.faces import Faces
 from idfsr_jax.io.images import to_float
 from idfsr_jax.method.degrade import ResamplingTables, degrade, draw_degradations, resampling_tables
 from idfsr_jax.method.landmarks import (
@@ -42,19 +43,7 @@ GREY_SHARE = 0.1
 """How many crops lose their colours."""
 
 
-@dataclass(frozen=True)
-class ShapeFaces:
-    """Photographs in memory; record i of every field is one."""
-
-    images: UInt8[np.ndarray, "n s s 3"]
-    """Canonical crops."""
-    landmarks: Float32[np.ndarray, "n 68 2"]
-    """Unit coordinates."""
-    person: Int[np.ndarray, " n"]
-    """Number of the person that each shows."""
-
-
-def draw_batches(faces: ShapeFaces, batch: int, seed: int, first: int = 0) -> Iterator[dict[str, np.ndarray]]:
+def draw_batches(faces: Faces, batch: int, seed: int) -> Iterator[dict[str, np.ndarray]]:
     """Draws targets, and shapes from other photographs of the same person, for ever; step i follows from (seed, i).
 
     A photograph is drawn with a probability proportional to the inverse root of how many its person has: so that
@@ -64,14 +53,14 @@ def draw_batches(faces: ShapeFaces, batch: int, seed: int, first: int = 0) -> It
       `images` uint8 [batch, s, s, 3], `landmarks` float32 [batch, 68, 2], `shape` float32 [batch, 68, 2] and `known`
       float32 [batch].
     """
-    shapes = aligned_shapes(faces.landmarks)
-    _, inverse, count = np.unique(faces.person, return_inverse=True, return_counts=True)
+    landmarks = faces.index.landmarks
+    shapes = aligned_shapes(landmarks)
+    _, inverse, count = np.unique(faces.index.person, return_inverse=True, return_counts=True)
     order = np.argsort(inverse, kind="stable")
     members = np.split(order, np.cumsum(count)[:-1])
     probability = count[inverse] ** -0.5
     probability /= probability.sum()
-    step = first
-    while True:
+    for step in itertools.count():
         rng = np.random.default_rng((seed, step))
         records = rng.choice(len(inverse), batch, p=probability)
         shape, known = np.zeros((batch, 68, 2), np.float32), np.zeros(batch, np.float32)
@@ -82,8 +71,7 @@ def draw_batches(faces: ShapeFaces, batch: int, seed: int, first: int = 0) -> It
                 wanted = int(rng.integers(1, MOST_PHOTOGRAPHS + 1))
                 chosen = rng.choice(others, min(len(others), wanted), replace=False)
                 shape[row], known[row] = shapes[chosen].mean(axis=0), 1.0
-        yield {"images": faces.images[records], "landmarks": faces.landmarks[records], "shape": shape, "known": known}
-        step += 1
+        yield {"images": faces.images[records], "landmarks": landmarks[records], "shape": shape, "known": known}
 
 
 def vary(
@@ -172,7 +160,6 @@ def train_landmark_net(
     batches: Iterator[Mapping[str, Any]],
     config: LandmarkConfig,
     seed: int,
-    params: Any = None,
     progress: Callable[[int, Any, Array], None] = lambda step, average, loss: None,
 ) -> dict:
     """Trains LandmarkNet.
@@ -181,14 +168,12 @@ def train_landmark_net(
       batches: of `draw_batches`.
       config: the network and its schedule.
       seed: of weights and variations.
-      params: where to begin; random if None.
       progress: called with (steps done, averaged parameters, loss) after every step.
 
     Returns:
       The averaged parameters.
     """
-    if params is None:
-        params = init_landmark_net(step_key(seed, "landmark-weights", 0), config)
+    params = init_landmark_net(step_key(seed, "landmark-weights", 0), config)
     net, tables = LandmarkNet(config), resampling_tables(config.size, LEAST_WIDTH, config.size)
 
     def loss(params: Any, given: tuple[Mapping[str, Array], ResamplingTables], index: Array, _: None) -> Array:

@@ -39,16 +39,12 @@ def make_mesh(config: Config) -> Mesh:
             f"devices.data={wanted.data}: {jax.process_count()} processes have {len(devices)} devices and must use "
             "all of them; give 0."
         )
-    _check_batch(config, count)
-    return Mesh(np.array(devices[:count]).reshape(data, wanted.fsdp), (DATA, FSDP), axis_types=(AxisType.Auto,) * 2)
-
-
-def _check_batch(config: Config, count: int) -> None:
     if config.train.batch % count:
         raise BadConfig(
             f"train.batch is {config.train.batch}, which cannot be spread evenly over {count} devices; "
             f"give a multiple of {count}, or fewer devices (--devices.data)."
         )
+    return Mesh(np.array(devices[:count]).reshape(data, wanted.fsdp), (DATA, FSDP), axis_types=(AxisType.Auto,) * 2)
 
 
 def state_shardings(shapes: Any, mesh: Mesh | AbstractMesh, config: DeviceConfig) -> Any:

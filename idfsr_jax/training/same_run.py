@@ -22,29 +22,22 @@ def require_same_run(path: str | Path, recorded: bytes | dict[str, Any], config:
     Raises:
       BadConfig: it is of another run; the sentence names the first field that differs. Or what was recorded is damaged.
     """
-    differing = _difference(_read_config(path, recorded), config)
-    if differing is not None:
-        name, old, new = differing
-        raise BadConfig(
-            f"{place}: belongs to a run with {name} = {old!r}, not {new!r}; "
-            "choose another train.out or the same configuration."
-        )
-
-
-def _difference(before: Config, now: Config) -> tuple[str, Any, Any] | None:
-    """The first field in which two configurations are of different runs: its dotted name and both values.
-
-    Not among those fields is what only says how long a run is, on what machines it runs, how often it tells, and how
-    it is sampled from.
-    """
-    for name in _fixed_fields(now):
-        old, new = (operator.attrgetter(name)(each) for each in (before, now))
+    before = _read_config(path, recorded)
+    for name in _fixed_fields(config):
+        old, new = (operator.attrgetter(name)(each) for each in (before, config))
         if old != new:
-            return name, old, new
-    return None
+            raise BadConfig(
+                f"{place}: belongs to a run with {name} = {old!r}, not {new!r}; "
+                "choose another train.out or the same configuration."
+            )
 
 
 def _fixed_fields(config: Config) -> list[str]:
+    """Dotted names of the fields that runs are told apart by.
+
+    Not among them is what only says how long a run is, on what machines it runs, how often it tells, and how it is
+    sampled from.
+    """
     sections = ("data", "model", "diffusion", "landmarks")
     parts = [(section, getattr(config, section)) for section in sections]
     fields = [name for section, part in parts for name in _leaves(section, part)]

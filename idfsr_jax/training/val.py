@@ -21,6 +21,7 @@ from idfsr_jax.method.references import likest
 from idfsr_jax.method.sample import sample_pictures
 from idfsr_jax.networks.id_encoder import descriptors_of
 from idfsr_jax.networks.perceptual import perceptual_distance
+from idfsr_jax.networks.recognisers import split_parts
 from idfsr_jax.networks.recognisers import unit_parts as unit_parts_of
 from idfsr_jax.restore.conditions import Known, conditions_of
 from idfsr_jax.runtime.randomness import step_key
@@ -106,7 +107,7 @@ def _scores(
     frozen: Frozen,
     sizes: tuple[int, ...],
 ) -> dict[str, Float[Array, ""]]:
-    centers = jnp.split(frozen.center, np.cumsum(sizes)[:-1].tolist())
+    centers = split_parts(frozen.center, sizes)
     scores = {}
     for recogniser, center, size in zip(frozen.recognisers, centers, sizes, strict=True):
         seen = [

@@ -66,11 +66,16 @@ def gradio() -> Any:
 
 
 @pytest.fixture(scope="session")
-def restorer(tiny_model) -> Any:
-    """Of random weights."""
-    from idfsr_jax.restore.restorer import Restorer
+def until() -> Callable[[Callable[[], bool]], None]:
+    """A function that waits for a condition."""
 
-    return Restorer.load(tiny_model)
+    def wait(condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    return wait
 
 
 @pytest.fixture(scope="session")
@@ -108,7 +113,7 @@ class Site:
 
 
 @pytest.fixture(scope="session")
-def serve_page(gradio, restorer) -> Callable[..., contextlib.AbstractContextManager[Site]]:
+def serve_page(gradio, restorer, until) -> Callable[..., contextlib.AbstractContextManager[Site]]:
     """A function that serves a page while its context lasts."""
     import uvicorn
 
@@ -131,7 +136,7 @@ def serve_page(gradio, restorer) -> Callable[..., contextlib.AbstractContextMana
             assert isinstance(server, uvicorn.Server)
             thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
             thread.start()
-            _until(lambda: server.started or not thread.is_alive())
+            until(lambda: server.started or not thread.is_alive())
             visitors = server.config.app.visitors
             try:
                 yield Site(f"http://127.0.0.1:{listening.getsockname()[1]}", scripted, visitors, visitors.root)
@@ -142,10 +147,3 @@ def serve_page(gradio, restorer) -> Callable[..., contextlib.AbstractContextMana
             assert not thread.is_alive()
 
     return served
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

@@ -37,27 +37,28 @@ def visitors(tmp_path):
     return Visitors(tmp_path, quota=1_500)
 
 
+def answer(guard, path, cookies, *, body=b"", query=b"", host="localhost:7860", headers=()):
+    """Sends a request through a guard; returns status, headers and body."""
+    pairs = [(b"host", host.encode()), (b"cookie", cookies.encode()), *headers]
+    scope = {"type": "http", "path": path, "query_string": query, "headers": pairs, "scheme": "http"}
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(guard(scope, receive, send))
+    return sent[0]["status"], dict(sent[0]["headers"]), b"".join(part.get("body", b"") for part in sent)
+
+
 @pytest.fixture
 def ask(inner, visitors):
-    """Sends a request through the guard; returns status, headers and body."""
+    """A function that sends a request of whoever has a cookie."""
     guard = Guard(inner, visitors, LOOPBACK_NAMES, max_upload=1_000)
-
-    def asked(path, cookie=None, *, body=b"", query=b"", host="localhost:7860", headers=()):
-        pairs = [(b"host", host.encode()), *headers]
-        pairs += [(b"cookie", f"a=b; {COOKIE}={cookie}".encode())] if cookie else []
-        scope = {"type": "http", "path": path, "query_string": query, "headers": pairs, "scheme": "http"}
-        sent = []
-
-        async def receive():
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        async def send(message):
-            sent.append(message)
-
-        asyncio.run(guard(scope, receive, send))
-        return sent[0]["status"], dict(sent[0]["headers"]), b"".join(part.get("body", b"") for part in sent)
-
-    return asked
+    cookies = lambda cookie: f"a=b; {COOKIE}={cookie}" if cookie else ""  # noqa: E731
+    return lambda path, cookie=None, **options: answer(guard, path, cookies(cookie), **options)
 
 
 def join(session: str, *paths: Path) -> bytes:
@@ -189,19 +190,8 @@ def test_an_upload_in_chunks_is_refused_whatever_length_it_claims(ask, inner, vi
 def test_before_a_login_there_is_no_visitor(inner, visitors):
     guard = Guard(inner, visitors, None, 1_000, is_allowed=lambda cookies: cookies.get("token") == "good")
 
-    def status(path, cookie):
-        scope = {"type": "http", "path": path, "query_string": b"", "scheme": "http"}
-        scope["headers"] = [(b"host", b"any"), (b"cookie", cookie.encode())]
-        sent = []
-
-        async def receive():
-            return {"type": "http.request", "body": b"", "more_body": False}
-
-        async def send(message):
-            sent.append(message)
-
-        asyncio.run(guard(scope, receive, send))
-        return sent[0]["status"]
+    def status(path, cookies):
+        return answer(guard, path, cookies, host="any")[0]
 
     known = visitors.admit()
     assert status("/", "a=b") == 200 and len(visitors) == 1

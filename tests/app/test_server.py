@@ -217,12 +217,12 @@ def test_no_visitor_reaches_anothers_files_or_page(anna, enter, pictures):
     assert bert.http.get("/gradio_api/queue/data", params={"session_hash": anna.session}).status_code == 403
 
 
-def test_when_the_queue_is_full_the_page_is_busy(anna, site, pictures):
+def test_when_the_queue_is_full_the_page_is_busy(anna, site, pictures, until):
     site.restorer.go_on.clear()
     slow, quick = (anna.upload(pictures / name)[0] for name in ("slow.png", "small.png"))
     wishes = [1, False, 0, False, 0.5]
     requests = [anna.join("restore", "click", [slow, *wishes])]
-    _until(lambda: "slow.png" in [name for name, _ in site.restorer.calls])
+    until(lambda: "slow.png" in [name for name, _ in site.restorer.calls])
     requests += [anna.join("restore", "click", [quick, *wishes]) for _ in range(3)]
     with pytest.raises(Busy):
         anna.join("restore", "click", [quick, *wishes])
@@ -231,7 +231,7 @@ def test_when_the_queue_is_full_the_page_is_busy(anna, site, pictures):
     assert anna.restore(quick)["slider"]["visible"]
 
 
-def test_a_page_that_is_closed_leaves_nothing(site, enter, pictures):
+def test_a_page_that_is_closed_leaves_nothing(site, enter, pictures, until):
     carl = enter()
     carl.learn(pictures / "darker.png")
     (secret,) = [key for key in site.visitors._visitors if carl.session in site.visitors._visitors[key].visits]
@@ -243,7 +243,7 @@ def test_a_page_that_is_closed_leaves_nothing(site, enter, pictures):
         lines = beat.iter_lines()  # Kept, as the connection is closed with it.
         assert next(lines).startswith("data")
         assert visit.closed is None
-    _until(lambda: visit.closed is not None)
+    until(lambda: visit.closed is not None)
     site.visitors._grace = -1.0
     site.visitors.sweep()
     site.visitors._grace = 120.0
@@ -288,10 +288,3 @@ def test_with_a_login_nobody_enters_without_one(serve_page, pictures):
         folder = site.root
         assert folder.is_dir()
     assert not folder.exists()
-
-
-def _until(condition) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from idfsr_jax.app.people import Person, learn_person, recall_person
+from idfsr_jax.app.people import learn_person, recall_person
 from idfsr_jax.app.session import (
     MAX_VARIANTS,
     Base,
@@ -284,8 +284,6 @@ def test_a_photograph_is_compared_face_to_face(restorer, person, pictures, tmp_p
     eyes = eyes_at(question, [(300.0, 240.0), (330.0, 240.0)])
     restoration = restore_picture(restorer, person, pictures / "nobody.png", Wishes(), eyes=eyes)
     place = Place((40, 40, 10, 10), restoration.face.transform)
-    from dataclasses import replace
-
     choice = Choice((place, place), 1, (0.1, 0.9))
     restoration = replace(restoration, face=replace(restoration.face, choice=choice))
     result = write_result(restoration, tmp_path, "photo", Wishes())
@@ -295,9 +293,3 @@ def test_a_photograph_is_compared_face_to_face(restorer, person, pictures, tmp_p
     assert np.any(after != before) and read_image(result.pictures[0]).shape[0] >= 100
     assert result.others is not None and "number 2 was taken, as most like the person" in result.others.sentence
     assert all("--" not in note for note in result.notes)
-
-
-def test_a_person_keeps_only_what_shows_them(restorer, pictures, person):
-    assert isinstance(person, Person)
-    again = learn_person(restorer, [pictures / "one.png"])
-    assert "one photograph remains" in again.warnings[0] and again.photographs[0][1] == "used"

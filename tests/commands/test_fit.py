@@ -1,6 +1,5 @@
 """`idfsr fit`; and how a command ends when something is wrong."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +7,6 @@ import pytest
 
 from idfsr_jax import cli
 from idfsr_jax.io.errors import InputError
-
-
-def test_photos_of_several_people_are_refused(folder: Path, complaint: Callable[[list[str]], str]):
-    (folder / "all").mkdir()
-    (folder / "me").rename(folder / "all/me")
-    assert "one person" in complaint(["fit", "--photos", "all", "--out", "x.safetensors"])
 
 
 def test_fit_hands_over_the_photographs_of_a_folder(folder: Path, calls: list[Any]):
@@ -26,13 +19,6 @@ def test_fit_hands_over_the_boxes_that_point_at_faces(folder: Path, calls: list[
     fit = ["fit", "--photos", "me", "--out", "x.safetensors"]
     assert cli.main([*fit, "--box", "a.png:1,2,3,4", "--box", "me/b.jpg:5,6,7,8"]) == 0
     assert ("boxes", {Path("me/a.png"): (1, 2, 3, 4), Path("me/b.jpg"): (5, 6, 7, 8)}) in calls
-
-
-def test_a_box_of_no_photograph_is_refused_before_the_model_is_loaded(
-    folder: Path, calls: list[Any], complaint: Callable[[list[str]], str]
-):
-    said = complaint(["fit", "--photos", "me", "--out", "x.safetensors", "--box", "c.png:1,2,3,4"])
-    assert said.startswith("--box c.png:1,2,3,4: none of the photographs") and calls == []
 
 
 @pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (InputError("x: is wrong."), 2)])

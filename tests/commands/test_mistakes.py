@@ -20,15 +20,12 @@ PLANNED = str(Path(__file__).parents[2] / "configs" / "lfw128.py")
         (["prepare", "--photos", "me", "--out", "o", "--workers", "-1"], "--workers -1"),
         (["prepare", "--photos", "me", "--out", "o", "--lists", "train_x.csv"], "train_x.csv: no such list"),
         (["prepare", "--photos", "me", "--out", "o", "--identities", "who.txt"], "who.txt: no such list"),
-        (
-            ["prepare", "--photos", "tfds:no_such_set", "--out", "o"],
-            "tfds build no_such_set --file_format=array_record",
-        ),
-        (["fit"], "--photos is missing"),
-        (["fit", "--photos", "me"], "--out is missing"),
+        (["fit"], "--photos is missing; give "),
+        (["fit", "--photos", "me"], "--out is missing; give "),
         (["fit", "--photos", "nobody", "--out", "x.safetensors"], "nobody: no such photograph"),
         (["fit", "--photos", ".", "--out", "me"], "safetensors"),
         (["fit", "--photos", "me", "--out", "x.png"], "safetensors"),
+        (["fit", "--photos", "me", "--out", "x.safetensors", "--box", "c.png:1,2,3,4"], "c.png:1,2,3,4: none of the"),
         (["fit", "--photos", "me", "--out", "tiny.png/x.safetensors"], "cannot be written to"),
         (["train", "nowhere.py"], "nowhere.py: no such config file"),
         (["evaluate", "nowhere.py", "--name", "x"], "nowhere.py: no such config file"),
@@ -46,7 +43,6 @@ PLANNED = str(Path(__file__).parents[2] / "configs" / "lfw128.py")
         (["plan", PLANNED, "--memory", "nan"], "--memory nan"),
         (["plan", PLANNED, "--memory=-1"], "--memory -1"),
         (["plan", PLANNED, "--train.batch", "0"], "train.batch is 0"),
-        (["identity", "show", "nobody.safetensors"], "nobody"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_loaded(

@@ -7,7 +7,8 @@ import jax
 import pytest
 
 from idfsr_jax.face import read_image, read_metadata
-from idfsr_jax.method.model import read_description, shipped_model, write_description
+from idfsr_jax.io.files import write_summed_json
+from idfsr_jax.method.model import read_description, shipped_model
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             (tmp_path / path.name).symlink_to(path)
     description = read_description(shipped_model())
     description["config"]["sample"]["guidance"] = 0
-    write_description(tmp_path, description)
+    write_summed_json(tmp_path / "model.json", description)
     monkeypatch.setenv("IDFSR_MODEL", str(tmp_path))
     jax.config.update("jax_disable_most_optimizations", False)
     yield

@@ -18,7 +18,6 @@ from idfsr_jax.export.folder import write_person
 from idfsr_jax.face import read_image, read_metadata, write_image
 from idfsr_jax.restore.conditions import shown_photographs
 from idfsr_jax.restore.identity import Identity
-from idfsr_jax.restore.restorer import Restorer
 
 # Whatever a package of ours or Flax would be needed for fails.
 _ALONE = """
@@ -28,11 +27,6 @@ for name in ("idfsr_jax", "flax", "optax", "dlib", "jaxtyping"):
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
-
-
-@pytest.fixture(scope="module")
-def restorer(tiny_model) -> Restorer:
-    return Restorer.load(tiny_model)
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +61,6 @@ def exported(tmp_path_factory, restorer, tiny_model, crops, person, _astronaut) 
     assert load_file(out / "person.safetensors")["references"].shape == (1, 32, 32, 3)
     write_person(out / "person.safetensors", restorer.model, person, crops, restorer.units(crops))
     return out
-
-
-@pytest.fixture(scope="module")
-def reduced(face_crop):
-    return lambda n: np.array(Image.fromarray(face_crop.image).resize((n, n), Image.Resampling.BOX))
 
 
 def alone(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess:

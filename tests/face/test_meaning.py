@@ -336,13 +336,6 @@ def test_an_interlaced_png_is_mended_too(tmp_path):
     assert (picture.pixels == (90, 60, 30)).all() and len(picture.notes) == 1
 
 
-@pytest.mark.parametrize("kind", ["GIF", "WEBP", "TIFF", "PNG"])
-def test_further_pictures_of_a_file_are_named(tmp_path, kind):
-    frames = [Image.new("RGB", (20, 10), color) for color in [(255, 0, 0), (0, 0, 255)]]
-    frames[0].save(tmp_path / "a", kind, save_all=True, append_images=frames[1:])
-    assert "holds 2 pictures, of which the first was taken" in read_picture(tmp_path / "a").notes[0]
-
-
 def test_a_cameras_second_view_is_not(tmp_path):
     frames = [Image.new("RGB", (20, 10), color) for color in [(255, 0, 0), (0, 0, 255)]]
     frames[0].save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=frames[1:])

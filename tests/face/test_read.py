@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from idfsr_jax.face import read_image
+from idfsr_jax.face import read_image, read_picture
 from idfsr_jax.io.errors import UnreadableImage
 
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM"]
@@ -175,13 +175,13 @@ def test_grey_with_alpha(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
-def test_animation_gives_its_first_frame(tmp_path, kind):
+def test_animation_gives_its_first_frame_and_further_ones_are_named(tmp_path, kind):
     frames = [Image.new("RGB", (20, 10), color) for color in [(255, 0, 0), (0, 0, 255)]]
     options = {"lossless": True} if kind == "WEBP" else {}
     frames[0].save(tmp_path / "a", kind, save_all=True, append_images=frames[1:], **options)
-    with Image.open(tmp_path / "a") as image:
-        assert image.n_frames == 2
-    np.testing.assert_array_equal(read_image(tmp_path / "a"), np.full((10, 20, 3), (255, 0, 0), np.uint8))
+    picture = read_picture(tmp_path / "a")
+    np.testing.assert_array_equal(picture.pixels, np.full((10, 20, 3), (255, 0, 0), np.uint8))
+    assert "holds 2 pictures, of which the first was taken" in picture.notes[0]
 
 
 @pytest.mark.parametrize("kind", [*FORMATS, "progressive"])

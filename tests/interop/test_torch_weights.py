@@ -14,7 +14,10 @@ from idfsr_jax.interop import torch_weights
 from idfsr_jax.interop.torch_weights import convert_checkpoint, parse_state_dict
 from idfsr_jax.io.errors import BadWeights
 from idfsr_jax.networks.id_encoder import chip_descriptors, load_id_encoder
-from idfsr_jax.networks.iresnet import UNITS, WIDTHS, IResNet, iresnet_blocks
+from idfsr_jax.networks.iresnet import IResNet
+
+UNITS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3), 100: (3, 13, 30, 3)}
+WIDTHS = (64, 128, 256, 512)
 
 
 def embeddings(network, chips) -> np.ndarray:
@@ -49,9 +52,10 @@ def test_the_usual_networks_have_insightfaces_shapes(depth, iresnet_class, monke
     monkeypatch.setattr(torch_weights, "convolution", convolution)
     monkeypatch.setattr(torch_weights, "embedding", embedding)
     weights = parse_state_dict(state)
-    variables = jax.eval_shape(IResNet(weights.blocks).init, jax.random.key(0), jnp.zeros((1, 112, 112, 3)))
+    variables = jax.eval_shape(IResNet(weights.blocks, 512).init, jax.random.key(0), jnp.zeros((1, 112, 112, 3)))
     assert jax.tree.map(np.shape, weights.params) == jax.tree.map(np.shape, variables["params"])
-    assert weights.blocks == iresnet_blocks(UNITS[depth])
+    strides = [2 if place == 0 else 1 for count in UNITS[depth] for place in range(count)]
+    assert weights.blocks == tuple(zip(np.repeat(WIDTHS, UNITS[depth]).tolist(), strides, strict=True))
 
 
 @pytest.mark.parametrize("nested", [False, True])

@@ -12,7 +12,7 @@ from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from idfsr_jax.config import DiffusionConfig, SampleConfig, from_dict
 from idfsr_jax.diffusion import samplers, schedule
 from idfsr_jax.io.errors import BadConfig
-from idfsr_jax.latent.discrete import discrete_log_snr, spaced_timesteps
+from idfsr_jax.latent.discrete import levels_of, sampling_timesteps
 
 STABLE_DIFFUSION = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 SHAPE = (1, 8, 8, 4)
@@ -33,16 +33,16 @@ SCHEDULES = [("scaled_linear", 0.00085, 0.012), ("linear", 0.0001, 0.02)]
 @pytest.mark.parametrize("scheduler", [DDIMScheduler, DDPMScheduler])
 def test_levels_are_those_of_diffusers(scheduler, betas, start, end):
     theirs = scheduler(beta_schedule=betas, beta_start=start, beta_end=end).alphas_cumprod.numpy()
-    ours = discrete_log_snr(betas, start=start, end=end)
+    ours = levels_of(DiffusionConfig(schedule=betas, beta_start=start, beta_end=end))
     assert ours.shape == (1000,) and np.all(np.diff(ours) < 0)
-    alphas, _ = schedule.alpha_sigma(jnp.asarray(ours, jnp.float32))
+    alphas, _ = schedule.alpha_sigma(jnp.asarray(ours))
     np.testing.assert_allclose(np.square(alphas), theirs, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(("betas", "start", "end"), SCHEDULES)
 def test_training_draws_each_of_the_levels_equally_often(betas, start, end):
     config = DiffusionConfig(schedule=betas, beta_start=start, beta_end=end)
-    levels = discrete_log_snr(betas, start=start, end=end).astype(np.float32)
+    levels = levels_of(config)
     drawn = np.asarray(schedule.draw_log_snr(jax.random.key(0), 20_000, 64, config))
     timesteps = np.searchsorted(-levels, -drawn)
     np.testing.assert_array_equal(levels[timesteps], drawn)
@@ -55,8 +55,7 @@ def test_training_draws_each_of_the_levels_equally_often(betas, start, end):
 def test_the_last_instant_belongs_to_the_last_timestep():
     config = DiffusionConfig(schedule="scaled_linear", num_train_timesteps=3)
     found = schedule.log_snr(jnp.array([0.0, 0.3, 0.34, 0.7, 1.0]), 64, config)
-    expected = discrete_log_snr(steps=3)[[0, 0, 1, 2, 2]]
-    np.testing.assert_array_equal(found, expected.astype(np.float32))
+    np.testing.assert_array_equal(found, levels_of(config)[[0, 0, 1, 2, 2]])
 
 
 def test_a_model_that_was_described_before_there_was_a_choice_has_the_cosine():
@@ -70,7 +69,8 @@ def test_a_model_that_was_described_before_there_was_a_choice_has_the_cosine():
 def test_timesteps_are_those_of_diffusers(spacing, offset, steps):
     scheduler = DDIMScheduler(timestep_spacing=spacing, steps_offset=offset)
     scheduler.set_timesteps(steps)
-    np.testing.assert_array_equal(spaced_timesteps(spacing, steps, offset=offset), scheduler.timesteps.numpy())
+    config = DiffusionConfig(schedule="scaled_linear", timestep_spacing=spacing, steps_offset=offset)
+    np.testing.assert_array_equal(sampling_timesteps(steps, config), scheduler.timesteps.numpy())
 
 
 def their_run(scheduler, noise, levels, prediction):
@@ -90,16 +90,16 @@ def their_run(scheduler, noise, levels, prediction):
 @pytest.mark.parametrize(("sampler", "spacing"), [("ddim", "trailing"), ("ddim", "leading"), ("dpm++2m", "trailing")])
 @pytest.mark.parametrize("prediction", ["v_prediction", "epsilon"])
 def test_every_step_equals_diffusers(sampler, prediction, spacing):
-    levels = discrete_log_snr()
     options = {**STABLE_DIFFUSION, "prediction_type": prediction, "timestep_spacing": spacing, "steps_offset": 1}
     if sampler == "ddim":
         scheduler = DDIMScheduler(**options, clip_sample=False, set_alpha_to_one=True)
     else:
         scheduler = DPMSolverMultistepScheduler(**options, solver_order=2, final_sigmas_type="zero")
     noise = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
-    expected, timesteps = their_run(scheduler, noise, levels, prediction)
     sampling = SampleConfig(sampler=sampler, steps=STEPS)
     diffusion = DiffusionConfig(schedule="scaled_linear", timestep_spacing=spacing)
+    levels = levels_of(diffusion)
+    expected, timesteps = their_run(scheduler, noise, levels.astype(np.float64), prediction)
     seen = []
 
     def denoise(x, level):
@@ -109,11 +109,11 @@ def test_every_step_equals_diffusers(sampler, prediction, spacing):
 
     result = samplers.sample(denoise, jnp.asarray(noise), sampling, diffusion, bound=math.inf)
     jax.effects_barrier()
-    np.testing.assert_array_equal(np.concatenate([level for _, level in seen]), levels[timesteps].astype(np.float32))
+    np.testing.assert_array_equal(np.concatenate([level for _, level in seen]), levels[timesteps])
     for step, (ours, theirs) in enumerate(zip([*(x for x, _ in seen), result], expected, strict=True)):
         np.testing.assert_allclose(ours, theirs, atol=1e-5, rtol=0, err_msg=f"step {step}")
     table = np.asarray(samplers.sampling_table(sampling, diffusion, 8))
-    np.testing.assert_array_equal(table[:, 0], levels[timesteps].astype(np.float32), "what an export carries")
+    np.testing.assert_array_equal(table[:, 0], levels[timesteps], "what an export carries")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from idfsr_jax.latent.autoencoder import AutoencoderKL
 from idfsr_jax.latent.space import (
     Autoencoder,
     autoencoder_of,
-    encode_example,
+    encode_condition,
     require_autoencoder,
     to_model_space,
     to_pixels,
@@ -71,7 +71,7 @@ def condition(x0, conditions) -> Condition:
     return conditions(0.8 * x0, reveal=0.5)
 
 
-encode, decode, encode_all = jax.jit(to_model_space), jax.jit(to_pixels), jax.jit(encode_example)
+encode, decode, encode_all = jax.jit(to_model_space), jax.jit(to_pixels), jax.jit(encode_condition)
 
 
 def test_latents_are_the_networks_means_scaled(x0, autoencoder):
@@ -89,7 +89,7 @@ def test_latents_are_the_networks_means_scaled(x0, autoencoder):
 
 
 def test_every_part_of_a_condition_is_encoded_as_it_should(x0, condition, autoencoder):
-    latents, encoded = encode_all(x0, condition, autoencoder)
+    encoded, (latents,) = encode_all(condition, autoencoder, x0)
     expected = lambda picture: np.asarray(encode(picture, autoencoder))  # noqa: E731
     means = lambda plane: np.asarray(plane).reshape(1, SIDE, 2, SIDE, 2, 1).mean((2, 4))  # noqa: E731
     np.testing.assert_allclose(latents, expected(x0), atol=1e-5)
@@ -108,7 +108,7 @@ def test_every_part_of_a_condition_is_encoded_as_it_should(x0, condition, autoen
 
 
 def test_a_missing_reference_is_zero_in_latents_too(x0, conditions, autoencoder):
-    _, encoded = encode_all(x0, conditions(x0, present=(0.0, 1.0)), autoencoder)
+    encoded, _ = encode_all(conditions(x0, present=(0.0, 1.0)), autoencoder, x0)
     assert not np.any(encoded.references[:, 0]) and not np.any(encoded.valid[:, 0])
     assert np.any(encoded.references[:, 1]) and np.any(encoded.valid[:, 1])
     np.testing.assert_allclose(encoded.guess, encoded.hidden, atol=1e-5)
@@ -116,7 +116,7 @@ def test_a_missing_reference_is_zero_in_latents_too(x0, conditions, autoencoder)
 
 def test_the_lr_face_reaches_no_latent_where_nothing_is_revealed(x0, conditions, autoencoder):
     """Masked in pixels, before the encoder, which would smear the face over its neighbours."""
-    make = lambda y_up: encode_all(x0, conditions(y_up), autoencoder)[1]  # noqa: E731
+    make = lambda y_up: encode_all(conditions(y_up), autoencoder, x0)[0]  # noqa: E731
     inside = np.asarray(conditions(x0).mask) == 1.0
     other = jnp.asarray(np.where(inside, -np.asarray(x0), x0))
     for a, b in zip(jax.tree.leaves(make(other)), jax.tree.leaves(make(x0)), strict=True):
@@ -125,13 +125,13 @@ def test_the_lr_face_reaches_no_latent_where_nothing_is_revealed(x0, conditions,
 
 
 def test_an_empty_condition_has_the_shapes_of_both(x0, condition, config, autoencoder):
-    for diffused, made in ((False, condition), (True, encode_all(x0, condition, autoencoder)[1])):
+    for diffused, made in ((False, condition), (True, encode_all(condition, autoencoder, x0)[0])):
         empty = empty_condition(1, SIZE, K, config, SIZES, diffused=diffused)
         assert [leaf.shape for leaf in jax.tree.leaves(empty)] == [leaf.shape for leaf in jax.tree.leaves(made)]
 
 
 def test_untrained_the_noisiest_estimate_is_the_encoded_guess(x0, condition, latent_config, autoencoder):
-    latents, encoded = encode_all(x0, condition, autoencoder)
+    encoded, (latents,) = encode_all(condition, autoencoder, x0)
     params = init_denoiser(jax.random.key(0), latent_config, SIZES)
     level = jnp.full((1,), -10.0)
     x_t = q_sample(latents, jax.random.normal(jax.random.key(1), latents.shape), level)

@@ -13,7 +13,7 @@ from diffusers import UNet2DConditionModel as TorchUNet
 
 from idfsr_jax.config import Config, DiffusionConfig
 from idfsr_jax.diffusion.schedule import log_snr
-from idfsr_jax.latent.discrete import discrete_log_snr, timestep_of
+from idfsr_jax.latent.discrete import levels_of, timestep_of
 from idfsr_jax.latent.unet_weights import begun_with_unet
 from idfsr_jax.method.condition import Condition
 from idfsr_jax.method.denoiser import Denoiser, denoiser_of, empty_condition, init_denoiser
@@ -53,7 +53,7 @@ def x_t() -> jax.Array:
 
 @pytest.fixture(scope="module")
 def levels() -> jax.Array:
-    return jnp.asarray(discrete_log_snr()[TIMESTEPS], jnp.float32)
+    return jnp.asarray(levels_of(DiffusionConfig(schedule="scaled_linear"))[TIMESTEPS])
 
 
 @pytest.fixture(scope="module")

@@ -29,9 +29,9 @@ def tables():
 
 
 @pytest.fixture
-def crop(astronaut):
+def crop(reduced):
     """A real face, 128 x 128, 8 bits."""
-    return np.asarray(Image.fromarray(astronaut[:256, 100:356]).resize((SIZE, SIZE), Image.Resampling.BOX))
+    return reduced(SIZE)
 
 
 def to_float(picture):

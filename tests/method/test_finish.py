@@ -53,14 +53,6 @@ def test_it_reads_what_lies_in_the_picture_and_not_who_is_shown(condition, pictu
     assert np.abs(finish(params, pictures, condition, 0.5 * held) - made).max() > 1e-4
 
 
-def test_without_references_none_are_seen(tiny_config, condition, pictures, params):
-    blank = {name: jnp.zeros_like(getattr(condition, name)) for name in ("references", "valid")}
-    unseen = condition.replace(**blank)
-    none = {name: getattr(condition, name)[:, :0] for name in ("references", "valid", "reference_identities")}
-    expected = finish(params, pictures, unseen, jnp.ones(2))
-    np.testing.assert_allclose(finish(params, pictures, condition.replace(**none), jnp.ones(2)), expected, atol=1e-5)
-
-
 def test_a_finished_result_agrees_with_its_lr_picture(tiny_config, tiny_weights, condition, params):
     size, tables = tiny_config.data.size, tables_of(tiny_config.data.size)
     rng = np.random.default_rng(2)

@@ -13,7 +13,7 @@ from idfsr_jax.method import mask as masks
 
 SIZE = 64
 
-face_mask = jax.jit(masks.face_mask, static_argnums=1, static_argnames=("feather", "brow_raise"))
+face_mask = jax.jit(masks.face_mask, static_argnums=1, static_argnames="feather")
 face_outline = jax.jit(masks.face_outline)
 low_frequency_tone = jax.jit(masks.low_frequency_tone)
 

@@ -1,20 +1,16 @@
 import hashlib
 import json
 import shutil
+from unittest.mock import Mock
 
 import jax
 import numpy as np
 import pytest
 
 from idfsr_jax.io.errors import BadWeights
+from idfsr_jax.io.files import write_summed_json
 from idfsr_jax.latent.space import autoencoder_of
-from idfsr_jax.method.model import (
-    load_model,
-    read_description,
-    save_model,
-    shipped_model,
-    write_description,
-)
+from idfsr_jax.method.model import load_model, read_description, save_model, shipped_model
 
 FILES = ("denoiser-1.safetensors", "landmark_net.safetensors", "center.safetensors")
 
@@ -87,17 +83,6 @@ def test_every_flipped_bit_in_the_description_is_noticed_or_says_the_same(folder
     assert refused > 150
 
 
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [('"steps": 3', '"steps": 2'), ('"temperature": 0.3', '"temperature": 9.0'), ('"name": "d', '"name": "D')],
-)
-def test_a_changed_value_in_the_description_is_refused(folder, before, after):
-    text = (folder / "model.json").read_text()
-    assert text.count(before) == 1
-    (folder / "model.json").write_text(text.replace(before, after))
-    assert "model.json: is damaged" in complaint(folder)
-
-
 def test_a_description_laid_out_anew_says_the_same(folder):
     description = json.loads((folder / "model.json").read_text())
     (folder / "model.json").write_text(json.dumps(description))
@@ -105,18 +90,13 @@ def test_a_description_laid_out_anew_says_the_same(folder):
 
 
 def test_the_shipped_model_loads_and_its_description_is_guarded():
-    from pathlib import Path
-
-    import idfsr_jax
-
-    folder = Path(idfsr_jax.__file__).parent / "assets" / "lfw128"
-    assert load_model(folder).steps == read_description(folder)["steps"] > 0
+    assert load_model().steps == read_description(shipped_model())["steps"] > 0
 
 
 def test_the_weight_of_classifier_free_guidance_that_models_once_had_guides_nobody(folder, tiny_config):
     description = read_description(folder)
     description["config"]["sample"]["guidance"] = 1.0
-    write_description(folder, description)
+    write_summed_json(folder / "model.json", description)
     assert load_model(folder).config == tiny_config
 
 
@@ -128,20 +108,16 @@ def test_a_flipped_bit_in_a_recorded_sum_is_noticed(folder):
     assert "model.json: is damaged" in complaint(folder)
     changed = json.loads(text.replace(recorded, other))
     del changed["self_sha256"]
-    write_description(folder, changed)
+    write_summed_json(folder / "model.json", changed)
     assert "denoiser-1.safetensors: its SHA-256 sum" in complaint(folder)
 
 
 @pytest.mark.parametrize("name", [*FILES, "model.json"])
-def test_a_missing_file_is_named(folder, name):
-    (folder / name).unlink()
-    assert name in complaint(folder)
-
-
-@pytest.mark.parametrize("name", [*FILES, "model.json"])
-def test_a_file_cut_short_is_named(folder, name):
+def test_a_file_that_is_cut_short_or_missing_is_named(folder, name):
     data = (folder / name).read_bytes()
     (folder / name).write_bytes(data[: len(data) // 2])
+    assert name in complaint(folder)
+    (folder / name).unlink()
     assert name in complaint(folder)
 
 
@@ -154,7 +130,7 @@ def test_a_description_that_is_none_is_refused(folder, description):
     (folder / "model.json").write_text(json.dumps(description))
     assert "model.json" in complaint(folder)
     if isinstance(description, dict):
-        write_description(folder, {"sha256": {}, "steps": 1, "config": {}} | description)
+        write_summed_json(folder / "model.json", {"sha256": {}, "steps": 1, "config": {}} | description)
         assert "model.json" in complaint(folder)
 
 
@@ -163,12 +139,7 @@ def test_an_empty_folder_holds_no_model(tmp_path):
 
 
 def test_an_interrupted_write_never_passes_for_a_model(tmp_path, tiny_config, tiny_weights, monkeypatch):
-    from idfsr_jax.method import model as weights
-
-    def fails(path, content):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(weights, "write_summed_json", fails)
+    monkeypatch.setattr("idfsr_jax.method.model.write_summed_json", Mock(side_effect=OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         save_model(tmp_path, tiny_config, *tiny_weights, np.zeros(128, np.float32), steps=1)
     assert (tmp_path / "denoiser-1.safetensors").exists()

@@ -10,12 +10,12 @@ from idfsr_jax.face.chip import ARCFACE_CHIP, cut_chip
 from idfsr_jax.io.images import to_float
 from idfsr_jax.networks.chips import face_chips
 from idfsr_jax.networks.id_encoder import IdEncoder
-from idfsr_jax.networks.iresnet import IResNet, iresnet_blocks
+from idfsr_jax.networks.iresnet import IResNet
 
 
 @pytest.fixture(scope="module")
 def encoder():
-    network = IResNet(iresnet_blocks((1, 1, 1, 1), (4, 4, 8, 8)), dimension=16)
+    network = IResNet(((4, 2), (4, 2), (8, 2), (8, 2)), dimension=16)
     params = network.init(jax.random.key(0), jnp.zeros((1, 112, 112, 3)))["params"]
     return IdEncoder(params, "arcface-random", network)
 

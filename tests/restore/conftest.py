@@ -1,17 +1,10 @@
-"""A restorer of random weights, photographs of a person, and pictures to restore."""
+"""Photographs of a person, and pictures to restore."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
-
-from idfsr_jax.restore.restorer import Restorer
-
-
-@pytest.fixture(scope="session")
-def restorer(tiny_model):
-    return Restorer.load(tiny_model)
 
 
 @pytest.fixture(scope="session")
@@ -42,12 +35,6 @@ def result(restorer, small, identity, crops):
 def three(restorer, small, identity, crops):
     """Three samples of another seed."""
     return restorer.restore(small, identity, crops, variants=3, seed=5)
-
-
-@pytest.fixture(scope="session")
-def reduced(face_crop):
-    """A function that gives the astronaut's crop n pixels wide."""
-    return lambda n: np.array(Image.fromarray(face_crop.image).resize((n, n), Image.Resampling.BOX))
 
 
 @pytest.fixture

@@ -43,10 +43,6 @@ def test_groups_are_those_of_scipys_average_linkage(seed):
     assert {tuple(group) for group in group_by_person(identities)} == expected
 
 
-def test_one_photograph_is_one_group():
-    assert [group.tolist() for group in group_by_person(people([1], 0.5))] == [[0]]
-
-
 def test_agreement_is_the_mean_of_all_pairs():
     vectors = np.array([[1, 0, 0], [0.6, 0.8, 0], [0, 1, 0]], np.float32)
     assert agreement(vectors) == pytest.approx((0.6 + 0.0 + 0.8) / 3)
@@ -103,10 +99,6 @@ def test_small_faces_tell_less():
 def test_a_small_face_is_not_taken_because_all_small_faces_are_alike():
     """0.6 is usual for a stranger at 8 px and for the person at 32 px."""
     assert np.argmax(probabilities_of([0.62, 0.6], [8, 32])) == 1
-
-
-def test_what_is_doubtful_depends_on_the_resolution():
-    assert Likeness(0.2, 32).is_unlike and not Likeness(0.5, 32).is_unlike
 
 
 @pytest.mark.parametrize("only", [True, False])

@@ -17,7 +17,6 @@ from idfsr_jax.method.landmarks import MEAN_SHAPE
 from idfsr_jax.networks.recognisers import dimensions
 from idfsr_jax.restore.conditions import cleaned_input
 from idfsr_jax.restore.fitting import album_of, fit_person, frozen_of
-from idfsr_jax.restore.identity import Identity
 from idfsr_jax.restore.recognition import SEEN_SIDES
 from idfsr_jax.restore.restorer import Restorer
 
@@ -30,15 +29,6 @@ def test_a_fit_of_no_steps_is_the_mean_of_the_photographs(restorer, identity, cr
     np.testing.assert_allclose(identity.embedding, expected, atol=1e-6)
     np.testing.assert_array_equal(identity.start, identity.embedding)
     assert identity.shape.shape == (68, 2) and identity.losses.shape == (0,)
-
-
-def test_all_of_an_identity_comes_back_from_its_file(identity, tmp_path):
-    person = replace(identity, embedding=identity.embedding + np.float32(0.25))
-    person.save(tmp_path / "me.safetensors")
-    back = Identity.load(tmp_path / "me.safetensors")
-    for name in ("embedding", "start", "losses", "shape"):
-        np.testing.assert_array_equal(getattr(back, name), getattr(person, name))
-    assert back.digest == person.digest != identity.digest
 
 
 def test_all_pixels_of_an_input_are_used_whatever_its_width(restorer, identity, crops, reduced):
@@ -74,7 +64,8 @@ def test_without_photographs_the_identity_alone_serves(restorer, small, identity
     assert restored.reference is None and np.any(restored.images[0] != result.images[0])
     assert not float(restored.condition.valid.sum())
     assert all("unlike" not in sentence for sentence in restored.notes())
-    assert restored.sheet().ndim == 3
+    sheet = restored.sheet()
+    assert sheet.shape[2] == 3 and min(sheet.shape[:2]) > 200 and sheet.std() > 20
 
 
 def test_several_faces_without_photographs_want_a_number(restorer, identity, _astronaut):

@@ -68,12 +68,6 @@ def test_a_long_list_is_sampled_in_parts(restorer, small, identity, crops, resul
     assert len(images) == 17 and all(np.abs(image.astype(int) - result.images[0]).max() <= 1 for image in images)
 
 
-def test_the_sheet_is_a_picture(result):
-    sheet = result.sheet()
-    assert sheet.dtype == np.uint8 and sheet.ndim == 3 and sheet.shape[2] == 3
-    assert min(sheet.shape[:2]) > 200 and sheet.std() > 20
-
-
 def test_a_face_in_a_photograph_is_put_back_into_it(photographed, photo):
     assert photographed.images[0].shape == (SIZE, SIZE, 3)
     picture = photographed.picture()

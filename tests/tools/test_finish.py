@@ -10,15 +10,9 @@ from idfsr_jax.data.faces import Faces
 from idfsr_jax.data.index import Index
 from idfsr_jax.face import resize_crop
 from idfsr_jax.method.guidance import make_guide
-from idfsr_jax.restore.restorer import Restorer
 from tools import finish
 
 BATCH, PEOPLE = 4, (0, 0, 0, 1, 1, 2)
-
-
-@pytest.fixture(scope="module")
-def restorer(tiny_model):
-    return Restorer.load(tiny_model)
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,7 @@ from PIL import Image
 
 from idfsr_jax.face import FaceCrop, read_image, read_metadata
 from idfsr_jax.io.images import to_uint8
-from idfsr_jax.restore.restorer import Restorer
 from tools import method_figure
-
-
-@pytest.fixture(scope="module")
-def restorer(tiny_model):
-    return Restorer.load(tiny_model)
 
 
 @pytest.fixture(scope="module")
