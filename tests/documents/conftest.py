@@ -32,6 +32,7 @@ _APART = {
     r"python -m idfsr_jax.evaluation.make_protocol ": ("needs LFW", "tests/evaluation/test_protocol.py"),
     r"python evaluate.py ": ("needs LFW and minutes", "tests/evaluation/test_run.py"),
     r"python -m benchmarks.whole_photographs ": ("needs LFW", "tests/benchmarks/test_benchmarks.py"),
+    r"python -m benchmarks.light ": ("needs LFW", "tests/evaluation/test_light.py"),
     r"idfsr export .*onnx": ("needs jax2onnx", "tests/export/test_denoiser.py"),
     r"idfsr export .*identity|python exported/run.py ": ("takes half a minute", "tests/export/test_folder.py"),
     r"python -m tools.faces_figure ": ("needs the London Set", "tests/tools/test_faces_figure.py"),
