@@ -53,6 +53,8 @@ def evaluate(config: Config, changes: Mapping[str, Any] | None = None) -> dict[s
     out = Path(options.out or Path(config.train.out) / "report")
     restorers = {name: changed(each, changes or {}) for name, each in load_restorers(config).items()}
     main = restorers[""]
+    if _own_model(config) is None:
+        console.print(f"{config.train.out}: holds no model; the one that ships with the package is measured.")
     protocol = protocol_of(config, main.config.data.size)
     study = load_study(protocol, config.data.dataset, main.config.data.size)
     if options.inputs and options.outputs:
@@ -130,13 +132,19 @@ def evaluate(config: Config, changes: Mapping[str, Any] | None = None) -> dict[s
 
 def load_restorers(config: Config) -> dict[str, Restorer]:
     """The evaluated model under "", and further ones (`evaluate.ablations`) under their names."""
-    options, folder = config.evaluate, Path(config.train.out) / "model"
-    own = Path(options.weights) if options.weights else folder if (folder / "model.json").exists() else None
     devices = config.devices.data * config.devices.fsdp
-    restorers = {"": Restorer.load(own, devices=devices)}
-    for name, place in _named_folders("evaluate.ablations", options.ablations).items():
+    restorers = {"": Restorer.load(_own_model(config), devices=devices)}
+    for name, place in _named_folders("evaluate.ablations", config.evaluate.ablations).items():
         restorers[name] = Restorer.load(place, devices=devices)
     return restorers
+
+
+def _own_model(config: Config) -> Path | None:
+    """The folder of the evaluated model; None where the run has none and the shipped one takes its place."""
+    folder = Path(config.train.out) / "model"
+    if config.evaluate.weights:
+        return Path(config.evaluate.weights)
+    return folder if (folder / "model.json").exists() else None
 
 
 def changed(restorer: Restorer, changes: Mapping[str, Any]) -> Restorer:
