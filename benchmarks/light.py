@@ -7,7 +7,7 @@ embedding is not fitted.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -164,8 +164,7 @@ def colour_differences(
     from skimage.color import deltaE_ciede2000, rgb2lab
 
     found, wanted = (np.stack([_colours(*each) for each in zip(images, points)]) for images in (results, truth))
-    difference: Callable[..., Float[np.ndarray, "n 4"]] = deltaE_ciede2000
-    return difference(rgb2lab(found), rgb2lab(wanted))
+    return np.asarray(deltaE_ciede2000(rgb2lab(found), rgb2lab(wanted)))
 
 
 def _colours(image: UInt8[np.ndarray, "s s 3"], points: Float[np.ndarray, "68 2"]) -> Float[np.ndarray, "4 3"]:

@@ -8,7 +8,6 @@ import mmap
 import os
 import pathlib
 import platform
-import re
 import socket
 from collections.abc import Callable
 
@@ -290,62 +289,6 @@ def write_autoencoder_of() -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
-def write_unet_of() -> Callable[..., None]:
-    """A function that has diffusers write a UNet of random weights, norms' too, in the shape of Stable Diffusion's.
-
-    Keywords are those of diffusers' class, `levels` and `seed`, and `schedule`, those of its scheduler.
-    """
-
-    def write(folder: pathlib.Path, seed: int = 0, levels: int = 2, schedule: dict | None = None, **values) -> None:
-        import torch
-        from diffusers import DDIMScheduler, UNet2DConditionModel
-
-        blocks = {
-            "down_block_types": ("CrossAttnDownBlock2D",) * (levels - 1) + ("DownBlock2D",),
-            "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * (levels - 1),
-        }
-        size = {"block_out_channels": (8, 16, 16, 16)[:levels], "norm_num_groups": 4, "layers_per_block": 1}
-        size |= {"attention_head_dim": 2, "cross_attention_dim": 12, "sample_size": 16}
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            network = UNet2DConditionModel(**{**blocks, **size, **values}).eval()
-            with torch.no_grad():
-                for parameter in network.parameters():
-                    if parameter.ndim == 1:
-                        parameter.add_(0.3 * torch.randn_like(parameter))
-            network.save_pretrained(folder / "unet")
-        if schedule is not None:
-            betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-            DDIMScheduler(**{**betas, **schedule}).save_pretrained(folder / "scheduler")
-
-    return write
-
-
-@pytest.fixture(scope="session")
-def unet_config(latent_config, tmp_path_factory, write_unet_of):
-    """`latent_config`, with a pretrained UNet as its denoiser that diffusers wrote."""
-    from dataclasses import replace
-
-    from idfsr_jax.config import UNetConfig
-
-    folder = tmp_path_factory.mktemp("pipeline")
-    write_unet_of(folder, schedule={})
-    unet = UNetConfig(
-        folder=str(folder),
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        attention_head_dim=(2,),
-        cross_attention_dim=12,
-        norm_num_groups=4,
-    )
-    diffusion = replace(latent_config.diffusion, schedule="scaled_linear")
-    model = replace(latent_config.model, unet=unet, embedding=unet.cross_attention_dim)
-    return replace(latent_config, model=model, diffusion=diffusion)
-
-
-@pytest.fixture(scope="session")
 def latent_config(shrink, tmp_path_factory, write_autoencoder_of):
     """A shrunk configuration in latents, 16 x 16 x 4, of MobileFaceNet and two references."""
     from idfsr_jax.config import Config, DataConfig, ModelConfig, TrainConfig
@@ -400,17 +343,3 @@ def tiny_arcface(tmp_path_factory) -> pathlib.Path:
     path = tmp_path_factory.mktemp("arcface") / "tiny.safetensors"
     save_file(state, path)
     return path
-
-
-@pytest.fixture(scope="session")
-def commands_of():
-    """A function that gives the commands which a Markdown file shows, each on one line and without its comment."""
-
-    def read(path: pathlib.Path) -> list[str]:
-        blocks = re.findall(r"^```\w*\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-        lines = [
-            line.split("  ")[0].strip() for block in blocks for line in re.sub(r" *\\\n *", " ", block).splitlines()
-        ]
-        return [line.removeprefix("$ ") for line in lines]
-
-    return read

@@ -1,7 +1,8 @@
 """Cases restored and people fitted by the product's own functions: what a report says is what a user gets.
 
-Only the descriptors of photographs are not computed anew: they are those that the data set holds. And all photographs
-count alike, where `idfsr fit` counts soft ones less.
+Only the descriptors of photographs are not computed anew: they are those that the data set holds. All photographs count
+alike, where `idfsr fit` counts soft ones less; and results of pictures without colours are left as they are sampled,
+where `idfsr restore` gives them the input's tint.
 """
 
 from collections.abc import Mapping, Sequence

@@ -19,10 +19,10 @@ from idfsr_jax.networks.convolution import Conv3x3
 SHA256 = "e2410bc25cf767017b79c2b0a79b9a265155b630dd84ec06daf12199ec99e0a6"
 """Of the shipped weights, which `tools/input_cleaner.py` made."""
 OWN_ERROR = 4.0
-"""What the model's own estimate of a clean LR picture is taken to err by, in levels of 0..255, up to `KNOWN` pixels;
-chosen on val."""
-KNOWN = 16
-"""The width, in pixels, past which that error grows with the width, as finer things are known less well."""
+"""What the model's own estimate of a clean LR picture is taken to err by, in levels of 0..255, up to `WELL_KNOWN`
+pixels; chosen on val."""
+WELL_KNOWN = 16
+"""The width of LR pictures, in pixels, past which that error grows as the width: finer things are known less well."""
 _WIDTH, _BLOCKS = 48, 5
 _WIDEST = 64
 """LR pictures that are wider were never shown to it, and are taken for as wide."""
@@ -94,7 +94,7 @@ def cleaned(
     """LR pictures cleaned, of 8 bits, and how far they are to be believed against the model's own estimate, 0 to 1.
 
     The latter is the weight of a picture in the best mean of two estimates whose errors are independent:
-    v / (v + error^2), with v the model's own mean square error, the square of `OWN_ERROR` max(1, n / `KNOWN`).
+    v / (v + error^2), with v the model's own mean square error, the square of `OWN_ERROR` max(1, n / `WELL_KNOWN`).
 
     Args:
       params: of `InputCleaner`.
@@ -103,5 +103,5 @@ def cleaned(
     """
     clean, log_error = InputCleaner().apply({"params": params}, y, n)  # type: ignore[misc]
     levels = jnp.clip(jnp.floor((clean + 1.0) * 127.5 + 0.5), 0.0, 255.0)
-    own_error = OWN_ERROR * jnp.maximum(1.0, n.astype(log_error.dtype) / KNOWN)
+    own_error = OWN_ERROR * jnp.maximum(1.0, n.astype(log_error.dtype) / WELL_KNOWN)
     return (levels / 127.5 - 1.0) * within(y, n), jax.nn.sigmoid(2.0 * (jnp.log(own_error) - log_error))

@@ -160,7 +160,7 @@ def steering(
       condition: of each; its mask has the side of what is diffused.
       guide: who looks.
       steps: how many.
-      share: of each step's length that is gone.
+      share: how much of each step's length is taken; see `guidance.guidance_share`.
     """
 
     def steer(x_t: Float[Array, "b h w c"], log_snr: Float[Array, " b"]) -> Float[Array, "b h w c"]:

@@ -21,7 +21,7 @@ from idfsr_jax.restore.identity import Identity
 from idfsr_jax.restore.likeness import Likeness
 from idfsr_jax.restore.sampling import Networks, sample_many
 
-_COLOURLESS = 2.5
+_MONOCHROME = 2.5
 """Colours of a crop within so many grey levels, root mean square, of a tint of their lightness are none: a
 scanned one of val has 1, the least colourful others 6 at 8 px and 3.5 at 4."""
 
@@ -137,5 +137,5 @@ def _without_foreign_colours(images: UInt8[np.ndarray, "v s s 3"], found: Found)
     if found.face.photo is not None:
         return images
     given = found.face.y.astype(np.float32)
-    tinted = [tinted_like(image.astype(np.float32), given, _COLOURLESS) for image in images]
+    tinted = [tinted_like(image.astype(np.float32), given, _MONOCHROME) for image in images]
     return np.rint(np.stack(tinted).clip(0.0, 255.0)).astype(np.uint8)

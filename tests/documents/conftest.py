@@ -72,6 +72,20 @@ def place(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def commands_of():
+    """A function that gives the commands which a Markdown file shows, each on one line and without its comment."""
+
+    def read(path: Path) -> list[str]:
+        blocks = re.findall(r"^```\w*\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+        lines = [
+            line.split("  ")[0].strip() for block in blocks for line in re.sub(r" *\\\n *", " ", block).splitlines()
+        ]
+        return [line.removeprefix("$ ") for line in lines]
+
+    return read
+
+
+@pytest.fixture(scope="session")
 def commands_in(commands_of):
     """A function that gives the commands of a page, of the programs that there are."""
 

@@ -7,7 +7,7 @@ from idfsr_jax.face import align_face, find_faces, resize_crop
 from idfsr_jax.io.errors import BadWeights
 from idfsr_jax.io.images import to_float, to_uint8
 from idfsr_jax.method import cleaning
-from idfsr_jax.method.cleaning import KNOWN, OWN_ERROR, InputCleaner, cleaned, read_input_cleaner
+from idfsr_jax.method.cleaning import OWN_ERROR, WELL_KNOWN, InputCleaner, cleaned, read_input_cleaner
 from idfsr_jax.method.degrade import degrade, fixed_degradation, resampling_tables
 from idfsr_jax.runtime.randomness import step_key
 
@@ -59,7 +59,7 @@ def test_its_error_is_told(params, pictures):
         assert np.all(np.abs(told - np.log(errors(mended, pictures[0]))) < np.log(2.0))
 
 
-@pytest.mark.parametrize(("width", "own"), [(9, OWN_ERROR), (KNOWN, OWN_ERROR), (48, 3.0 * OWN_ERROR)])
+@pytest.mark.parametrize(("width", "own"), [(9, OWN_ERROR), (WELL_KNOWN, OWN_ERROR), (48, 3.0 * OWN_ERROR)])
 def test_trust_is_the_weight_of_the_better_of_two_estimates(params, width, own):
     y, n = jnp.zeros((1, 64, 64, 3)), jnp.array([width])
     error = float(np.exp(InputCleaner().apply({"params": params}, y, n)[1])[0])
