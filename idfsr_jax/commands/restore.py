@@ -1,6 +1,7 @@
 """The command `restore`: small faces of a person, in crops, photographs or whole albums."""
 
 import contextlib
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -157,6 +158,8 @@ def restore(
 
     use_compile_cache()
     restorer, people = Restorer.load(weights, encoder), []
+    if steps is None:  # Else the sampler is another.
+        threading.Thread(target=restorer.read_ahead).start()
     note_skipped(skipped)
     for file, own in zip(identity, references, strict=True):
         person = Identity.load(file)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from idfsr_jax.config import Config, ModelConfig
@@ -167,21 +168,25 @@ def empty_condition(
       diffused: as the denoiser has it, that is, in latents where these are diffused, and not in pixels.
     """
     side, channels = (config.diffused_side(size), config.diffused_channels) if diffused else (size, 3)
-    picture, plane = jnp.zeros((batch, side, side, channels)), jnp.zeros((batch, side, side, 1))
-    places, ones = size // config.pixels_per_place, jnp.ones(batch)
+    places = size // config.pixels_per_place
+
+    def zeros(*shape: int) -> Array:
+        return jnp.asarray(np.zeros((batch, *shape), np.float32))  # By NumPy there is no program to read for it.
+
+    picture, one = zeros(side, side, channels), jnp.asarray(np.ones(batch, np.float32))
     return Condition(
         hidden=picture,
-        mask=plane,
-        pose=jnp.zeros((batch, places, places, CHANNELS)),
-        references=jnp.zeros((batch, references, side, side, channels)),
-        valid=jnp.zeros((batch, references, side, side, 1)),
-        reference_identities=jnp.zeros((batch, references, sum(sizes))),
+        mask=zeros(side, side, 1),
+        pose=zeros(places, places, CHANNELS),
+        references=zeros(references, side, side, channels),
+        valid=zeros(references, side, side, 1),
+        reference_identities=zeros(references, sum(sizes)),
         guess=picture,
-        identity=jnp.zeros((batch, sum(sizes))),
-        identity_present=ones,
-        scale=ones,
-        start=jnp.zeros((batch, sum(sizes))),
-        landmarks=jnp.zeros((batch, 68, 2)),
+        identity=zeros(sum(sizes)),
+        identity_present=one,
+        scale=one,
+        start=zeros(sum(sizes)),
+        landmarks=zeros(68, 2),
     )
 
 

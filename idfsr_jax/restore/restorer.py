@@ -1,5 +1,6 @@
 """Restorer: load a model, fit a person, restore a picture. The only place where all parts meet at use time."""
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,7 +34,7 @@ from idfsr_jax.restore.photographs import (
 from idfsr_jax.restore.places import Choice, Place, choose_place, choose_places, places_of
 from idfsr_jax.restore.provenance import provenance
 from idfsr_jax.restore.result import Restoration
-from idfsr_jax.restore.sampling import sample_many
+from idfsr_jax.restore.sampling import read_sampler, sample_many
 
 
 @dataclass(frozen=True)
@@ -371,8 +372,18 @@ class Restorer(LoadedModel):
 
         The program serves all pictures, people, seeds, scales and numbers of variants, but no other number of steps.
         """
-        size, model = self.config.data.size, self.config.model
-        condition, keys = empty_condition(1, size, model.references, model, self.sizes), jax.random.key(0)[None]
+        self._with_nothing(sample_many)
+
+    def read_ahead(self) -> None:
+        """Reads what `compile_ahead` would compile, if an earlier process kept it; meant for a thread of its own."""
+        with contextlib.suppress(Exception):  # Whatever is wrong is said when there is a picture.
+            self._with_nothing(read_sampler)
+
+    def _with_nothing(self, sampler: Callable[..., Any]) -> None:
+        """Calls it with a condition and an input that show nothing."""
+        size, model, sizes = self.config.data.size, self.config.model, self.sizes
+        condition = empty_condition(1, size, model.references, model, sizes)
+        keys = jax.random.wrap_key_data(jax.device_put(np.zeros((1, 2), np.uint32)))
         y = np.zeros((4, 4, 3), np.uint8)
-        held = agreement_of([y], [cleaned_input(y, size)], None, self.config)
-        sample_many(self.networks, condition, keys, self.config, self.sizes, self.mesh, held)
+        held = agreement_of([y], [(y, 1.0)], None, self.config)
+        sampler(self.networks, condition, keys, self.config, sizes, self.mesh, held)

@@ -59,18 +59,37 @@ def sample_many(
       agreement: with the LR pictures.
       variant: which of the noises of its key each starts at; the first if None.
     """
-    variant = np.zeros(len(keys), np.int32) if variant is None else variant
-    given = {"condition": _fields(condition), "agreement": _fields(agreement)}
-    # On the host, as on a device every place to cut at would be a program.
-    rows = jax.tree.map(np.asarray, given | {"key": jax.random.key_data(keys), "variant": variant})
+    rows = _rows(condition, keys, agreement, variant)
     length = _at_once(mesh) * mesh.size
     drawn = []
     for start in range(0, len(keys), length):
         part = jax.tree.map(lambda leaf, start=start: leaf[start : start + length], rows)
-        count = len(part["variant"])
-        shared, devices = used(networks, mesh, count)
-        drawn.append(cut_rows(_sampled(shared, placed_rows(part, devices), config, sizes, devices), count))
+        drawn.append(cut_rows(_sampled(*_placed(networks, part, config, sizes, mesh)), len(part["variant"])))
     return np.concatenate(drawn)
+
+
+def read_sampler(
+    networks: Networks,
+    condition: Condition,
+    keys: Key[Array, " 1"],
+    config: Config,
+    sizes: tuple[int, ...],
+    mesh: Mesh,
+    agreement: Agreement,
+) -> None:
+    """Gets `sample_many` ready for single pictures, if its program was kept; see `runtime.programs.kept_jit`.
+
+    Args:
+      networks: as there, and so are the others.
+      condition: one, of which only the shapes matter, and so of the keys and the agreement.
+      keys: one.
+      config: static.
+      sizes: static.
+      mesh: of `devices.data_mesh`.
+      agreement: one.
+    """
+    rows = _rows(condition, keys, agreement, None)
+    _sampled(*_placed(networks, rows, config, sizes, mesh), only_read=True)
 
 
 def _at_once(mesh: Mesh) -> int:
@@ -87,6 +106,18 @@ def starting_noise(
 ) -> Float[Array, "h w c"]:
     """The standard normal noise that a sample starts at; a key has any number of variants."""
     return jax.random.normal(jax.random.fold_in(key, variant), shape)
+
+
+def _rows(condition: Condition, keys: Key[Array, " b"], agreement: Agreement, variant: np.ndarray | None) -> Any:
+    variant = np.zeros(len(keys), np.int32) if variant is None else variant
+    given = {"condition": _fields(condition), "agreement": _fields(agreement)}
+    # On the host, as on a device every place to cut at would be a program.
+    return jax.tree.map(np.asarray, given | {"key": jax.random.key_data(keys), "variant": variant})
+
+
+def _placed(networks: Networks, rows: dict[str, Any], config: Config, sizes: tuple[int, ...], mesh: Mesh) -> tuple:
+    shared, devices = used(networks, mesh, len(rows["variant"]))
+    return shared, placed_rows(rows, devices), config, sizes, devices
 
 
 def _fields(tree: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import inspect
 import os
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,9 @@ def kept_jit(function: Callable[..., Any], static_argnames: str | Sequence[str] 
     package's source, the versions and settings of what traces it, the kind of device, the static arguments and the
     shapes of the others; it holds no weights and no pictures. It is StableHLO, written and read by `jax.export`.
 
+    Called with `only_read=True` it gets the program ready, if it was kept, and returns None. In a thread of its own
+    that is time gained, as little of it holds Python; who calls meanwhile waits for it.
+
     Args:
       function: of arrays and pytrees of arrays, and of static arguments; returns arrays in tuples, lists and
         dictionaries alone.
@@ -53,9 +57,10 @@ def kept_jit(function: Callable[..., Any], static_argnames: str | Sequence[str] 
     signature = inspect.signature(function)
     source = _source()  # Now, while what was imported is what lies on the disk.
     programs: dict[Any, Callable[..., Any]] = {}
+    lock = threading.Lock()
 
     @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def call(*args: Any, only_read: bool = False, **kwargs: Any) -> Any:
         folder = folder_in_use()
         given = signature.bind(*args, **kwargs)
         given.apply_defaults()
@@ -65,17 +70,22 @@ def kept_jit(function: Callable[..., Any], static_argnames: str | Sequence[str] 
         if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
             return nested(*args, **kwargs)
         if folder is None or jax.device_count() > 1:
-            return alone()(*args, **kwargs)
+            return None if only_read else alone()(*args, **kwargs)
         leaves = [leaf if isinstance(leaf, jax.Array) else np.asarray(leaf) for leaf in leaves]
         shapes = [jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype)) for leaf in leaves]
         settings = tuple(getattr(jax.config, name) for name in _SETTINGS)
         key = (tree, tuple((each.shape, each.dtype) for each in shapes), tuple(static.items()), settings)
-        if key not in programs:
-            flat = functools.partial(_called_flat, function, tree, static)
-            what = f"{function.__module__}.{function.__qualname__} {key} {_device()} {source}"
-            path = folder / "programs" / hashlib.sha256(what.encode()).hexdigest()
-            programs[key] = jax.jit(_program(path, flat, shapes), compiler_options=compiler_options())
-        return programs[key](*leaves)
+        with lock:
+            if key not in programs:
+                flat = functools.partial(_called_flat, function, tree, static)
+                what = f"{function.__module__}.{function.__qualname__} {key} {_device()} {source}"
+                path = folder / "programs" / hashlib.sha256(what.encode()).hexdigest()
+                if only_read and not path.exists():
+                    return None
+                program = jax.jit(_program(path, flat, shapes), compiler_options=compiler_options())
+                program.lower(*leaves).compile()  # Calls use what is compiled here.
+                programs[key] = program
+        return None if only_read else programs[key](*leaves)
 
     return call
 

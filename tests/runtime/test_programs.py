@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import jax
@@ -154,6 +155,28 @@ def test_other_settings_of_jax_are_another_program(tmp_path, monkeypatch):
         with jax.default_matmul_precision(precision):
             product(np.eye(2, dtype=np.float32))
     assert len(list((tmp_path / "programs").iterdir())) == 2
+
+
+def test_what_was_kept_can_be_read_ahead(tmp_path, monkeypatch):
+    """In a thread, while another caller waits for it; what was not kept is not compiled."""
+    from idfsr_jax.runtime import programs as module
+
+    monkeypatch.setattr(module, "folder_in_use", lambda: tmp_path)
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    traced, x = [], np.arange(3, dtype=np.float32)
+
+    def double(x):
+        traced.append(x.shape)
+        return 2 * x
+
+    first, second = kept_jit(double), kept_jit(double)
+    assert first(x, only_read=True) is None and not traced and not list(tmp_path.rglob("*"))
+    np.testing.assert_array_equal(first(x), 2 * x)
+    thread = threading.Thread(target=second, args=(x,), kwargs={"only_read": True})
+    thread.start()
+    np.testing.assert_array_equal(second(x), 2 * x)
+    thread.join()
+    assert traced == [(3,)] and second(x, only_read=True) is None
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="of CPUs")
