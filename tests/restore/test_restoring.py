@@ -107,6 +107,14 @@ def test_a_photograph_on_its_head_is_restored_as_it_lies(restorer, identity, _as
     assert changed[0].any() and (changed[0] == changed[1][::-1, ::-1]).mean() > 0.98
 
 
+def test_a_small_picture_with_its_face_elsewhere_is_kept_around_it(restorer, identity, result, _astronaut):
+    beside = Image.fromarray(_astronaut[:240, 150:390]).resize((64, 64), Image.Resampling.BOX)
+    restored = restorer.restore(np.array(beside), identity, scale=4)
+    assert restored.face.photo is not None and restored.picture(enlarge=2.0).shape == (128, 128, 3)
+    assert all("aligned crop" not in note for note in restored.notes())
+    assert result.face.photo is None and "taken for an aligned crop" in result.notes()[-1]
+
+
 def test_two_people_are_restored_into_one_photograph(restorer, identity, crops, photo, monkeypatch):
     """Each face is what it would be alone, and nothing else of the photograph changes."""
     both = np.concatenate([photo, (photo * 0.6).astype(np.uint8)], axis=1)
