@@ -1,6 +1,8 @@
 """What `idfsr export` writes, used by a process that has JAX and not this package."""
 
+import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -120,6 +122,30 @@ def test_the_manifest_says_what_goes_in(exported, restorer):
     assert set(manifest["sha256"]) == {"sampler.jax", "sampler.safetensors", "run.py"}
     assert manifest["model"] == restorer.model.digest and manifest["steps"] == restorer.config.sample.steps
     assert manifest["widths"] == [4, 16] and manifest["reveal"] == restorer.config.sample.reveal
+
+
+def test_a_folder_is_described_whole_or_not_added_to(exported, tiny_model, tmp_path, monkeypatch, capsys):
+    """An earlier export in the other format."""
+    monkeypatch.setattr("idfsr_jax.export.denoiser.export_denoiser", lambda *_: b"a network")
+    monkeypatch.setattr("idfsr_jax.export.denoiser.largest_difference", lambda *_: 0.0)
+    out = shutil.copytree(exported, tmp_path / "model")
+    before = json.loads((out / "manifest.json").read_text())
+    command = ["export", "--weights", str(tiny_model), "--out", str(out), "--formats", "onnx"]
+
+    def refused() -> str:
+        held = {path: path.read_bytes() for path in out.iterdir()}
+        capsys.readouterr()
+        assert cli.main([*command, "--steps", "1"]) == 2
+        assert {path: path.read_bytes() for path in out.iterdir()} == held
+        return capsys.readouterr().err
+
+    assert "holds sampler.jax of another model, version or settings; give --formats jax onnx" in refused()
+    assert cli.main(command) == 0
+    after = json.loads((out / "manifest.json").read_text())
+    assert after["sampler.jax"] == before["sampler.jax"] and "table" in after["denoiser.onnx"]
+    assert after["sha256"] == before["sha256"] | {"denoiser.onnx": hashlib.sha256(b"a network").hexdigest()}
+    (out / "manifest.json").write_text("{}")
+    assert "manifest.json: is damaged, or none that `idfsr export` wrote; give another folder." in refused()
 
 
 def test_damage_and_strangers_are_refused_in_a_sentence(exported, reduced, tmp_path):
