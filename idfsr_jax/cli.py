@@ -1,5 +1,6 @@
 """The command `idfsr`: reads the command line, runs a command, and turns mistakes into a sentence and an exit code."""
 
+import contextlib
 import difflib
 import errno
 import inspect
@@ -7,9 +8,10 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import tyro
 
@@ -22,7 +24,7 @@ from idfsr_jax.commands.options import Distributed, complain
 from idfsr_jax.commands.plan import PlanOptions, plan, run_plan
 from idfsr_jax.commands.restore import restore
 from idfsr_jax.commands.training import changes_for_evaluation, evaluate, run_evaluation, run_training, train
-from idfsr_jax.config import Config, with_home
+from idfsr_jax.config import Config, typed_fields, with_home
 from idfsr_jax.config.checks import read_config
 from idfsr_jax.io.errors import InputError
 from idfsr_jax.io.names import at_home
@@ -41,6 +43,9 @@ COMMANDS: Mapping[str, Callable[..., int]] = MappingProxyType(
         "app": app,
     }
 )
+_CONFIGURED = ("train", "evaluate", "plan")
+"""Commands that take a config file, and any field of it as an option."""
+_VALUES = MappingProxyType({"INT": ("a whole number", "whole numbers"), "FLOAT": ("a number", "numbers")})
 _DESCRIPTION = "Personalised face super-resolution. `idfsr COMMAND --help` says more about each command."
 # What the machine, and not this program, is to blame for.
 _ENVIRONMENT_ERRORS = frozenset(
@@ -81,7 +86,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         # A shell leaves a `~` within quotes, and after `=`, as it is.
-        return _dispatch([at_home(word) for word in (sys.argv[1:] if arguments is None else arguments)])
+        words = [at_home(word) for word in (sys.argv[1:] if arguments is None else arguments)]
+        # tyro's hook is not public: of a version without it, its own words are shown.
+        hooks = getattr(tyro, "_errors", None)
+        with hooks.on_parse_error(partial(_refuse, words)) if hooks else contextlib.nullcontext():
+            return _dispatch(words)
     except InputError as error:
         complain(error)
         return 2
@@ -106,8 +115,11 @@ def _dispatch(arguments: list[str]) -> int:
         )
     if arguments[:1] == ["identity"] and len(arguments) == 2 and arguments[1] not in ("show", "-h", "--help"):
         arguments = ["identity", "show", arguments[1]]
+    second = arguments[1] if len(arguments) > 1 else "-"
+    if arguments and arguments[0] in _CONFIGURED and second.startswith("-") and second not in ("-h", "--help"):
+        raise InputError(f"{arguments[0]}: give a config file after it, for example configs/lfw128.py.")
     # The config file sets the defaults that the options after it override, so it is read before the options are.
-    if len(arguments) > 2 and arguments[0] in ("train", "evaluate", "plan") and not arguments[1].startswith("-"):
+    if len(arguments) > 2 and arguments[0] in _CONFIGURED and not arguments[1].startswith("-"):
         name, path, *options = arguments
         config, program = read_config(Path(path)), f"idfsr {name} {path}"
         if name == "train":
@@ -128,7 +140,7 @@ def _require_known_options(arguments: Sequence[str]) -> None:
     Raises:
       InputError: one is none of the command's, or a word comes first and the command takes options alone.
     """
-    if not arguments or arguments[0] not in COMMANDS or arguments[0] in ("train", "evaluate", "plan"):
+    if not arguments or arguments[0] not in COMMANDS or arguments[0] in _CONFIGURED:
         return
     known = {"-h", "--help"}
     for name, parameter in inspect.signature(COMMANDS[arguments[0]]).parameters.items():
@@ -144,6 +156,59 @@ def _require_known_options(arguments: Sequence[str]) -> None:
         photographs = "--photos" in known and "--identity" not in known
         meant = f"--photos {arguments[1]}" if photographs else "an option's name before it"
         raise InputError(f"{arguments[1]}: give {meant}; `idfsr {arguments[0]} --help` lists the options.")
+
+
+def _refuse(arguments: Sequence[str], event: Any) -> None:
+    """Says in a sentence what tyro, of whose events this is one, cannot read; what is unknown here it says itself.
+
+    Raises:
+      InputError: the sentence.
+    """
+    sentence = None
+    with contextlib.suppress(AttributeError):
+        sentence = _mistake(arguments, event)
+    if sentence:
+        raise InputError(sentence)
+
+
+def _mistake(arguments: Sequence[str], event: Any) -> str | None:
+    kind, command = type(event).__name__, arguments[0] if arguments and arguments[0] in COMMANDS else ""
+    program = " ".join(["idfsr", *arguments[: 2 if command in _CONFIGURED else 1 if command else 0]])
+    if kind == "MissingSubcommand":
+        return "a command is missing; `idfsr --help` lists them all."
+    if kind == "MissingArgs":
+        wanted = event.missing_arguments[-1].arg.lowered.metavar
+        return f"{command}: give {wanted} after it; `{program} --help` says more."
+    if kind == "UnrecognizedArgs":
+        word = event.tokens[0].partition("=")[0]
+        if not word.startswith("-"):
+            return f"{word}: belongs to no option; `{program} --help` lists them all."
+        fields = [f"--{name.replace('_', '-')}" for name, _ in typed_fields(Config())] if command in _CONFIGURED else []
+        whose = f" of {command}" if command else ""
+        return f"{word}: is no option{whose}; {_perhaps(word, fields)}`{program} --help` lists them all."
+    if kind not in ("BadValue", "InstantiationFailure", "InvalidChoice"):
+        return None
+    lowered = event.argument.lowered
+    option = command if event.argument.is_positional() else lowered.name_or_flags[0]
+    if kind == "InvalidChoice":
+        return f"{option} {event.value}: {_perhaps(event.value, event.choices)}give {' or '.join(event.choices)}."
+    one, several = _VALUES.get(lowered.metavar.strip("[").partition(" ")[0], ("a value", "values"))
+    wanted, given = several if lowered.metavar.startswith("[") else one, _values_of(option, arguments)
+    return f"{' '.join([option, *given])}: give {wanted}{'' if given else ' after it'}."
+
+
+def _values_of(option: str, arguments: Sequence[str]) -> list[str]:
+    """What was given for an option at last."""
+    values: list[str] = []
+    given = False
+    for word in arguments:
+        name, equals, value = word.partition("=")
+        if word.startswith("--"):
+            given = name.replace("_", "-") == option
+            values = ([value] if equals else []) if given else values
+        elif given:
+            values.append(word)
+    return values
 
 
 def _takes_words(command: Callable[..., int]) -> bool:

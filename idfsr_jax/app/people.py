@@ -96,7 +96,7 @@ def _verdicts(gathered: Gathering, photographs: Sequence[Path]) -> list[tuple[st
         if photograph.crop.which:
             words += f"; {photograph.crop.which}"
         verdicts.append((photograph.path.name, "used", words))
-    verdicts += [(path.name, "aside", why) for path, why in gathered.set_aside]
+    verdicts += [(path.name, "aside", on_the_page(why, photographs)) for path, why in gathered.set_aside]
     for sentence in gathered.unusable:
         path = next((path for path in photographs if sentence.startswith(str(path))), None)
         name = path.name if path else "a file"

@@ -14,7 +14,7 @@ from idfsr_jax.app.wording import on_the_page
 from idfsr_jax.face import cut_crop, read_image, read_metadata, write_image
 from idfsr_jax.face.detect import distance_to
 from idfsr_jax.io.errors import InputError, NoFace, SeveralFaces
-from idfsr_jax.restore.find_face import CROP_SIDES
+from idfsr_jax.restore.find_face import is_aligned
 from idfsr_jax.restore.overview import overview
 from idfsr_jax.restore.places import Box, Choice, UndecidedFaces
 from idfsr_jax.restore.provenance import mark
@@ -167,8 +167,9 @@ def ask_which(restorer: Any, picture: Path | None) -> Question:
     """
     if picture is None:
         raise InputError("There is no picture yet; drop the small one into step 2.")
-    height, width = read_image(picture).shape[:2]
-    if max(height, width) <= CROP_SIDES[1]:
+    pixels = read_image(picture)
+    height, width = pixels.shape[:2]
+    if is_aligned(pixels)[0]:
         if height != width:
             size = f"{width} x {height} px"
             raise InputError(f"{picture.name}: is {size}, and an aligned crop is square; crop it to the head.")

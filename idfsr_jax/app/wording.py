@@ -14,6 +14,7 @@ _ON_THE_PAGE = (
         "; give its place by --box x,y,width,height or --eyes x1,y1,x2,y2.",
         "; click the middle of one eye in the picture below, then of the other.",
     ),
+    ("; if it is none, --box says where the face is.", "."),
     ("; crop it to the head, or give --box.", "; crop it to the head."),
     (
         "leave those of one person, or give --keep-all if it is one.",

@@ -33,7 +33,7 @@ def export(
     docs/deploying.md says how both are used.
 
     Args:
-      out: Folder to write to.
+      out: Folder to write to; of an earlier export of the same model and settings the other format stays.
       weights: Folder of a trained model; the one that ships with the package if not given.
       formats: What to write: jax, onnx (needs jax2onnx), or both.
       batch: Faces at once; any number for JAX and one for ONNX if not given.
@@ -71,11 +71,12 @@ def export(
         crops, notes = restorer.references(pictures, person)
         for sentence in notes:
             note(sentence)
-        write_person(out / "person.safetensors", restorer.model, person, crops, restorer.units(crops))
-        say(f"{out / 'person.safetensors'}: {len(crops)} references; it holds the person's face")
     config = restorer.config
     if steps is not None:
         config = replace(config, sample=replace(config.sample, steps=steps))
     guide = make_guide(restorer.recognisers, restorer.model.center)
     write_export(out, restorer.model, guide, config, restorer.sizes, formats, batch, say)
+    if identity is not None:
+        write_person(out / "person.safetensors", restorer.model, person, crops, restorer.units(crops))
+        say(f"{out / 'person.safetensors'}: {len(crops)} references; it holds the person's face")
     return 0

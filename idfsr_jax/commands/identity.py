@@ -36,7 +36,8 @@ def fit(
 
     Args:
       photos: Photographs of one person, or a folder of them.
-      out: The identity file to write, some kilobytes (me.safetensors).
+      out: The identity file to write, some kilobytes (me.safetensors); of what is there already, only an identity is
+        replaced.
       keep_all: Set no photograph aside as somebody else's.
       box: The face in one of the photographs, by its path or name and x,y,width,height in pixels; may be given several
         times.
@@ -53,6 +54,9 @@ def fit(
     from rich.console import Console
     from rich.progress import Progress
 
+    from idfsr_jax.restore.identity import require_replaceable
+
+    require_replaceable(out)
     from idfsr_jax.restore.restorer import Restorer
 
     use_compile_cache()

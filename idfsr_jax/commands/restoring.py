@@ -29,6 +29,8 @@ _MOST_WAITING = 16
 _MOST_PIXELS = 100_000_000
 """Of the photographs that wait, three bytes each; or of one that has more."""
 
+_NOT_ENLARGED = "--enlarge was left out, as this is an aligned crop, which becomes as large as the model makes it."
+
 T = TypeVar("T")
 
 
@@ -231,7 +233,9 @@ def _write(restorer: Any, each: Waiting, ready: Sequence[Any] | None, request: R
         restoration.save_sheet(job.sheet, label=request.label, metadata=each.metadata)
     restoration.save(job.result, **options)
     say(f"{job.source} -> {job.result}")
-    notes = (*restoration.notes(), *each.notes, *restoration.losses(job.result))
+    is_crop = each.found[0].pixels == 0
+    left_out = (_NOT_ENLARGED,) if is_crop and request.enlarge is not None else ()
+    notes = (*restoration.notes(), *each.notes, *restoration.losses(job.result), *left_out)
     for sentence in notes:
         note(f"{job.source}: {sentence}")
     return Outcome(job.source, "restored", job.result, notes=notes)

@@ -16,12 +16,13 @@ from idfsr_jax.diffusion.samplers import sampling_table
 from idfsr_jax.export import denoiser, sampler
 from idfsr_jax.face import FaceCrop
 from idfsr_jax.io.errors import InputError
-from idfsr_jax.io.files import write_atomically, write_summed_json
+from idfsr_jax.io.files import read_summed_json, write_atomically, write_summed_json
 from idfsr_jax.method.guidance import Guide
 from idfsr_jax.method.model import Model
 from idfsr_jax.restore.conditions import known_person, shown_photographs, tables_of
 from idfsr_jax.restore.identity import Identity
 
+_FILES = {"jax": ("sampler.jax", "sampler.safetensors", "run.py"), "onnx": ("denoiser.onnx",)}
 _MEANINGS = {
     "y": "LR crops, RGB, each in the upper left corner; the rest is not read",
     "n": "width of each LR crop in pixels, within `widths`",
@@ -70,6 +71,8 @@ def write_export(
 ) -> None:
     """Writes the artifacts, their weights, `run.py` and, last of all, `manifest.json`.
 
+    What an earlier export of the same model and settings left in the other format stays, and stays in the manifest.
+
     Args:
       out: folder; made if missing.
       model: of `load_model`.
@@ -81,9 +84,9 @@ def write_export(
       say: told what was written.
 
     Raises:
-      InputError: jax2onnx is needed and not installed, or its network is not ours.
+      InputError: jax2onnx is needed and not installed, or its network is not ours; or the folder holds a manifest of
+        something else, or the other format of another model or settings.
     """
-    sums: dict[str, str] = {}
     least = tables_of(config.data.size).least
     manifest: dict[str, Any] = {
         "format": 2,
@@ -100,6 +103,9 @@ def write_export(
         "metadata": _METADATA | {"idfsr:model": model.digest},
         "versions": {"idfsr-jax": _version("idfsr-jax"), "jax": jax.__version__},
     }
+
+    entries, sums = _earlier(out, manifest, formats)
+    manifest |= entries
 
     def write(name: str, data: bytes) -> None:
         write_atomically(out / name, lambda file: file.write(data))
@@ -141,6 +147,26 @@ def write_export(
         }
     write_summed_json(out / "manifest.json", manifest | {"sha256": sums})
     say(f"{out / 'manifest.json'}: inputs, outputs and sums")
+
+
+def _earlier(out: Path, manifest: dict[str, Any], formats: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """What a folder's manifest says of the formats that are not written now: entries, and sums of files."""
+    path = out / "manifest.json"
+    if not path.exists():
+        return {}, {}
+    try:
+        earlier = read_summed_json(path)
+        files = earlier["sha256"]
+    except (KeyError, OSError, ValueError) as error:
+        raise InputError(f"{path}: is damaged, or none that `idfsr export` wrote; give another folder.") from error
+    others = [name for kind, names in _FILES.items() if kind not in formats for name in names if name in files]
+    kept = [name for name in others if (out / name).is_file()]
+    if kept and any(earlier.get(name) != value for name, value in manifest.items()):
+        raise InputError(
+            f"{out}: holds {kept[0]} of another model, version or settings; give --formats jax onnx, which replaces "
+            "it, or another folder."
+        )
+    return {name: earlier[name] for name in kept if name in earlier}, {name: files[name] for name in kept}
 
 
 def write_person(

@@ -22,7 +22,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("picture", type=Path, help="aligned crop of a head, square")
     parser.add_argument("--person", type=Path, default=FOLDER / "person.safetensors", help="identity and references")
-    parser.add_argument("--out", type=Path, required=True, help="PNG to write")
+    parser.add_argument("--out", type=Path, required=True, help="PNG to write, name.png")
     parser.add_argument("--reveal", type=float, help="0 to 1: how much of the small face the model is shown")
     parser.add_argument("--consistency", type=float, help="0 to 1: how far the result must agree with the picture")
     parser.add_argument("--seed", type=int, default=0)
@@ -38,9 +38,13 @@ def main() -> int:
 def restore(options: argparse.Namespace) -> None:
     """Reads, restores and writes; a ValueError says in a sentence what is wrong."""
     import numpy as np
-    from PIL import Image
+    from PIL import Image, ImageOps
     from PIL.PngImagePlugin import PngInfo
 
+    if options.out.suffix.lower() != ".png":
+        raise ValueError(f"{options.out}: a PNG is written; give --out a name that ends in .png.")
+    if options.out.exists() and options.picture.exists() and options.out.samefile(options.picture):
+        raise ValueError(f"{options.out}: is the picture to restore; give --out another name.")
     manifest, sampler, weights = load(FOLDER)
     least, most = manifest["widths"]
     if not 0 <= options.seed < 2**32:
@@ -54,7 +58,7 @@ def restore(options: argparse.Namespace) -> None:
     person, digest = load_person(options.person, manifest["model"])
     try:
         with Image.open(options.picture) as opened:
-            picture = opened.convert("RGB")
+            picture = ImageOps.exif_transpose(opened).convert("RGB")
     except Image.DecompressionBombError as error:
         raise ValueError(f"{options.picture}: has too many pixels; give a crop of a head.") from error
     if picture.width != picture.height:

@@ -12,6 +12,7 @@ from PIL import Image
 from idfsr_jax.face.detect import (
     Box,
     Face,
+    as_it_lies,
     face_in_box,
     faces_that_count,
     find_faces,
@@ -213,7 +214,7 @@ def crop_faces(path: Path, box: Box | None = None) -> list[FaceCrop]:
     picture = read_picture(path)
     image = picture.pixels
     height, width = image.shape[:2]
-    faces = find_faces(image)
+    faces = as_it_lies(image, find_faces(image), find_faces)
     if box is None:
         require_face(faces, path)
     faces = sorted(faces_that_count(faces), key=lambda face: -prominence(face.box, width, height))

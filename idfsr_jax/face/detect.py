@@ -3,8 +3,8 @@
 import cmath
 import functools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,11 @@ _PADDING = 0.25
 _PREDICTOR_BOX_SIDE = 200  # Side of the face box in the patch that the shape predictor sees.
 _SURE_SCORE = 0.35  # Fainter detections beside a surer one are often clothing or background.
 _COUNTS_AS_SEVERAL = 0.25
+_STANDS = 1.0
+"""Score of a face from which its photograph is not looked at turned. Of 12 portraits with faces of 10, 14, 20 and 30 px
+39 of 48 had more upright, and none on its head, where the surest detection had 0.66."""
+_LIES = 0.5
+"""By how much surer a face is seen once a photograph that lies is turned; what is no face rarely has so much."""
 _TURNS = range(-150, 181, 30)
 """Degrees; the detector sees faces that are up to some 30 from upright."""
 _UPRIGHT = 15.0  # Degrees; what estimates landmarks reads such faces as they are.
@@ -75,6 +80,48 @@ def find_faces(image: UInt8[np.ndarray, "h w 3"], *, ladder: Sequence[int] = (0,
         boxes = [(box, score) for box, score in boxes if _holds(box, width, height)]
     faces = [Face(box, score, landmarks_in_box(image, box)) for box, score in boxes]
     return sorted(faces, key=lambda face: _area(face.box), reverse=True)
+
+
+def as_it_lies(
+    image: UInt8[np.ndarray, "h w 3"],
+    faces: list[Face],
+    find: Callable[[UInt8[np.ndarray, "rows columns 3"]], list[Face]],
+) -> list[Face]:
+    """The faces of a photograph that perhaps lies on its side or its head.
+
+    Args:
+      image: uint8 RGB.
+      faces: what was found in it as it is; where one is sure, these are the answer and nothing is looked at again.
+      find: finds upright faces.
+
+    Returns:
+      Those of the quarter turn that shows a face the most surely, turned back: boxes and landmarks lie in `image`.
+    """
+    sure = _surest(faces)
+    for quarters in (1, 3, 2):
+        if sure >= _STANDS:
+            break
+        turned = np.ascontiguousarray(np.rot90(image, quarters))
+        found = find(turned)
+        if _surest(found) < sure + _LIES:
+            continue
+        sure, faces = _surest(found), found
+        height, width = turned.shape[:2]
+        for _ in range(quarters):
+            faces = [_clockwise(face, height) for face in faces]
+            height, width = width, height
+    return faces
+
+
+def _surest(faces: Sequence[Face]) -> float:
+    return max((face.score for face in faces), default=0.0)
+
+
+def _clockwise(face: Face, height: int) -> Face:
+    """A face of a photograph of that height in the photograph turned clockwise by a quarter."""
+    (x, y, w, h), points = face.box, face.landmarks
+    landmarks = np.stack([height - points[:, 1], points[:, 0]], axis=1)
+    return replace(face, box=(height - y - h, x, h, w), landmarks=landmarks)
 
 
 def face_in_box(image: UInt8[np.ndarray, "h w 3"], box: Box) -> Face:

@@ -3,6 +3,8 @@
 import hashlib
 import os
 import re
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 _LONGEST = 255
@@ -33,6 +35,13 @@ def at_home(text: str) -> str:
     """
     found = _HOME.fullmatch(text)
     return found["before"] + os.path.expanduser(found["path"]) if found else text
+
+
+def told_apart(paths: Iterable[Path]) -> dict[Path, str]:
+    """What to call each file: its name alone, or its path where another one has the same name."""
+    once = dict.fromkeys(paths)
+    count = Counter(path.name for path in once)
+    return {path: path.name if count[path.name] == 1 else str(path) for path in once}
 
 
 def beside(path: Path, tail: str) -> Path:

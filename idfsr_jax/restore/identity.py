@@ -1,5 +1,6 @@
 """The identity file: what was fitted to one person, in some kilobytes, with no photograph in it."""
 
+import contextlib
 import hashlib
 import json
 import math
@@ -16,7 +17,8 @@ from safetensors.numpy import save as save_safetensors
 from idfsr_jax.io.errors import BadWeights, InputError
 from idfsr_jax.io.files import write_atomically
 
-_FORMAT = "idfsr-identity-4"
+_FORMATS = "idfsr-identity-"
+_FORMAT = f"{_FORMATS}4"
 _FACTS = ("photographs", "encoder", "model", "agreement")
 _ARRAYS = ("embedding", "start", "losses", "shape")
 _SEEN = ("transforms", "landmarks", "units")
@@ -135,7 +137,7 @@ class Identity:
         path = Path(path).expanduser()
         arrays, metadata = _arrays_and_metadata(path)
         kind = metadata.get("format", "")
-        if kind.startswith("idfsr-identity-") and kind != _FORMAT:
+        if kind.startswith(_FORMATS) and kind != _FORMAT:
             raise BadWeights(
                 f"{path}: was written by another version of idfsr; fit it again with "
                 f"`idfsr fit --photos DIR --out {path}`."
@@ -162,6 +164,22 @@ class Identity:
         if identity.shape.ndim != 2 or not np.isfinite(identity.shape).all():
             raise BadWeights(f"{path}: the proportions of the face are not finite, or of another shape; fit it again.")
         return identity
+
+
+def require_replaceable(path: Path) -> None:
+    """Checks that nothing is lost where an identity is written: there is no file, or an identity of any version.
+
+    Raises:
+      InputError: another file, or what is no file, is there.
+    """
+    if not path.exists():
+        return
+    kind = ""
+    if path.is_file():  # Opening a pipe would wait for a writer that may never come.
+        with contextlib.suppress(OSError, SafetensorError), safe_open(str(path), framework="np") as file:
+            kind = (file.metadata() or {}).get("format", "")
+    if not kind.startswith(_FORMATS):
+        raise InputError(f"{path}: is there already, and is no identity file; choose another name.")
 
 
 def _arrays_and_metadata(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -13,6 +13,7 @@ from idfsr_jax.face.same import Same, same_photograph
 from idfsr_jax.face.sharpness import detail_side, sharpness_weight
 from idfsr_jax.io.errors import InputError
 from idfsr_jax.io.files import file_sha256
+from idfsr_jax.io.names import told_apart
 from idfsr_jax.restore.identity import Identity, Origin
 from idfsr_jax.restore.likeness import (
     AGREEING,
@@ -36,6 +37,7 @@ class Photograph:
 
     Attributes:
       path: its file.
+      name: that it goes by, `io.names.told_apart`.
       crop: its face.
       identity: unit vector.
       detail: `detail_side` of the crop, in pixels.
@@ -43,6 +45,7 @@ class Photograph:
     """
 
     path: Path
+    name: str
     crop: FaceCrop
     identity: Float[np.ndarray, " d"]
     detail: float
@@ -119,15 +122,15 @@ class Gathering:
             least = min(self.used, key=lambda photograph: photograph.origin.likeness)
             said.append(
                 f"the photographs disagree (mean cosine {self.agreement:.2f}; 19 of 20 people have {AGREEING} or "
-                f"more); look whether {least.path.name} shows the same person."
+                f"more); look whether {least.name} shows the same person."
             )
         return said
 
     def lines(self) -> list[str]:
         """The summary, line by line."""
-        width = max(len(photograph.path.name) for photograph in self.used)
+        width = max(len(photograph.name) for photograph in self.used)
         lines = [
-            f"  {photograph.path.name:{width}}  detail {photograph.detail:3.0f} px, "
+            f"  {photograph.name:{width}}  detail {photograph.detail:3.0f} px, "
             + f"counts {photograph.origin.weight:.2f}"
             + ("" if np.isnan(photograph.origin.likeness) else f", like the others {photograph.origin.likeness:.2f}")
             + (f"; {photograph.crop.which}" if photograph.crop.which else "")
@@ -136,7 +139,11 @@ class Gathering:
         ]
         lines = [f"used, {len(self.used)}:", *lines]
         if self.set_aside:
-            lines += [f"set aside, {len(self.set_aside)}:", *(f"  {path.name}: {why}" for path, why in self.set_aside)]
+            names = told_apart([*(each.path for each in self.used), *(path for path, _ in self.set_aside)])
+            lines += [
+                f"set aside, {len(self.set_aside)}:",
+                *(f"  {names[path]}: {why}" for path, why in self.set_aside),
+            ]
         if self.unusable:
             lines += [f"not usable, {len(self.unusable)}:", *(f"  {sentence}" for sentence in self.unusable)]
         return lines
@@ -235,6 +242,7 @@ class _File:
     """A photograph and its faces, the likeliest first, with their unit identities; `is_told` if it is the person's."""
 
     path: Path
+    name: str
     digest: str
     faces: Sequence[FaceCrop]
     identities: Float[np.ndarray, "n d"]
@@ -246,7 +254,7 @@ class _File:
         detail = detail_side(crop.image, crop_side(crop.transform))
         weight = sharpness_weight(detail)
         origin = Origin(self.path.name, self.digest, weight, float("nan"), self.copies, crop.which)
-        return Photograph(self.path, crop, self.identities[face], detail, origin)
+        return Photograph(self.path, self.name, crop, self.identities[face], detail, origin)
 
 
 def digest_of(path: Path) -> str:
@@ -270,12 +278,13 @@ def _read_all(
     unusable: list[str] = []
     copies: list[tuple[Path, str]] = []
     copied: dict[tuple[str, Box | None], list[str]] = {}
+    names = told_apart(paths)
     for path in paths:
         box = boxes.get(path)
         try:
             digest = digest_of(path)
             if (digest, box) in found:
-                copies.append((path, f"the same file as {found[digest, box][0].name}"))
+                copies.append((path, f"the same file as {names[found[digest, box][0]]}"))
                 copied.setdefault((digest, box), []).append(path.name)
                 continue
             crop = known(path, digest) if box is None else None
@@ -287,6 +296,7 @@ def _read_all(
     files = [
         _File(
             path,
+            names[path],
             digest,
             crops,
             np.stack([next(identities) for _ in crops]),
@@ -365,7 +375,7 @@ def _each_once(photographs: Sequence[Photograph], set_aside: list[tuple[Path, st
         others = [(each, how) for each, how in group if each is not best]
         for each, how in others:
             words = ", mirrored" if how != turned else ""
-            set_aside.append((each.path, f"the same photograph as {best.path.name}{words}, which counts once"))
+            set_aside.append((each.path, f"the same photograph as {best.name}{words}, which counts once"))
         names = (*best.origin.copies, *(name for each, _ in others for name in (each.path.name, *each.origin.copies)))
         kept.append(replace(best, origin=replace(best.origin, copies=names)))
     return kept
@@ -384,7 +394,7 @@ def _the_person(
 
     groups = sorted(group_by_person(identities), key=lambda group: (-told(group), -len(group), group[0]))
     if len(groups) > 1 and told(groups[0]) == told(groups[1]) > 0:
-        names = " and ".join(photographs[group[0]].path.name for group in groups[:2])
+        names = " and ".join(photographs[group[0]].name for group in groups[:2])
         raise InputError(
             f"the photographs seem to show several people equally often ({names} differ); "
             "leave those of one person, or give --keep-all if it is one."

@@ -236,6 +236,9 @@ class Restorer(LoadedModel):
             scale=scale,
             choose=lambda *photograph: [choose(*photograph)],
         )
+        if found.photo is None and face not in (None, 1):
+            name = picture if isinstance(picture, (str, Path)) else "the picture"
+            raise InputError(f"{name}: has no face {face}, as it is an aligned crop of one; leave --face out.")
         return self._found(found, identity, crops, shown)
 
     def find_each(

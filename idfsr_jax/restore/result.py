@@ -115,7 +115,7 @@ class Restoration:
         return own if self.before is None else np.concatenate([self.before.spread(), own])
 
     def doubts(self) -> list[str]:
-        """Whether the input contradicts the identity, or is better than the result: a sentence for each sign of it.
+        """Whether the input contradicts the identity, is better than the result or perhaps no crop; a sentence each.
 
         The face is compared with the photographs made as small. It is called unlike them wrongly once in twenty, and a
         stranger often passes: see `likeness.Likeness`.
@@ -137,7 +137,7 @@ class Restoration:
                 f"the small face is unlike the photographs (cosine {found.cosine:.2f} at {side} px, where faces of "
                 f"a person mostly have {found.least:.2f} or more); {why}."
             )
-        return said
+        return [*said, self.face.doubt] if self.face.doubt else said
 
     def notes(self) -> list[str]:
         """What whoever sees the result should know: the file's damage, which face was taken, and `doubts`."""

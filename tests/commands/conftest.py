@@ -132,7 +132,7 @@ class FakeRestorer:
             raise LeftAlone(f"{picture}: left alone.", "too small to tell", GREY, Choice((place, place), 1, (0.4, 0.6)))
         if picture.stem == "bad":
             raise NoFace(f"{picture}: no face was found; give its place with --box.")
-        return FakeFound(options)
+        return FakeFound(options, pixels=0 if picture.stem == "crop" else 64)
 
     def find_each(
         self,

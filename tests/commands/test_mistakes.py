@@ -27,6 +27,7 @@ PLANNED = str(Path(__file__).parents[2] / "configs" / "lfw128.py")
         (["fit", "--photos", "me", "--out", "x.png"], "safetensors"),
         (["fit", "--photos", "me", "--out", "x.safetensors", "--box", "c.png:1,2,3,4"], "c.png:1,2,3,4: none of the"),
         (["fit", "--photos", "me", "--out", "tiny.png/x.safetensors"], "cannot be written to"),
+        (["fit", "--photos", "me", "--out", "me.safetensors"], "me.safetensors: is there already, and is no identity"),
         (["train", "nowhere.py"], "nowhere.py: no such config file"),
         (["evaluate", "nowhere.py", "--name", "x"], "nowhere.py: no such config file"),
         (["export"], "--out is missing"),

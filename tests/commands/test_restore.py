@@ -108,6 +108,14 @@ def test_which_face_is_handed_over(folder: Path, calls: list[Any]):
     assert (metadata["enlarge"], metadata["label"]) == ("1.5", "True")
 
 
+def test_that_an_aligned_crop_is_not_enlarged_is_said(folder: Path, calls: list[Any], capsys):
+    shutil.copy("tiny.png", "crop.png")
+    for name, options, notes in (("crop", ["--enlarge", "2"], 1), ("crop", [], 0), ("tiny", ["--enlarge", "2"], 0)):
+        assert cli.main(["restore", f"{name}.png", *GIVEN, "o.png", *options]) == 0
+        said = capsys.readouterr().err
+        assert said.count("\n") == said.count("note: crop.png: --enlarge was left out") == notes
+
+
 def test_where_the_face_is_not_told_an_overview_is_written(
     folder: Path, calls: list[Any], complaint: Callable[[list[str]], str]
 ):

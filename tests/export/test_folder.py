@@ -1,6 +1,8 @@
 """What `idfsr export` writes, used by a process that has JAX and not this package."""
 
+import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -87,6 +89,18 @@ def test_a_process_without_this_package_draws_the_same_picture(
     assert "synthesised" in said["Description"] and said["idfsr:model"] == restorer.model.digest
 
 
+def test_a_picture_is_turned_as_its_file_says(exported, reduced, tmp_path):
+    upright = Image.fromarray(reduced(9))
+    upright.save(tmp_path / "upright.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # To be turned clockwise by a quarter.
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "lying.png", exif=exif)
+    for name in ("upright", "lying"):
+        done = alone(exported, tmp_path / f"{name}.png", "--out", tmp_path / f"{name}-out.PNG")
+        assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(*(read_image(tmp_path / f"{name}-out.PNG") for name in ("upright", "lying")))
+
+
 def test_faces_of_any_width_with_any_photographs_are_restored_together(exported, restorer, reduced, crops, person):
     sampler = jax.jit(export.deserialize(bytearray((exported / "sampler.jax").read_bytes())).call)
     whole = load_file(exported / "person.safetensors")
@@ -122,6 +136,30 @@ def test_the_manifest_says_what_goes_in(exported, restorer):
     assert manifest["widths"] == [4, 16] and manifest["reveal"] == restorer.config.sample.reveal
 
 
+def test_a_folder_is_described_whole_or_not_added_to(exported, tiny_model, tmp_path, monkeypatch, capsys):
+    """An earlier export in the other format."""
+    monkeypatch.setattr("idfsr_jax.export.denoiser.export_denoiser", lambda *_: b"a network")
+    monkeypatch.setattr("idfsr_jax.export.denoiser.largest_difference", lambda *_: 0.0)
+    out = shutil.copytree(exported, tmp_path / "model")
+    before = json.loads((out / "manifest.json").read_text())
+    command = ["export", "--weights", str(tiny_model), "--out", str(out), "--formats", "onnx"]
+
+    def refused() -> str:
+        held = {path: path.read_bytes() for path in out.iterdir()}
+        capsys.readouterr()
+        assert cli.main([*command, "--steps", "1"]) == 2
+        assert {path: path.read_bytes() for path in out.iterdir()} == held
+        return capsys.readouterr().err
+
+    assert "holds sampler.jax of another model, version or settings; give --formats jax onnx" in refused()
+    assert cli.main(command) == 0
+    after = json.loads((out / "manifest.json").read_text())
+    assert after["sampler.jax"] == before["sampler.jax"] and "table" in after["denoiser.onnx"]
+    assert after["sha256"] == before["sha256"] | {"denoiser.onnx": hashlib.sha256(b"a network").hexdigest()}
+    (out / "manifest.json").write_text("{}")
+    assert "manifest.json: is damaged, or none that `idfsr export` wrote; give another folder." in refused()
+
+
 def test_damage_and_strangers_are_refused_in_a_sentence(exported, reduced, tmp_path):
     write_image(tmp_path / "small.png", reduced(8))
     write_image(tmp_path / "tiny.png", reduced(3))
@@ -133,7 +171,11 @@ def test_damage_and_strangers_are_refused_in_a_sentence(exported, reduced, tmp_p
         ("small.png", "--consistency", "nan"): "--consistency nan: give a number from 0 to 1",
         ("tiny.png",): "tiny.png: is 3 px wide; give a crop of 4 px or more",
         ("oblong.png",): "oblong.png: is 8 x 6 px; give a square crop",
+        ("small.png", "--out", tmp_path / "o.jpg"): "o.jpg: a PNG is written; give --out a name that ends in .png.",
+        ("small.png", "--out", tmp_path / "link.png"): "link.png: is the picture to restore; give --out another name.",
     }
+    (tmp_path / "link.png").symlink_to(tmp_path / "small.png")
+    given = (tmp_path / "small.png").read_bytes()
     for (picture, *options), sentence in told.items():
         done = alone(exported, tmp_path / picture, "--out", tmp_path / "o.png", *options)
         assert done.returncode == 2 and sentence in done.stderr and done.stderr.count("\n") == 1, done.stderr
@@ -145,4 +187,4 @@ def test_damage_and_strangers_are_refused_in_a_sentence(exported, reduced, tmp_p
     finally:
         weights.write_bytes(whole)
     assert done.returncode == 2 and "is damaged" in done.stderr
-    assert not (tmp_path / "o.png").exists()
+    assert not (tmp_path / "o.png").exists() and (tmp_path / "small.png").read_bytes() == given

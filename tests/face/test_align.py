@@ -279,6 +279,15 @@ def test_a_photograph_of_one_face_has_no_choice(tmp_path, astronaut):
     np.testing.assert_array_equal(crop.image, crop_face(tmp_path / "me.png").image)
 
 
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_photograph_that_lies_gives_the_same_crop(tmp_path, astronaut, quarters):
+    for name, image in (("me.png", astronaut), ("lying.png", np.rot90(astronaut, quarters))):
+        Image.fromarray(np.ascontiguousarray(image)).save(tmp_path / name)
+    (crop,), (lying,) = crop_faces(tmp_path / "me.png"), crop_faces(tmp_path / "lying.png")
+    np.testing.assert_allclose(lying.landmarks, crop.landmarks, atol=1e-4)
+    assert np.abs(lying.image.astype(int) - crop.image).mean() < 1.0
+
+
 def test_flawed_faces_are_left_out_beside_sound_ones(group):
     path, left, right = group
     image = np.array(Image.open(path))

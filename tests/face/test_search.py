@@ -37,6 +37,27 @@ def test_landmarks_are_where_the_face_is(group):
     assert np.linalg.norm(small.landmarks - expected, axis=1).mean() < 3.0
 
 
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_photograph_that_lies_is_read_as_it_lies(group, quarters):
+    lying = find_every_face(np.ascontiguousarray(np.rot90(group, quarters)))
+    assert [face.box[0] for face in lying] == sorted(face.box[0] for face in lying)
+    upright = [face.landmarks - (260, 160) for face in find_every_face(group)]
+    cosine, sine = np.cos(np.pi / 2 * quarters), np.sin(np.pi / 2 * quarters)
+    expected = [points @ [[cosine, -sine], [sine, cosine]] for points in upright]
+    middle = (160, 260) if quarters % 2 else (260, 160)
+    assert len(lying) == len(expected) == 3
+    for face in lying:
+        assert min(np.abs(face.landmarks - middle - points).max() for points in expected) < 1e-3
+        x, y, w, h = face.box
+        assert 0.3 < (face.landmarks[30, 0] - x) / w < 0.7 and 0.3 < (face.landmarks[30, 1] - y) / h < 0.7
+
+
+def test_a_photograph_with_a_sure_face_is_looked_at_once(astronaut, monkeypatch):
+    looked_at = []
+    monkeypatch.setattr("idfsr_jax.face.detect.np.rot90", lambda *_: looked_at.append(1))
+    assert len(find_every_face(astronaut, budget=1)) == 1 and not looked_at
+
+
 def test_a_budget_keeps_to_the_first_rung(group):
     assert len(find_every_face(group, budget=1)) == 1
 

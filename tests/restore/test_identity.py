@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -6,7 +7,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from idfsr_jax.io.errors import BadWeights, InputError
-from idfsr_jax.restore.identity import Identity, Origin, Seen
+from idfsr_jax.restore.identity import Identity, Origin, Seen, require_replaceable
 
 
 @pytest.fixture
@@ -39,6 +40,28 @@ def test_an_identity_comes_back_as_it_was_saved(identity, tmp_path):
     back = Identity.load(tmp_path / "deep" / "me.safetensors")
     assert_same(back, identity)
     assert back.digest == identity.digest
+
+
+def test_only_identities_are_replaced_damaged_and_old_ones_too(identity, tmp_path):
+    path = tmp_path / "me.safetensors"
+    require_replaceable(path)
+    identity.save(path)
+    require_replaceable(path)
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    require_replaceable(path)
+    save_file({"a": np.zeros(1)}, path, {"format": "idfsr-identity-1"})
+    require_replaceable(path)
+    for metadata in (None, {}, {"format": "pt"}):
+        save_file({"a": np.zeros(1)}, path, metadata)
+        with pytest.raises(InputError, match="is there already, and is no identity file; choose another name"):
+            require_replaceable(path)
+    path.write_text("{}")
+    with pytest.raises(InputError, match="no identity file"):
+        require_replaceable(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(InputError, match="no identity file"):
+        require_replaceable(path)
 
 
 def test_where_an_identity_came_from_comes_back(identity, tmp_path):

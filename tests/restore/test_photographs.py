@@ -80,6 +80,21 @@ def test_a_copy_counts_once(tmp_path):
     assert gathered.set_aside[0][1] == "the same file as anna1.jpg"
 
 
+def test_photographs_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    for folder in ("a", "b", "c"):
+        (tmp_path / folder).mkdir()
+    gathered = gather(
+        tmp_path, "a/anna1.jpg", "b/anna1.png", "c/anna1.png", "b/anna22.jpg", "a/bert1.jpg", "b/bert1.jpg"
+    )
+    a, b, c = (str(tmp_path / folder) for folder in ("a", "b", "c"))
+    lines = "\n".join(gathered.lines())
+    assert "\n  anna1.jpg " in lines and "\n  anna22.jpg " in lines
+    for folder in (b, c):
+        assert f"\n  {folder}/anna1.png: the same photograph as anna1.jpg, which" in lines
+    assert f"\n  {b}/bert1.jpg: the same photograph as {a}/bert1.jpg, which" in lines
+    assert f"\n  {a}/bert1.jpg: likely somebody else" in lines
+
+
 def test_few_photographs_are_warned_of(tmp_path):
     assert "one photograph remains" in gather(tmp_path, "anna1.jpg").warnings()[0]
     assert "2 photographs remain" in gather(tmp_path, "anna1.jpg", "anna22.jpg").warnings()[0]

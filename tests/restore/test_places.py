@@ -8,6 +8,7 @@ from PIL import Image
 
 from idfsr_jax.face import apply_transform, crop_side, ffhq_transform
 from idfsr_jax.io.errors import InputError
+from idfsr_jax.restore.find_face import is_aligned
 from idfsr_jax.restore.likeness import Likeness
 from idfsr_jax.restore.overview import overview
 from idfsr_jax.restore.places import Choice, LeftAlone, Place, UndecidedFaces, choose_place, choose_places, places_of
@@ -66,6 +67,25 @@ def test_where_no_face_is_seen_in_a_box_that_is_said(tiny_config, tiny_weights):
     (place,) = places_of(PHOTO, "photo", tiny_config, tiny_weights[1], box=(20, 20, 30, 30))
     sentence = Choice((place,), 0).sentence()
     assert sentence.startswith("no face is seen in the box at any angle") and "--eyes" in sentence
+
+
+@pytest.mark.parametrize("n", [4, 8, 16, 24, 32, 48, 64])
+def test_a_crop_is_known_by_where_its_face_stands(n, reduced):
+    is_crop, said = is_aligned(reduced(n))
+    assert is_crop and (said == "" or n < 24)
+
+
+@pytest.mark.parametrize("n", [48, 64])
+def test_a_small_picture_with_its_face_elsewhere_is_a_photograph(n, astronaut):
+    beside = np.array(Image.fromarray(astronaut[:240, 150:390]).resize((n, n), Image.Resampling.BOX))
+    assert is_aligned(beside) == is_aligned(beside[: n * 7 // 8]) == (False, "")
+
+
+@pytest.mark.parametrize("n", [2, 8, 64])
+def test_where_nothing_tells_a_square_is_a_crop_and_that_is_said(n):
+    is_crop, said = is_aligned(np.full((n, n, 3), 128, np.uint8))
+    assert is_crop and said.startswith("no face is seen in it") and "--box" in said
+    assert is_aligned(PHOTO) == (False, "")
 
 
 PLACES = [square(10, 10, 40), square(60, 10, 40), square(120, 10, 40)]

@@ -22,6 +22,7 @@ BAD_RESTORES = {
     "box of nothing": ("photo.jpg", {"box": (5, 5, 0, 0)}, "photo.jpg"),
     "unknown scale": ("small.png", {"scale": 16}, "2 to 8"),
     "face too large": ("photo.jpg", {}, "photo.jpg"),
+    "no second face": ("small.png", {"face": 2}, "small.png: has no face 2, as it is an aligned crop of one"),
     "no variants": ("small.png", {"variants": 0}, "variants"),
     "consistency": ("small.png", {"consistency": 1.5}, "consistency"),
     "floats": (np.zeros((8, 8, 3), np.float32), {}, "uint8"),

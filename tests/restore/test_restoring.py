@@ -96,6 +96,25 @@ def test_the_photograph_is_enlarged_as_asked_and_by_whom_one_likes(photographed,
         photographed.picture(enlarge=1000.0)
 
 
+def test_a_photograph_on_its_head_is_restored_as_it_lies(restorer, identity, _astronaut):
+    small = np.array(Image.fromarray(_astronaut).resize((128, 128), Image.Resampling.BOX))
+    upright, lying = (restorer.restore(image, identity, scale=4) for image in (small, small[::-1, ::-1].copy()))
+    assert np.abs(lying.face.y.astype(int) - upright.face.y).max() < 5
+    changed = []
+    for restored in (upright, lying):
+        plain = Image.fromarray(restored.face.photo).resize((128, 128), Image.Resampling.LANCZOS)
+        changed.append(np.any(restored.picture(enlarge=1.0) != np.array(plain), axis=2))
+    assert changed[0].any() and (changed[0] == changed[1][::-1, ::-1]).mean() > 0.98
+
+
+def test_a_small_picture_with_its_face_elsewhere_is_kept_around_it(restorer, identity, result, _astronaut):
+    beside = Image.fromarray(_astronaut[:240, 150:390]).resize((64, 64), Image.Resampling.BOX)
+    restored = restorer.restore(np.array(beside), identity, scale=4)
+    assert restored.face.photo is not None and restored.picture(enlarge=2.0).shape == (128, 128, 3)
+    assert all("aligned crop" not in note for note in restored.notes())
+    assert result.face.photo is None and "taken for an aligned crop" in result.notes()[-1]
+
+
 def test_two_people_are_restored_into_one_photograph(restorer, identity, crops, photo, monkeypatch):
     """Each face is what it would be alone, and nothing else of the photograph changes."""
     both = np.concatenate([photo, (photo * 0.6).astype(np.uint8)], axis=1)
