@@ -18,7 +18,7 @@ from idfsr_jax.restore.places import Choice, Eyes, Place, places_of
 CROP_SIDES = (4, 64)
 """Square pictures of these sides (least, largest) are taken for aligned LR crops, if no face is seen elsewhere."""
 _TOLD = 24
-"""Least side of a picture, in pixels, in which a face that is seen elsewhere counts. Of aligned crops of 120 people of
+"""Least side of a picture, in pixels, in which a face is looked for. Of aligned crops of 120 people of
 LFW, clean and as a camera leaves them, one of 960 was seen so from 24 px on, 4 of 960 of 12 to 20 px."""
 _ELSEWHERE = 0.2
 """How far a corner of the face's crop then lies from the picture's, as a share of the side."""
@@ -111,10 +111,13 @@ def find_low_resolution_faces(
 
 
 def is_aligned(image: UInt8[np.ndarray, "h w 3"]) -> tuple[bool, str]:
-    """Whether a picture is an aligned crop, and a sentence where nothing tells."""
+    """Whether a picture is an aligned crop, and a sentence where nothing tells.
+
+    Below `_TOLD` pixels hardly any face is seen, so that it is not looked for.
+    """
     height, width = image.shape[:2]
-    if max(height, width) > CROP_SIDES[1]:
-        return False, ""
+    if max(height, width) > CROP_SIDES[1] or min(height, width) < _TOLD:
+        return max(height, width) <= CROP_SIDES[1], ""
     corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
     apart = min(
         (
@@ -123,9 +126,7 @@ def is_aligned(image: UInt8[np.ndarray, "h w 3"]) -> tuple[bool, str]:
         ),
         default=None,
     )
-    if apart is not None and apart > _ELSEWHERE and min(height, width) >= _TOLD:
-        return False, ""
-    return True, "" if apart is not None and apart <= _ELSEWHERE else _NOT_SEEN
+    return apart is None or bool(apart <= _ELSEWHERE), _NOT_SEEN if apart is None else ""
 
 
 def _require_square(height: int, width: int, name: str | Path) -> None:

@@ -71,8 +71,7 @@ def test_where_no_face_is_seen_in_a_box_that_is_said(tiny_config, tiny_weights):
 
 @pytest.mark.parametrize("n", [4, 8, 16, 24, 32, 48, 64])
 def test_a_crop_is_known_by_where_its_face_stands(n, reduced):
-    is_crop, said = is_aligned(reduced(n))
-    assert is_crop and (said == "" or n < 24)
+    assert is_aligned(reduced(n)) == (True, "")
 
 
 @pytest.mark.parametrize("n", [48, 64])
@@ -81,10 +80,12 @@ def test_a_small_picture_with_its_face_elsewhere_is_a_photograph(n, astronaut):
     assert is_aligned(beside) == is_aligned(beside[: n * 7 // 8]) == (False, "")
 
 
-@pytest.mark.parametrize("n", [2, 8, 64])
-def test_where_nothing_tells_a_square_is_a_crop_and_that_is_said(n):
-    is_crop, said = is_aligned(np.full((n, n, 3), 128, np.uint8))
-    assert is_crop and said.startswith("no face is seen in it") and "--box" in said
+def test_where_nothing_tells_a_square_is_a_crop_and_that_is_said():
+    for n in (24, 64):
+        is_crop, said = is_aligned(np.full((n, n, 3), 128, np.uint8))
+        assert is_crop and said.startswith("no face is seen in it") and "--box" in said
+    for n in (2, 8, 23):  # Hardly any face is seen there.
+        assert is_aligned(np.full((n, n, 3), 128, np.uint8)) == (True, "")
     assert is_aligned(PHOTO) == (False, "")
 
 
