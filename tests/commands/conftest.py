@@ -98,6 +98,9 @@ class FakeRestorer:
         cls.calls.append(("load", weights))
         return cls()
 
+    def read_ahead(self) -> None:
+        """It has no program."""
+
     def check_identity(self, identity: FakeIdentity, name: Path) -> None:
         if name.stem == "other":
             raise InputError(f"{name}: was fitted with another model; fit it again with this one.")
