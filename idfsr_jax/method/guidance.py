@@ -5,9 +5,6 @@ the person's photographs on average, which is e before any fit: classifier guida
 the estimate of x0, as in diffusion posterior sampling (Chung et al. 2023). The gradient goes through the denoiser, so
 that what changes is a face, and not a pattern that only the recogniser sees, as when the picture itself is moved. No
 weight changes, and nothing is trained for it.
-
-The mouth is hardly moved: photographs on average have an expression of their own, and lips that are pulled come out
-askew.
 """
 
 from collections.abc import Callable
@@ -19,7 +16,6 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from idfsr_jax.method.condition import Condition
-from idfsr_jax.method.warp import MOUTH, pixel_centres
 from idfsr_jax.networks.chips import face_chips
 from idfsr_jax.networks.id_encoder import IdEncoder, chip_descriptors
 from idfsr_jax.networks.recognisers import Recognisers, dimensions, unit_parts
@@ -27,9 +23,6 @@ from idfsr_jax.networks.resample import smoothed
 
 STRIDE = 0.02
 """How far one step moves a state, root mean square over the values of a picture; noise has 1."""
-_LIPS, _LEFT = (1.35, 1.755), 0.2
-"""Half axes of an ellipse around the mouth, in half the width and height of the lips; and how much of the gradient is
-left within it."""
 SMOOTHING = 4
 """How often the recogniser's view is smoothed, as in training: of the finest detail it would make a pattern."""
 
@@ -85,20 +78,6 @@ def guidance_share(n: Float[Array, " b"], strength: Float[Array, " b"]) -> Float
     return 1.0 - strength * jnp.clip(jnp.log2(n / 32.0), 0.0, 1.0)
 
 
-def beside_mouth(landmarks: Float[Array, "b 68 2"], side: int) -> Float[Array, "b side side 1"]:
-    """How much of the gradient counts where: 1 away from the mouth, a fifth on it, with a soft rim.
-
-    Args:
-      landmarks: unit coordinates.
-      side: of the map, pixels.
-    """
-    lips = landmarks[:, MOUTH]
-    least, most = lips.min(axis=1), lips.max(axis=1)
-    axes = jnp.maximum((most - least) / 2.0, 0.02) * jnp.asarray(_LIPS)
-    away = (jnp.asarray(pixel_centres(side)) - lips.mean(axis=1)[:, None, None]) / axes[:, None, None]
-    return 1.0 - (1.0 - _LEFT) * jax.nn.sigmoid(4.0 * (1.2 - jnp.sum(jnp.square(away), axis=-1, keepdims=True)))
-
-
 def pull(
     x_t: Float[Array, "b h w c"],
     pictures_of: Callable[[Float[Array, "b h w c"]], Float[Array, "b s s 3"]],
@@ -107,10 +86,9 @@ def pull(
     steps: int,
     share: Float[Array, " b"],
 ) -> Float[Array, "b h w c"]:
-    """States moved by `steps` along the gradient of `likeness`; each step is `share` times `STRIDE` long.
+    """States moved by `steps` along the gradient of `likeness`, where the face is; each is `share` times `STRIDE` long.
 
-    What moves is the face, its mouth the least (`beside_mouth`). Where the condition has the null identity there is
-    nobody to become like, and the state stays.
+    Where the condition has the null identity there is nobody to become like, and the state stays.
 
     Args:
       x_t: states of the sampler.
@@ -122,12 +100,11 @@ def pull(
     """
 
     def step(x_t: Float[Array, "b h w c"], _: None) -> tuple[Float[Array, "b h w c"], None]:
-        gradient = jax.grad(lambda x_t: jnp.sum(likeness(pictures_of(x_t), condition, guide)))(x_t) * where
+        gradient = jax.grad(lambda x_t: jnp.sum(likeness(pictures_of(x_t), condition, guide)))(x_t) * condition.mask
         power = jnp.mean(jnp.square(gradient), axis=(1, 2, 3), keepdims=True)
         # A gradient of nothing moves nothing, and is no division by nothing.
         return x_t + stride * gradient * jax.lax.rsqrt(jnp.maximum(power, 1e-24)), None
 
-    where = condition.mask * beside_mouth(condition.landmarks, x_t.shape[1])
     stride = STRIDE * (share * condition.identity_present)[:, None, None, None]
 
     return jax.lax.scan(step, x_t, length=steps)[0]
