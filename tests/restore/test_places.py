@@ -6,12 +6,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from idfsr_jax.face import apply_transform, crop_side, ffhq_transform
+from idfsr_jax.face import apply_transform, crop_side, cut_crop, ffhq_transform
 from idfsr_jax.io.errors import InputError
+from idfsr_jax.method.model import load_model
 from idfsr_jax.restore.find_face import is_aligned
 from idfsr_jax.restore.likeness import Likeness
 from idfsr_jax.restore.overview import overview
-from idfsr_jax.restore.places import Choice, LeftAlone, Place, UndecidedFaces, choose_place, choose_places, places_of
+from idfsr_jax.restore.places import (
+    Choice,
+    LeftAlone,
+    Place,
+    UndecidedFaces,
+    choose_place,
+    choose_places,
+    place_in_crop,
+    places_of,
+)
 
 PHOTO = np.full((100, 200, 3), 128, np.uint8)
 
@@ -78,6 +88,24 @@ def test_a_crop_is_known_by_where_its_face_stands(n, reduced):
 def test_a_small_picture_with_its_face_elsewhere_is_a_photograph(n, astronaut):
     beside = np.array(Image.fromarray(astronaut[:240, 150:390]).resize((n, n), Image.Resampling.BOX))
     assert is_aligned(beside) == is_aligned(beside[: n * 7 // 8]) == (False, "")
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return load_model()
+
+
+@pytest.mark.parametrize("n", [16, 32, 64])
+def test_a_face_that_stands_a_little_off_in_a_crop_is_found(n, shipped, astronaut, face_crop, reduced):
+    find = partial(place_in_crop, config=shipped.config, landmark_net=shipped.landmark_net)
+    assert find(reduced(n)) == (None, "")
+    corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    for size, right, down in ((1.0, 0.17, 0.0), (1.0, 0.0, -0.17), (1.5, 0.0, 0.0)):
+        cut = face_crop.transform @ [[size, 0, 0.5 + right - size / 2], [0, size, 0.5 + down - size / 2], [0, 0, 1]]
+        place, said = find(cut_crop(astronaut, cut, n))
+        assert said == "" and place.doubt.startswith("its face was found") and "--box" in place.doubt
+        back = np.linalg.inv(face_crop.transform) @ cut @ np.diag([1 / n, 1 / n, 1.0]) @ place.transform
+        assert np.abs(apply_transform(back, corners) - corners).max() < 0.1
 
 
 def test_where_nothing_tells_a_square_is_a_crop_and_that_is_said():
