@@ -15,6 +15,8 @@ _ON_THE_PAGE = (
         "; click the middle of one eye in the picture below, then of the other.",
     ),
     ("; if it is none, --box says where the face is.", "."),
+    ("; if that is wrong, --box says where it is.", "."),
+    ("; --box says where it is.", "."),
     ("; crop it to the head, or give --box.", "; crop it to the head."),
     (
         "leave those of one person, or give --keep-all if it is one.",
