@@ -29,9 +29,13 @@ def main() -> int:
     options = parser.parse_args()
     try:
         restore(options)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        print(f"run.py: {error.filename or options.picture}: {error.strerror or error}.", file=sys.stderr)
+        return 2
+    except ValueError as error:
         print(f"run.py: {error}", file=sys.stderr)
         return 2
+    print(f"{options.picture} -> {options.out}")
     return 0
 
 
@@ -43,6 +47,8 @@ def restore(options: argparse.Namespace) -> None:
 
     if options.out.suffix.lower() != ".png":
         raise ValueError(f"{options.out}: a PNG is written; give --out a name that ends in .png.")
+    if not options.out.absolute().parent.is_dir():
+        raise ValueError(f"{options.out}: its folder is not there; make it, or give --out another name.")
     if options.out.exists() and options.picture.exists() and options.out.samefile(options.picture):
         raise ValueError(f"{options.out}: is the picture to restore; give --out another name.")
     manifest, sampler, weights = load(FOLDER)
@@ -102,6 +108,8 @@ def load_person(path: Path, model: str):
     try:
         with safe_open(path, framework="np") as file:
             said = file.metadata() or {}
+            if said.get("format", "").startswith("idfsr-identity"):
+                raise ValueError(f"{path}: is an identity; give what `idfsr export --identity {path}` makes of it.")
             if said.get("model") != model:
                 raise ValueError(f"{path}: was exported for another model; export it again with this one.")
             return {name: file.get_tensor(name) for name in file.keys()}, said.get("identity", "")  # noqa: SIM118

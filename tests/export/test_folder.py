@@ -165,8 +165,12 @@ def test_damage_and_strangers_are_refused_in_a_sentence(exported, reduced, tmp_p
     write_image(tmp_path / "tiny.png", reduced(3))
     write_image(tmp_path / "oblong.png", reduced(8)[:6])
     save_file(load_file(exported / "person.safetensors"), tmp_path / "other.safetensors", {"model": "another"})
+    save_file({"embedding": np.ones(3, np.float32)}, tmp_path / "me.safetensors", {"format": "idfsr-identity-4"})
     told = {
         ("small.png", "--person", tmp_path / "other.safetensors"): "exported for another model",
+        ("small.png", "--person", tmp_path / "me.safetensors"): "me.safetensors: is an identity; give what",
+        ("none.png",): "none.png: No such file or directory.",
+        ("small.png", "--out", tmp_path / "none" / "o.png"): "o.png: its folder is not there; make it, or give",
         ("small.png", "--reveal", "-1"): "--reveal -1.0: give a number from 0 to 1",
         ("small.png", "--consistency", "nan"): "--consistency nan: give a number from 0 to 1",
         ("tiny.png",): "tiny.png: is 3 px wide; give a crop of 4 px or more",
