@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -377,3 +378,15 @@ def test_the_summary_is_written_where_the_disk_is_full(
     assert [len(summary[state]) for state in ("restored", "skipped", "failed")] == [0, 0, 2]
     assert sorted(path.name for path in (folder / "out").iterdir()) == ["summary.json"]
     assert "out/a.png: No space left on device; make room" in capsys.readouterr().err
+
+
+def test_sigterm_ends_an_album_as_ctrl_c_does(
+    folder: Path, fakes: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(fakes.Restorer, "find", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
+    Path("album").mkdir()
+    shutil.copy("tiny.png", "album")
+    assert cli.main(["restore", "album", *GIVEN, "out"]) == 143
+    assert capsys.readouterr().err == "idfsr: interrupted\n"
+    assert list(Path("out").iterdir()) == [] and signal.getsignal(signal.SIGTERM) is before
