@@ -109,7 +109,10 @@ def identity(
     judged = ("they agree" if agreed >= AGREEING else "they disagree") if known else "not recorded, typical assumed"
     if person.seen is not None:
         say("  kept of each, so that it is not looked for again: where the face lies, its landmarks and unit vectors")
-    say(f"agreement    {agreed:.2f} (mean cosine of all pairs; {judged})")
+    if person.photographs == 1:
+        say("agreement    one photograph, not known")
+    else:
+        say(f"agreement    {agreed:.2f} (mean cosine of all pairs; {judged})")
     if person.photographs:
         quality = reliability(person.photographs, agreed)
         say(f"quality      {quality:.2f} (expected cosine to what very many photographs would say; 1 is perfect)")
