@@ -390,3 +390,21 @@ def test_sigterm_ends_an_album_as_ctrl_c_does(
     assert cli.main(["restore", "album", *GIVEN, "out"]) == 143
     assert capsys.readouterr().err == "idfsr: interrupted\n"
     assert list(Path("out").iterdir()) == [] and signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_an_album_restored_again_keeps_its_doubts(
+    kept: bool, album: Path, fakes: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(fakes.Restoration, "said", ("it may be somebody else: G\u00fcnther.",))
+    command = ["restore", "album", *GIVEN, "out"]
+    cli.main(command)
+    first = json.loads(Path("out/summary.json").read_text())["restored"]
+    if not kept:
+        Path("out/summary.json").unlink()  # As after an interruption.
+    for _ in range(2):
+        cli.main(command)
+        again = json.loads(Path("out/summary.json").read_text())["skipped"]
+        notes = {each["input"]: each.get("notes") for each in again}
+        assert first and all(notes[each["input"]] == each["notes"] != [] for each in first)
+    assert "doubts" in capsys.readouterr().out
