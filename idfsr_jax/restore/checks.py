@@ -22,7 +22,7 @@ def photographs_in(photos: Any) -> Sequence[str | Path | FaceCrop]:
     if isinstance(photos, (str, Path)):
         return pictures_of(Path(photos).expanduser(), "photograph")
     if not isinstance(photos, Sequence) or not all(isinstance(each, (str, Path, FaceCrop)) for each in photos):
-        raise InputError("photos: give a folder, or a list of files or of crops that `gather` found.")
+        raise InputError("photos: give a folder, or a list of files or of crops that gather found.")
     return photos
 
 
@@ -44,7 +44,7 @@ def require_identity(identity: Any) -> None:
     """
     if not isinstance(identity, Identity):
         raise InputError(
-            f"identity: is of type {type(identity).__name__}; give what `fit` returned, or Identity.load(path)."
+            f"identity: is of type {type(identity).__name__}; give what fit returned, or Identity.load(path)."
         )
 
 

@@ -89,7 +89,7 @@ class Restorer(LoadedModel):
         """
         files = photographs_in(photos)
         if any(isinstance(file, FaceCrop) for file in files):
-            raise InputError("photos: give files to look through; crops go to `fit` as they are.")
+            raise InputError("photos: give files to look through; crops go to fit as they are.")
         if identity is not None:
             require_identity(identity)
         return gather_photographs(
