@@ -5,12 +5,13 @@ import difflib
 import errno
 import inspect
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
+from types import FrameType, MappingProxyType
 from typing import Annotated, Any, get_type_hints
 
 import tyro
@@ -78,12 +79,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
       The exit code: 0; 2 after a user's mistake or where the disk is full or forbids it (said in one sentence on
-      standard error); 130 after Ctrl-C; and of `train` 128 + N after signal N, which is 143 for SIGTERM, once the run
-      has been saved.
+      standard error); 130 after Ctrl-C and 143 after SIGTERM, of `train` once the run has been saved.
     """
     # Where a program compiles for two minutes XLA asks the user to file a bug, in the middle of what is shown; whatever
     # goes wrong comes as an exception as well. Read when JAX is loaded.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    before = None
+    with contextlib.suppress(ValueError):  # Only the main thread may hear signals.
+        before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         # A shell leaves a `~` within quotes, and after `=`, as it is.
         words = [at_home(word) for word in (sys.argv[1:] if arguments is None else arguments)]
@@ -100,9 +103,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename is not None else ""
         complain(f"{where}{error.strerror}; make room or choose another place, and try again.")
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("idfsr: interrupted", file=sys.stderr)
-        return 130
+        return 128 + (error.args[0] if error.args else signal.SIGINT)
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Ends a command as Ctrl-C does, so that it cleans up."""
+    raise KeyboardInterrupt(number)
 
 
 def _dispatch(arguments: list[str]) -> int:

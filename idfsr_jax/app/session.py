@@ -288,7 +288,7 @@ def _other_faces(restoration: Restoration) -> Question | None:
     boxes, number = tuple(place.box for place in face.choice.places), face.choice.chosen + 1
     why = "as you said"
     if face.choice.probabilities:
-        why = f"as most like the person (probability {face.choice.probabilities[number - 1]:.2f})"
+        why = f"as most like the person{face.choice.probability()}"
     sentence = f"Of {len(boxes)} faces number {number} was taken, {why}; click another one to restore that."
     return Question("face", sentence, shown, _scale(shown, face.photo), boxes)
 

@@ -18,6 +18,9 @@ from idfsr_jax.io.names import printable
 REQUEST = "idfsr:request"
 """Key of the metadata under which a picture holds the `request_digest` that it was made for."""
 
+NOTES = "idfsr:notes"
+"""Key under which it holds, as JSON, what is doubtful about it."""
+
 State = Literal["restored", "skipped", "left alone", "failed"]
 
 
@@ -112,6 +115,13 @@ def is_done(written: Sequence[Path], request: str) -> bool:
     return True
 
 
+def notes_in(path: Path) -> tuple[str, ...]:
+    """What is doubtful about a picture that is there already, as it says itself."""
+    from idfsr_jax.face import read_metadata
+
+    return tuple(json.loads(read_metadata(path).get(NOTES, "[]")))
+
+
 def write_summary(path: Path, outcomes: Sequence[Outcome]) -> None:
     r"""Writes what came of an album as JSON, a list for each `State`, whole or not at all.
 
@@ -147,8 +157,8 @@ def summary_rows(outcomes: Sequence[Outcome]) -> list[tuple[str, str, str]]:
     counts: dict[tuple[str, str], int] = {}
     for each in outcomes:
         why = each.why.removeprefix(f"{each.source}: ")
-        if each.state == "restored" and each.notes:
-            why = "with doubts"
+        if each.state in ("restored", "skipped") and each.notes:
+            why = f"{why}, with doubts" if why else "with doubts"
         counts[each.state, why] = counts.get((each.state, why), 0) + 1
     return [(str(count), state, why) for (state, why), count in sorted(counts.items(), key=lambda item: item[0])]
 

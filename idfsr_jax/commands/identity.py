@@ -110,7 +110,7 @@ def identity(
     if person.seen is not None:
         say("  kept of each, so that it is not looked for again: where the face lies, its landmarks and unit vectors")
     if person.photographs == 1:
-        say("agreement    not known of one photograph")
+        say("agreement    one photograph, not known")
     else:
         say(f"agreement    {agreed:.2f} (mean cosine of all pairs; {judged})")
     if person.photographs:

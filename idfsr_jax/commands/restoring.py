@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import itertools
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -172,7 +173,8 @@ def _find(restorer: Any, people: Sequence[Person], job: Job, request: Request) -
         metadata[album.REQUEST] = request.digest(job.source)
         written = [job.result, *variant_paths([job.result], request.sampling["variants"])]
         if album.is_done([*written, *([job.sheet] if job.sheet else [])], metadata[album.REQUEST]):
-            return Outcome(job.source, "skipped", job.result, "there already, from the same input and options")
+            why = "there already, from the same input and options"
+            return Outcome(job.source, "skipped", job.result, why, album.notes_in(job.result))
     refused: list[str] = []
     try:
         if len(people) == 1:
@@ -221,10 +223,15 @@ def _write(restorer: Any, each: Waiting, ready: Sequence[Any] | None, request: R
     """Writes restorations of one picture, `ready` or else sampled now."""
     restoration = restorer.together(ready or restorer.sample(each.found, **request.sampling))
     job = each.job
+    is_crop = each.found[0].pixels == 0
+    left_out = (_NOT_ENLARGED,) if is_crop and request.enlarge is not None else ()
+    doubts = (*restoration.notes(), *restoration.losses(job.result), *left_out)
+    # Whoever gives the command again is told them again; names of files do not belong into a picture.
+    metadata = {**each.metadata, album.NOTES: json.dumps(doubts)} if request.is_album and doubts else each.metadata
     options: dict[str, Any] = {
         "enlarge": request.enlarge,
         "label": request.label,
-        "metadata": each.metadata,
+        "metadata": metadata,
         "place": request.place,
     }
     if request.sampling["variants"] > 1:
@@ -233,9 +240,7 @@ def _write(restorer: Any, each: Waiting, ready: Sequence[Any] | None, request: R
         restoration.save_sheet(job.sheet, label=request.label, metadata=each.metadata)
     restoration.save(job.result, **options)
     say(f"{job.source} -> {job.result}")
-    is_crop = each.found[0].pixels == 0
-    left_out = (_NOT_ENLARGED,) if is_crop and request.enlarge is not None else ()
-    notes = (*restoration.notes(), *each.notes, *restoration.losses(job.result), *left_out)
+    notes = (*doubts, *each.notes)
     for sentence in notes:
         note(f"{job.source}: {sentence}")
     return Outcome(job.source, "restored", job.result, notes=notes)

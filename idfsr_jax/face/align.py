@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -214,7 +215,8 @@ def crop_faces(path: Path, box: Box | None = None) -> list[FaceCrop]:
     picture = read_picture(path)
     image = picture.pixels
     height, width = image.shape[:2]
-    faces = as_it_lies(image, find_faces(image), find_faces)
+    find = partial(find_faces, others=True)
+    faces = as_it_lies(image, find(image), find)
     if box is None:
         require_face(faces, path)
     faces = sorted(faces_that_count(faces), key=lambda face: -prominence(face.box, width, height))

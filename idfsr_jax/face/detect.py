@@ -28,6 +28,8 @@ _STANDS = 1.0
 39 of 48 had more upright, and none on its head, where the surest detection had 0.66."""
 _LIES = 0.5
 """By how much surer a face is seen once a photograph that lies is turned; what is no face rarely has so much."""
+_SEEN_SIDE = 80
+"""Of a face from which the detector sees it, in pixels of what it is shown."""
 _TURNS = range(-150, 181, 30)
 """Degrees; the detector sees faces that are up to some 30 from upright."""
 _UPRIGHT = 15.0  # Degrees; what estimates landmarks reads such faces as they are.
@@ -50,7 +52,9 @@ class Face:
     landmarks: Float32[np.ndarray, "68 2"]
 
 
-def find_faces(image: UInt8[np.ndarray, "h w 3"], *, ladder: Sequence[int] = (0, 1, 2)) -> list[Face]:
+def find_faces(
+    image: UInt8[np.ndarray, "h w 3"], *, ladder: Sequence[int] = (0, 1, 2), others: bool = False
+) -> list[Face]:
     """All faces of the first rung of a ladder that shows any, largest first.
 
     Rung k looks at the photograph enlarged 2^k times (very large photographs are first reduced, and rungs that would
@@ -60,6 +64,8 @@ def find_faces(image: UInt8[np.ndarray, "h w 3"], *, ladder: Sequence[int] = (0,
     Args:
       image: uint8 RGB.
       ladder: exponents k, in the order to be tried.
+      others: whether the rung after the first that shows any is looked at too, if these are so small that others of
+        about their size may be missed.
 
     Returns:
       The faces; empty if no rung shows one.
@@ -72,6 +78,8 @@ def find_faces(image: UInt8[np.ndarray, "h w 3"], *, ladder: Sequence[int] = (0,
         if rung == min(ladder) or height * width * scale * scale <= _MAX_DETECTION_PIXELS:
             boxes = detect_boxes(image, scale)
         if boxes:
+            if others and rung + 1 in ladder and 4 * height * width * scale * scale <= _MAX_DETECTION_PIXELS:
+                boxes += _others(image, boxes, scale)
             break
     else:
         pad_x, pad_y = math.ceil(_PADDING * width), math.ceil(_PADDING * height)
@@ -80,6 +88,18 @@ def find_faces(image: UInt8[np.ndarray, "h w 3"], *, ladder: Sequence[int] = (0,
         boxes = [(box, score) for box, score in boxes if _holds(box, width, height)]
     faces = [Face(box, score, landmarks_in_box(image, box)) for box, score in boxes]
     return sorted(faces, key=lambda face: _area(face.box), reverse=True)
+
+
+def _others(image: UInt8[np.ndarray, "h w 3"], boxes: list[tuple[Box, float]], scale: float) -> list[tuple[Box, float]]:
+    """Sure faces that count beside those seen at a scale, and are seen at twice that scale alone."""
+    least = _COUNTS_AS_SEVERAL * max(_area(box) for box, _ in boxes)
+    if math.sqrt(least) * scale >= _SEEN_SIDE:
+        return []  # All that count were large enough to be seen.
+    return [
+        (box, score)
+        for box, score in detect_boxes(image, 2 * scale)
+        if score >= _SURE_SCORE and _area(box) >= least and not any(is_one_place(box, seen) for seen, _ in boxes)
+    ]
 
 
 def as_it_lies(

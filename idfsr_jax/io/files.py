@@ -5,7 +5,7 @@ import json
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -43,7 +43,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 def reserved(folder: Path, size: int) -> Iterator[None]:
     """Keeps room on a folder's disk while something else is written, for what must be written after it.
 
-    The room is free again when the context ends, however it does.
+    The room is free again when the context ends; what a killed process kept there is freed first.
 
     Args:
       folder: it is created.
@@ -53,13 +53,18 @@ def reserved(folder: Path, size: int) -> Iterator[None]:
       OSError: there is not that much room.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(f".{'[0-9a-f]' * 32}.reserved"):
+        with suppress(OSError), left.open("rb") as file:
+            if try_lock(file):
+                left.unlink()
     place = folder / f".{uuid.uuid4().hex}.reserved"
     try:
         with place.open("xb") as file:
+            try_lock(file)  # Whoever runs has it.
             file.write(os.urandom(size))  # Zeros might be kept in no room at all.
             file.flush()
             os.fsync(file.fileno())
-        yield
+            yield
     finally:
         place.unlink(missing_ok=True)
 

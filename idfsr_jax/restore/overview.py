@@ -1,5 +1,7 @@
 """A photograph with its faces numbered, for whoever has to say which one is meant."""
 
+import math
+
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
@@ -15,8 +17,8 @@ def overview(
 ) -> UInt8[np.ndarray, "rows columns 3"]:
     """The photograph, enlarged or reduced, with a numbered box around every face.
 
-    Under each box stands the probability that the face is the person's, if the person is among them; the likeliest is
-    drawn in yellow, the others in blue.
+    Under each box stands the probability that the face is the person's, if the person is among them and the face is not
+    unlike; the likeliest is drawn in yellow, the others in blue.
 
     Args:
       image: uint8 RGB.
@@ -33,7 +35,7 @@ def overview(
         colour = _TAKEN if position == choice.chosen else _OTHER
         draw.rectangle((x - 4, y - 4, x + w + 4, y + h + 4), outline=colour, width=3)
         text = str(position + 1)
-        if choice.probabilities:
+        if choice.probabilities and not math.isnan(choice.probabilities[position]):
             text += f"  {choice.probabilities[position]:.0%}"
         left, top, right, bottom = draw.textbbox((x - 4, y + h + 6), text, font)
         draw.rectangle((left - 4, top - 2, right + 4, bottom + 3), "black")

@@ -1,5 +1,6 @@
 """Where the faces of a photograph lie: found, or given by a box or two eyes; and which of them is meant."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -68,8 +69,8 @@ class Choice:
     Attributes:
       places: of all faces, from left to right.
       chosen: position of the one taken.
-      probabilities: of each, that it is the person's, if the person is among them; empty where the identity was not
-        asked.
+      probabilities: of each, that it is the person's, if the person is among them; NaN of one that is unlike them,
+        and empty where nothing was compared.
     """
 
     places: tuple[Place, ...]
@@ -83,8 +84,13 @@ class Choice:
         x, y, width, height = self.places[self.chosen].box
         return (
             f"{len(self.places)} faces; took number {self.chosen + 1} from the left, {width} x {height} px at {x},{y}, "
-            f"as most like the identity (probability {self.probabilities[self.chosen]:.2f}); --face N takes another."
+            f"as most like the photographs{self.probability()}; --face N takes another."
         )
+
+    def probability(self) -> str:
+        """In brackets how probable the chosen one is; empty where it is not known, or the face unlike the person."""
+        value = self.probabilities[self.chosen] if self.probabilities else math.nan
+        return "" if math.isnan(value) else f" (probability {value:.2f})"
 
 
 class UndecidedFaces(SeveralFaces):
@@ -183,7 +189,11 @@ def choose_place(
     likenesses = _compared(image, places, likeness)
     probabilities = face_probabilities(likenesses)
     chosen = int(np.argmax(probabilities))
-    choice = Choice(tuple(places), chosen, () if only else tuple(float(value) for value in probabilities))
+    # Among strangers one may stand out as well, which says nothing.
+    shown = [
+        math.nan if each.is_unlike else float(value) for each, value in zip(likenesses, probabilities, strict=True)
+    ]
+    choice = Choice(tuple(places), chosen, () if only else tuple(shown))
     told = is_told(probabilities)
     reason = "" if anyone else likenesses[chosen].against(only=only)
     if reason:
@@ -195,8 +205,8 @@ def choose_place(
         raise LeftAlone(f"{name}: left alone, as {which} {reason}; {remedy}.", reason, image, choice)
     if not told:
         raise UndecidedFaces(
-            f"{name}: shows {len(places)} faces, and the identity does not tell which is meant (the likeliest is "
-            f"number {choice.chosen + 1} from the left, probability {probabilities.max():.2f}); give --face N.",
+            f"{name}: shows {len(places)} faces, and the photographs do not tell which is meant; the likeliest is "
+            f"number {choice.chosen + 1} from the left{choice.probability()}; give --face N.",
             image,
             choice,
         )

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,13 @@ from idfsr_jax.io.errors import InputError
 from idfsr_jax.method.denoiser import empty_condition
 from idfsr_jax.method.landmarks import person_shape
 from idfsr_jax.method.model import load_model
+from idfsr_jax.restore.checks import (
+    photographs_in,
+    require_identity,
+    require_numbers,
+    require_picture,
+    require_place,
+)
 from idfsr_jax.restore.conditions import agreement_of, cleaned_input, condition_of
 from idfsr_jax.restore.find_face import LowResolutionFace, find_low_resolution_faces, small_enough
 from idfsr_jax.restore.found import Found, sample_found, sampling_of
@@ -79,8 +87,13 @@ class Restorer(LoadedModel):
         Raises:
           InputError: none can be used, or two people are shown equally often.
         """
+        files = photographs_in(photos)
+        if any(isinstance(file, FaceCrop) for file in files):
+            raise InputError("photos: give files to look through; crops go to fit as they are.")
+        if identity is not None:
+            require_identity(identity)
         return gather_photographs(
-            [Path(photo).expanduser() for photo in photos],
+            [Path(photo).expanduser() for photo in files if not isinstance(photo, FaceCrop)],
             self.identities,
             keep_all=keep_all,
             boxes={photo.expanduser(): box for photo, box in (boxes or {}).items()},
@@ -94,6 +107,7 @@ class Restorer(LoadedModel):
         Raises:
           InputError: none can be used.
         """
+        require_identity(identity)
         return choose_references(self.gather(photos, keep_all=True, identity=identity), identity)
 
     def fit(
@@ -117,7 +131,7 @@ class Restorer(LoadedModel):
         from idfsr_jax.restore.fitting import fit_person  # Only here, as restoring needs neither it nor Optax.
 
         gathered = photos if isinstance(photos, Gathering) else None
-        given: Sequence[Any] = photos.crops if isinstance(photos, Gathering) else photos
+        given: Sequence[Any] = photos.crops if isinstance(photos, Gathering) else photographs_in(photos)
         if not 1 <= len(given) <= MAX_PHOTOGRAPHS:
             raise InputError(f"{len(given)} photographs were given to fit; give 1 to {MAX_PHOTOGRAPHS} of one person.")
         crops = read_crops(given)
@@ -221,9 +235,13 @@ class Restorer(LoadedModel):
           UndecidedFaces: several faces, and none stands out.
           InputError: a picture cannot be used, or the identity belongs to another model.
         """
+        require_picture(picture)
+        require_identity(identity)
+        require_place(box, eyes, face)
+        require_numbers(Integral, face=face, scale=scale)
         self.check_identity(identity)
         shown = self._shown(reveal)
-        crops = read_crops(photos)
+        crops = read_crops(photographs_in(photos))
         # Without photographs nobody can say how like the person a face is.
         likeness = partial(self.likeness, crops=crops) if crops else None
         choose = partial(choose_place, number=face, likeness=likeness, anyone=bool(box or eyes) or anyone)
@@ -296,6 +314,7 @@ class Restorer(LoadedModel):
         ]
 
     def _shown(self, reveal: float | None) -> float:
+        require_numbers(Real, reveal=reveal)
         shown = self.config.sample.reveal if reveal is None else reveal
         if not 0.0 <= shown <= 1.0:
             raise InputError(f"reveal={reveal}: give a number from 0 to 1.")
@@ -339,6 +358,8 @@ class Restorer(LoadedModel):
         Raises:
           InputError: no variant, or a consistency or guidance that is none.
         """
+        require_numbers(Integral, steps=steps, seed=seed, variants=variants, guidance=guidance)
+        require_numbers(Real, consistency=consistency)
         sampling = sampling_of(self.config, steps, seed, variants, consistency, guidance, self.sizes)
         draw = partial(sample_found, self.networks, mesh=self.mesh, sampling=sampling)
         once = partial(sample_found, self.networks, mesh=self.mesh, sampling=replace(sampling, variants=1))

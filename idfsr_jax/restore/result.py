@@ -69,8 +69,13 @@ class Restoration:
           background: enlarges the photograph, given it and (width, height); Lanczos filtering by default.
 
         Raises:
-          InputError: the result would have a side of more than 16,384 px, or `background` made another size.
+          InputError: there is no such sample, `enlarge` is not above 0, the result would have a side of more than
+            16,384 px, or `background` made another size.
         """
+        if index is not None and not 0 <= index < len(self.images):
+            raise InputError(f"index={index}: there are {len(self.images)} samples, counted from 0.")
+        if enlarge is not None and not enlarge > 0:
+            raise InputError(f"enlarge={enlarge}: give a number above 0.")
         mean = np.mean(np.stack(self.images).astype(np.float64), axis=0)
         crop = np.rint(mean).astype(np.uint8) if index is None else self.images[index]
         if self.face.photo is None or self.face.transform is None:

@@ -81,14 +81,14 @@ def test_the_summary_counts_by_reason(tmp_path):
         Outcome(a, "restored", a, notes=("doubtful.",)),
         Outcome(b, "failed", why=f"{b}: no face."),
         Outcome(c, "failed", why=f"{c}: no face."),
-        Outcome(d, "skipped", d, "there already"),
+        Outcome(d, "skipped", d, "there already", ("doubtful.",)),
         Outcome(e, "left alone", why="unlike the person"),
     ]
     assert summary_rows(outcomes) == [
         ("2", "failed", "no face."),
         ("1", "left alone", "unlike the person"),
         ("1", "restored", "with doubts"),
-        ("1", "skipped", "there already"),
+        ("1", "skipped", "there already, with doubts"),
     ]
     write_summary(tmp_path / "summary.json", outcomes)
     summary = json.loads((tmp_path / "summary.json").read_text())

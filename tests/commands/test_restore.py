@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -377,3 +378,33 @@ def test_the_summary_is_written_where_the_disk_is_full(
     assert [len(summary[state]) for state in ("restored", "skipped", "failed")] == [0, 0, 2]
     assert sorted(path.name for path in (folder / "out").iterdir()) == ["summary.json"]
     assert "out/a.png: No space left on device; make room" in capsys.readouterr().err
+
+
+def test_sigterm_ends_an_album_as_ctrl_c_does(
+    folder: Path, fakes: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(fakes.Restorer, "find", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
+    Path("album").mkdir()
+    shutil.copy("tiny.png", "album")
+    assert cli.main(["restore", "album", *GIVEN, "out"]) == 143
+    assert capsys.readouterr().err == "idfsr: interrupted\n"
+    assert list(Path("out").iterdir()) == [] and signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_an_album_restored_again_keeps_its_doubts(
+    kept: bool, album: Path, fakes: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(fakes.Restoration, "said", ("it may be somebody else: G\u00fcnther.",))
+    command = ["restore", "album", *GIVEN, "out"]
+    cli.main(command)
+    first = json.loads(Path("out/summary.json").read_text())["restored"]
+    if not kept:
+        Path("out/summary.json").unlink()  # As after an interruption.
+    for _ in range(2):
+        cli.main(command)
+        again = json.loads(Path("out/summary.json").read_text())["skipped"]
+        notes = {each["input"]: each.get("notes") for each in again}
+        assert first and all(notes[each["input"]] == each["notes"] != [] for each in first)
+    assert "doubts" in capsys.readouterr().out

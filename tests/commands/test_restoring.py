@@ -129,6 +129,7 @@ def test_a_full_disk_ends_an_album_and_every_picture_has_its_outcome(restore, ca
 
 def test_what_is_there_already_is_not_sampled(restore, monkeypatch):
     monkeypatch.setattr(restoring.album, "is_done", lambda written, request: written[0].stem == "b")
+    monkeypatch.setattr(restoring.album, "notes_in", lambda path: ("doubtful.",))
     restorer = Restorer()
     outcomes = restore(restorer, "a", "b", "c")
     assert restorer.batches == [["a", "c"]]

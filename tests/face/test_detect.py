@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from idfsr_jax.face import Face, central_face, face_in_box, find_faces
+from idfsr_jax.face import Face, central_face, detect, face_in_box, find_faces
 from idfsr_jax.face.detect import faces_that_count, is_one_place, prominence, turn_of
 from idfsr_jax.io.errors import InputError, NoFace
 
@@ -188,3 +188,24 @@ def test_boxes_of_one_place_have_each_others_middle_in_them():
 def test_box_outside_the_photo(astronaut, box):
     with pytest.raises(InputError, match="does not lie in the 512 x 512 photo"):
         face_in_box(astronaut, box)
+
+
+def test_equal_faces_of_a_group_are_all_found_where_the_first_rung_sees_one(astronaut):
+    """Heads beside each other on grey, which are about as small as the detector sees."""
+    head = astronaut[0:300, 120:360]
+    canvas = np.full((320, 700, 3), 128, np.uint8)
+    left = 10
+    for factor in (1.0, 0.57, 0.57):
+        small = resized(head, factor)
+        canvas[10 : 10 + small.shape[0], left : left + small.shape[1]] = small
+        left += small.shape[1] + 20
+    assert len(find_faces(canvas)) == 1
+    assert len(find_faces(canvas, others=True)) == 3
+
+
+def test_a_portrait_is_looked_at_once(astronaut, monkeypatch):
+    scales = []
+    real = detect.detect_boxes
+    monkeypatch.setattr(detect, "detect_boxes", lambda image, scale: scales.append(scale) or real(image, scale))
+    assert find_faces(resized(astronaut, 2.0), others=True)
+    assert scales == [1.0]

@@ -1,6 +1,6 @@
 import pytest
 
-from idfsr_jax.io.files import read_summed_json, try_lock, write_atomically, write_summed_json
+from idfsr_jax.io.files import read_summed_json, reserved, try_lock, write_atomically, write_summed_json
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path):
@@ -60,3 +60,15 @@ def test_no_lock_where_there_are_none(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", refuse)
     with (tmp_path / "lock").open("wb") as file:
         assert try_lock(file) is None
+
+
+def test_room_is_kept_while_it_is_needed_and_a_killed_ones_is_freed(tmp_path):
+    left, other = tmp_path / f".{'0' * 32}.reserved", tmp_path / ".mine.reserved"
+    left.touch()
+    other.touch()
+    with reserved(tmp_path, 10):
+        (first,) = set(tmp_path.iterdir()) - {other}
+        assert first != left and first.stat().st_size == 10
+        with reserved(tmp_path, 10):
+            assert first.exists() and len(list(tmp_path.iterdir())) == 3
+    assert list(tmp_path.iterdir()) == [other]

@@ -6,7 +6,6 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from idfsr_jax import cli
 from idfsr_jax.io.errors import BadWeights, InputError
 from idfsr_jax.restore.identity import Identity, Origin, Seen, require_replaceable
 
@@ -211,18 +210,3 @@ def test_a_place_that_cannot_be_written_to_is_named(identity, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match="cannot be written"):
         identity.save(tmp_path / "file" / "me.safetensors")
-
-
-@pytest.mark.parametrize(
-    ("photographs", "agreement", "line"),
-    [
-        (1, float("nan"), "agreement    not known of one photograph"),
-        (3, 0.8, "agreement    0.80 (mean cosine of all pairs; they agree)"),
-        (3, float("nan"), "agreement    0.71 (mean cosine of all pairs; not recorded, typical assumed)"),
-    ],
-)
-def test_what_an_identity_says_of_its_photographs_agreement(identity, tmp_path, capsys, photographs, agreement, line):
-    path = tmp_path / "me.safetensors"
-    replace(identity, photographs=photographs, agreement=agreement).save(path)
-    assert cli.main(["identity", str(path)]) == 0
-    assert line in capsys.readouterr().out.splitlines()

@@ -1,5 +1,6 @@
 """Where a face lies by two eyes, and which of several faces is taken."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -135,6 +136,7 @@ def test_the_face_most_like_the_person_is_taken_and_said():
     choice = choose([0.1, 0.2, 0.8])
     assert choice.chosen == 2
     assert "3 faces; took number 3 from the left" in choice.sentence() and "--face N" in choice.sentence()
+    assert "as most like the photographs (probability 1.00)" in choice.sentence()
 
 
 def test_a_number_overrides_and_the_identity_is_not_asked():
@@ -163,7 +165,11 @@ def test_of_strangers_nobody_is_taken_but_by_anyone():
     ) as caught:
         choose([-0.3, -0.2, 0.1])
     assert caught.value.reason == "unlike the person" and caught.value.choice.chosen == 2
-    assert choose([-0.3, -0.2, 0.1], anyone=True).chosen == 2
+    taken = choose([-0.3, -0.2, 0.1], anyone=True)
+    assert taken.chosen == 2 and "as most like the photographs; --face N" in taken.sentence()
+    # No number stands on a stranger, however much more probable than the others.
+    assert np.isnan(taken.probabilities).all() and not np.isnan(choose([0.1, 0.2, 0.8]).probabilities[2])
+    np.testing.assert_array_equal(overview(PHOTO, taken), overview(PHOTO, replace(taken, probabilities=())))
     assert choose([-0.3, -0.2, 0.1], number=1, anyone=False).chosen == 0
     # Where none stands out `anyone` restores nobody, and so it is not offered.
     with pytest.raises(LeftAlone, match=r"is unlike the person; give --face N\.$"):

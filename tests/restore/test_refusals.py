@@ -3,12 +3,14 @@
 import shutil
 from dataclasses import replace
 
+import jaxtyping
 import numpy as np
 import pytest
 
 from idfsr_jax.cli import main
 from idfsr_jax.face import read_image
 from idfsr_jax.io.errors import BadWeights, InputError
+from idfsr_jax.restore.checks import photographs_in
 from idfsr_jax.restore.restorer import Restorer
 
 BAD_RESTORES = {
@@ -100,3 +102,44 @@ def test_the_commands_fit_and_restore(place, tiny_model, tiny_config):
     assert main([str(a) for a in [*restore, "--out", place / "out.png", "--sheet", place / "sheet.png"]]) == 0
     assert read_image(place / "out.png").shape[1::-1] == (tiny_config.data.size,) * 2
     assert read_image(place / "sheet.png").shape[1] > 200
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"picture": None}, "picture"),
+        ({"picture": [[1]]}, "picture"),
+        ({"identity": "me.safetensors"}, "identity"),
+        ({"photos": [np.zeros((9, 9, 3), np.uint8)]}, "photos"),
+        ({"photos": "nowhere"}, "nowhere"),
+        ({"box": (1, 2, 3)}, "box"),
+        ({"box": "1,2,3,4"}, "box"),
+        ({"eyes": (1, 2, 3)}, "eyes"),
+        ({"box": (1, 2, 3, 4), "face": 1}, "box and face"),
+        ({"face": "2"}, "face"),
+        ({"scale": 4.5}, "scale"),
+        ({"seed": 1.5}, "seed"),
+        ({"variants": "2"}, "variants"),
+        ({"steps": 1.5}, "steps"),
+        ({"consistency": "1"}, "consistency"),
+        ({"reveal": "1"}, "reveal"),
+    ],
+)
+def test_what_a_caller_gives_wrongly_is_named(wrong, named, restorer, place, identity, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # Users run without its checks.
+    given = {"picture": place / "small.png", "identity": identity, "photos": (), **wrong}
+    with pytest.raises(InputError) as caught:
+        restorer.restore(given.pop("picture"), given.pop("identity"), **given)
+    assert_one_sentence(caught.value, named)
+
+
+def test_photographs_may_be_a_folder_and_a_picture_is_one_of_those_drawn(restorer, place, identity, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    shutil.copy(place / "photo.jpg", folder)
+    assert photographs_in(str(folder)) == photographs_in(folder) == [folder / "photo.jpg"]
+    restoration = restorer.restore(place / "small.png", identity, variants=2, steps=1)
+    for wrong in ({"index": 5}, {"enlarge": 0.0}):
+        with pytest.raises(InputError) as caught:
+            restoration.picture(**wrong)
+        assert_one_sentence(caught.value, next(iter(wrong)))
