@@ -16,6 +16,7 @@ from idfsr_jax.face.colour import profile_of, to_srgb
 from idfsr_jax.face.depth import GREY, colours_of_deep, grey_of_deep, holds_deep_colours
 from idfsr_jax.face.png import bare_png, mended_png
 from idfsr_jax.io.errors import InputError, UnreadableImage
+from idfsr_jax.io.files import file_sha256
 from idfsr_jax.io.kinds import HEIC, can_read_heic, kind_of, require_read
 
 # An explicit list, because Pillow would otherwise also try formats that run other programs (EPS) or are no pictures.
@@ -139,6 +140,16 @@ def _decode(
     except Exception as error:
         reason = str(error).strip().rstrip(".") or type(error).__name__
         raise _Damaged(f"{path}: is damaged or cut short ({reason}); use an intact copy.") from error
+
+
+def digest_of(path: Path) -> str:
+    """The first 16 digits of a file's SHA-256, by which a photograph is known again.
+
+    Raises:
+      UnreadableImage: it is missing, empty, or no regular file.
+    """
+    head_of_regular_file(path)  # Reading a pipe would wait for a writer that may never come.
+    return file_sha256(path)[:16]
 
 
 def head_of_regular_file(path: Path) -> bytes:

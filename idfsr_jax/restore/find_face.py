@@ -10,10 +10,10 @@ from jaxtyping import Float64, UInt8
 from PIL import Image
 
 from idfsr_jax.config import Config
-from idfsr_jax.face import Box, Picture, apply_transform, crop_side, cut_crop, ffhq_transform, read_picture
+from idfsr_jax.face import Box, Picture, crop_side, cut_crop, ffhq_transform, read_picture
 from idfsr_jax.face.search import find_every_face
 from idfsr_jax.io.errors import InputError
-from idfsr_jax.restore.places import Choice, Eyes, Place, place_in_crop, places_of
+from idfsr_jax.restore.places import Choice, Eyes, Place, corners_apart, place_in_crop, places_of
 
 CROP_SIDES = (4, 64)
 """Square pictures of these sides (least, largest) are taken for aligned LR crops, if no face is seen elsewhere."""
@@ -128,15 +128,10 @@ def is_aligned(image: UInt8[np.ndarray, "h w 3"]) -> tuple[bool, str]:
     height, width = image.shape[:2]
     if max(height, width) > CROP_SIDES[1] or min(height, width) < _TOLD:
         return max(height, width) <= CROP_SIDES[1], ""
-    corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
-    apart = min(
-        (
-            np.abs(apply_transform(ffhq_transform(face.landmarks), corners) / (width, height) - corners).max()
-            for face in find_every_face(image)
-        ),
-        default=None,
-    )
-    return apart is None or bool(apart <= _ELSEWHERE), _NOT_SEEN if apart is None else ""
+    whole = np.diag([width, height, 1.0])
+    faces = find_every_face(image)
+    apart = min((corners_apart(ffhq_transform(face.landmarks), whole) for face in faces), default=None)
+    return apart is None or apart <= _ELSEWHERE, _NOT_SEEN if apart is None else ""
 
 
 def _require_square(height: int, width: int, name: str | Path) -> None:

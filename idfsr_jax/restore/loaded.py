@@ -1,11 +1,14 @@
 """A loaded model: its networks on the devices, its face recogniser, and what they see in photographs."""
 
+import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from weakref import WeakKeyDictionary
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Float32, UInt8
@@ -13,16 +16,18 @@ from jaxtyping import Float, Float32, UInt8
 from idfsr_jax.config import Config
 from idfsr_jax.face import FaceCrop, crop_at, is_near, read_picture
 from idfsr_jax.io.errors import InputError
+from idfsr_jax.method.denoiser import empty_condition
 from idfsr_jax.method.guidance import make_guide
 from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.landmarks import turn
 from idfsr_jax.method.model import Model
 from idfsr_jax.networks.id_encoder import IdEncoder, require_encoder
 from idfsr_jax.networks.recognisers import Recognisers, dimensions, load_recognisers, recognisers_name
+from idfsr_jax.restore.conditions import agreement_of
 from idfsr_jax.restore.identity import Identity, Seen
 from idfsr_jax.restore.likeness import Likeness
 from idfsr_jax.restore.recognition import photograph_descriptors, reduce_crop, small_unit
-from idfsr_jax.restore.sampling import Networks
+from idfsr_jax.restore.sampling import Networks, read_sampler, sample_many
 from idfsr_jax.runtime.devices import data_mesh, everywhere
 
 _MOST_REFERENCES = 3
@@ -181,6 +186,27 @@ class LoadedModel:
         another = identity.model != self.model.digest or identity.encoder != self.model.encoder
         if another or identity.embedding.shape != self.model.center.shape:
             raise InputError(f"{name}: was fitted with another model; fit it again with this one.")
+
+    def compile_ahead(self) -> None:
+        """Compiles the sampler of one picture before there is one, where it is not to wait.
+
+        The program serves all pictures, people, seeds, scales and numbers of variants, but no other number of steps.
+        """
+        self._with_nothing(sample_many)
+
+    def read_ahead(self) -> None:
+        """Reads what `compile_ahead` would compile, if an earlier process kept it; meant for a thread of its own."""
+        with contextlib.suppress(Exception):  # Whatever is wrong is said when there is a picture.
+            self._with_nothing(read_sampler)
+
+    def _with_nothing(self, sampler: Callable[..., Any]) -> None:
+        """Calls it with a condition and an input that show nothing."""
+        size, model, sizes = self.config.data.size, self.config.model, self.sizes
+        condition = empty_condition(1, size, model.references, model, sizes)
+        keys = jax.random.wrap_key_data(jax.device_put(np.zeros((1, 2), np.uint32)))
+        y = np.zeros((4, 4, 3), np.uint8)
+        held = agreement_of([y], [(y, 1.0)], None, self.config)
+        sampler(self.networks, condition, keys, self.config, sizes, self.mesh, held)
 
 
 def seen_in(crops: Sequence[FaceCrop], units: Float[np.ndarray, "k d"]) -> Seen:

@@ -8,11 +8,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from idfsr_jax.face import Box, FaceCrop, crop_faces, crop_side
-from idfsr_jax.face.read import head_of_regular_file
+from idfsr_jax.face.read import digest_of
 from idfsr_jax.face.same import Same, same_photograph
 from idfsr_jax.face.sharpness import detail_side, sharpness_weight
 from idfsr_jax.io.errors import InputError
-from idfsr_jax.io.files import file_sha256
 from idfsr_jax.io.names import told_apart
 from idfsr_jax.restore.identity import Identity, Origin
 from idfsr_jax.restore.likeness import (
@@ -255,16 +254,6 @@ class _File:
         weight = sharpness_weight(detail)
         origin = Origin(self.path.name, self.digest, weight, float("nan"), self.copies, crop.which)
         return Photograph(self.path, self.name, crop, self.identities[face], detail, origin)
-
-
-def digest_of(path: Path) -> str:
-    """The first 16 digits of a file's SHA-256, by which a photograph is known again.
-
-    Raises:
-      UnreadableImage: it is missing, empty, or no regular file.
-    """
-    head_of_regular_file(path)  # Reading a pipe would wait for a writer that may never come.
-    return file_sha256(path)[:16]
 
 
 def _read_all(

@@ -277,21 +277,22 @@ def place_in_crop(image: UInt8[np.ndarray, "n n 3"], config: Config, landmark_ne
     def settled(start: Float64[np.ndarray, "3 3"]) -> tuple[float, Float64[np.ndarray, "3 3"]]:
         near = straighten(image, start, config, landmark_net)
         final = straighten(image, near, config, landmark_net, steps=1)
-        return _apart(final, near), final
+        return corners_apart(final, near), final
 
     try:
         unrest, transform = settled(whole)
-        if _apart(transform, whole) > _MISPLACED:
+        if corners_apart(transform, whole) > _MISPLACED:
             found = [(unrest, transform), *(settled(whole @ _square(*start)) for start in _STARTS[1:])]
             # It may rest on what is no face, too, mostly further away.
-            unrest, transform = min(found, key=lambda each: max(each[0], _SETTLED / 2) + _apart(each[1], whole) / 20)
+            badness = [max(rest, _SETTLED / 2) + corners_apart(place, whole) / 20 for rest, place in found]
+            unrest, transform = found[int(np.argmin(badness))]
     except InputError:  # Landmarks that coincide.
         return None, _UNCLEAR
-    if _apart(transform, whole) <= _MISPLACED:
+    if corners_apart(transform, whole) <= _MISPLACED:
         return None, ""
     if unrest > _SETTLED:
         return None, _UNCLEAR
-    off = round(100 * _apart(transform, whole))
+    off = round(100 * corners_apart(transform, whole))
     where = f"its face was found {off}% of the side from where a crop has it; if that is wrong, --box says where it is."
     return _placed(transform, where), ""
 
@@ -301,7 +302,7 @@ def _square(size: float, right: float, down: float) -> Float64[np.ndarray, "3 3"
     return np.array([[size, 0.0, 0.5 + right - size / 2], [0.0, size, 0.5 + down - size / 2], [0.0, 0.0, 1.0]])
 
 
-def _apart(transform: Float64[np.ndarray, "3 3"], other: Float64[np.ndarray, "3 3"]) -> float:
+def corners_apart(transform: Float64[np.ndarray, "3 3"], other: Float64[np.ndarray, "3 3"]) -> float:
     """How far the corners of one square lie from another's at most, right or down, in sides of the other."""
     corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
     return float(np.abs(apply_transform(np.linalg.inv(other) @ transform, corners) - corners).max())

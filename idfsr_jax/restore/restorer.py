@@ -1,6 +1,5 @@
 """Restorer: load a model, fit a person, restore a picture. The only place where all parts meet at use time."""
 
-import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,14 +8,12 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import UInt8
 
 from idfsr_jax.config import FitConfig
 from idfsr_jax.face import Box, FaceCrop, read_crops, read_image
 from idfsr_jax.io.errors import InputError
-from idfsr_jax.method.denoiser import empty_condition
 from idfsr_jax.method.landmarks import person_shape
 from idfsr_jax.method.model import load_model
 from idfsr_jax.restore.checks import (
@@ -26,7 +23,7 @@ from idfsr_jax.restore.checks import (
     require_picture,
     require_place,
 )
-from idfsr_jax.restore.conditions import agreement_of, cleaned_input, condition_of
+from idfsr_jax.restore.conditions import cleaned_input, condition_of
 from idfsr_jax.restore.find_face import LowResolutionFace, find_low_resolution_faces, small_enough
 from idfsr_jax.restore.found import Found, sample_found, sampling_of
 from idfsr_jax.restore.identity import Identity
@@ -42,7 +39,6 @@ from idfsr_jax.restore.photographs import (
 from idfsr_jax.restore.places import Choice, Place, choose_place, choose_places, places_of
 from idfsr_jax.restore.provenance import provenance
 from idfsr_jax.restore.result import Restoration
-from idfsr_jax.restore.sampling import read_sampler, sample_many
 
 
 @dataclass(frozen=True)
@@ -390,24 +386,3 @@ class Restorer(LoadedModel):
             people = "+".join(one.metadata["idfsr:identity"] for one in (joined, each))
             joined = replace(each, before=joined, metadata={**each.metadata, "idfsr:identity": people})
         return joined
-
-    def compile_ahead(self) -> None:
-        """Compiles the sampler of one picture before there is one, where it is not to wait.
-
-        The program serves all pictures, people, seeds, scales and numbers of variants, but no other number of steps.
-        """
-        self._with_nothing(sample_many)
-
-    def read_ahead(self) -> None:
-        """Reads what `compile_ahead` would compile, if an earlier process kept it; meant for a thread of its own."""
-        with contextlib.suppress(Exception):  # Whatever is wrong is said when there is a picture.
-            self._with_nothing(read_sampler)
-
-    def _with_nothing(self, sampler: Callable[..., Any]) -> None:
-        """Calls it with a condition and an input that show nothing."""
-        size, model, sizes = self.config.data.size, self.config.model, self.sizes
-        condition = empty_condition(1, size, model.references, model, sizes)
-        keys = jax.random.wrap_key_data(jax.device_put(np.zeros((1, 2), np.uint32)))
-        y = np.zeros((4, 4, 3), np.uint8)
-        held = agreement_of([y], [(y, 1.0)], None, self.config)
-        sampler(self.networks, condition, keys, self.config, sizes, self.mesh, held)

@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 
 from idfsr_jax.face import apply_transform, crop_side, read_image, read_metadata
+from idfsr_jax.face.read import digest_of
 from idfsr_jax.io.errors import InputError
 from idfsr_jax.restore.conditions import condition_of
 from idfsr_jax.restore.found import sampling_of
 from idfsr_jax.restore.identity import Identity
 from idfsr_jax.restore.likeness import Likeness
-from idfsr_jax.restore.photographs import digest_of
 from idfsr_jax.restore.places import LeftAlone, Place
 from idfsr_jax.restore.restorer import Restorer
 
