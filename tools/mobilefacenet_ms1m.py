@@ -128,14 +128,14 @@ def parameters(content: bytes) -> dict[str, np.ndarray]:
     return {name: np.ascontiguousarray(value, np.float32) for name, value in flat.items()}
 
 
-def shipped(flat: dict[str, np.ndarray]) -> bytes:
+def shipped(flat: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:
     """The safetensors file: half floats, but for vectors, which are few and sensitive."""
     content = save_safetensors(
         {name: value.astype(np.float16 if value.ndim > 1 else "f4") for name, value in flat.items()}
     )
     # The metadata go in by hand: safetensors writes them in an order of chance, and the file has a sum.
     end = 8 + struct.unpack_from("<Q", content)[0]
-    header = json.dumps({"__metadata__": METADATA, **json.loads(content[8:end])}, separators=(",", ":")).encode()
+    header = json.dumps({"__metadata__": metadata, **json.loads(content[8:end])}, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
     return struct.pack("<Q", len(header)) + header + content[end:]
 
@@ -148,7 +148,7 @@ def convert(tflite: tyro.conf.Positional[Path], out: Annotated[Path, tyro.conf.P
       out: To write to.
     """
     try:
-        content = shipped(parameters(read_tflite(tflite)))
+        content = shipped(parameters(read_tflite(tflite)), METADATA)
     except InputError as error:
         print(f"mobilefacenet_ms1m: {error}", file=sys.stderr)
         return 2

@@ -12,7 +12,7 @@ def prepare(
     lists: OptionalSeveral = (),
     identities: OptionalPath = None,
     workers: OptionalInt = None,
-    encoder: str = "dlib+mobilefacenet",
+    encoder: str = "dlib+mobilefacenet+mobilefacenet-relu6+mobileface",
     val_people: float = 0.0,
 ) -> int:
     """Makes a data set of a folder of identities, and reports which photographs were refused and why.

@@ -24,9 +24,9 @@ class ModelConfig:
     """Channels of an attention head."""
     embedding: int = 256
     """Width of the modulation vector made of log-SNR, scale and identity."""
-    recognisers: tuple[str, ...] = ("dlib", "mobilefacenet")
-    """The face recognisers that make the ID embedding, and judge in training: `dlib`, `mobilefacenet` or
-    `arcface:PATH`."""
+    recognisers: tuple[str, ...] = ("dlib", "mobilefacenet", "mobilefacenet-relu6", "mobileface")
+    """The face recognisers that make the ID embedding, may judge in training, and, but for the first, guide: `dlib`,
+    `mobilefacenet`, `mobilefacenet-relu6`, `mobileface` or `arcface:PATH`."""
     references: int = 4
     """Photographs of the person, at the most, that the model is shown beside the ID embedding."""
     mouth: float = 1.0

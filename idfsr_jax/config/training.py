@@ -75,7 +75,7 @@ class TrainConfig:
     """Weight of the squared error of these estimates."""
     perceptual_loss: float = 0.2
     """Weight of their LPIPS by AlexNet, times sqrt(alpha_bar); 0: it does not look."""
-    identity_losses: tuple[float, ...] = (0.1, 0.5)
+    identity_losses: tuple[float, ...] = (0.1, 0.5, 0.0, 0.0)
     """Weight of each recogniser's 1 - cosine to the identity that is asked for, on the sampler's course; 0: it does not
     look."""
     towards_others: float = 0.5

@@ -30,7 +30,7 @@ from idfsr_jax.restore.restorer import Restorer
 
 Arrays = dict[str, np.ndarray]
 
-VERSION = 9
+VERSION = 10
 """Of what a part means; parts of another version are computed anew."""
 
 

@@ -23,7 +23,7 @@ from idfsr_jax.method.degrade import enlarge
 from idfsr_jax.method.guidance import Guide
 from idfsr_jax.method.model import Model
 from idfsr_jax.method.sample import Agreement, consistency_at, sample_pictures, smooth_inverse
-from idfsr_jax.networks.id_encoder import IdEncoder
+from idfsr_jax.networks.recognisers import Recognisers
 from idfsr_jax.restore.conditions import condition_among, tables_of
 from idfsr_jax.restore.sampling import starting_noise
 
@@ -48,7 +48,7 @@ def restore_faces(
     *,
     config: Config,
     sizes: tuple[int, ...],
-    recogniser: IdEncoder,
+    recognisers: Recognisers,
 ) -> UInt8[Array, "b s s 3"]:
     """Restores faces of any width; to be compiled or exported with what is static closed over.
 
@@ -70,7 +70,7 @@ def restore_faces(
       seed: uint32, of the noise, which is the same for all faces.
       config: static.
       sizes: length of each recogniser's part of the identity; static.
-      recogniser: the guide's, whose parameters are those of `weights`; static.
+      recognisers: the guide's, whose parameters are those of `weights`; static.
     """
     size, tables = config.data.size, tables_of(config.data.size)
     networks: Any = flax.traverse_util.unflatten_dict(weights, sep="/")
@@ -96,7 +96,8 @@ def restore_faces(
     goal, strength = jnp.where(own, clean, given), jnp.where(own, jnp.asarray(strongest)[places] * trust, consistency)
     agreement = Agreement(goal, down, up, strength)
     noise = jnp.broadcast_to(starting_noise(jax.random.key(seed), 0, (size, size, 3)), condition.hidden.shape)
-    guide = Guide(recogniser.replace(params=networks["guide"]), networks["guide_center"])  # type: ignore[attr-defined]
+    looking = [each.replace(params=networks["guide"][each.name]) for each in recognisers]  # type: ignore[attr-defined]
+    guide = Guide(tuple(looking), networks["guide_center"])
     restored = sample_pictures(
         networks["denoiser"],
         condition,
@@ -115,7 +116,7 @@ def flat_weights(model: Model, guide: Guide) -> dict[str, Float32[np.ndarray, ".
     tree = {
         "denoiser": model.denoiser,
         "landmark_net": model.landmark_net,
-        "guide": guide.recogniser.params,
+        "guide": {recogniser.name: recogniser.params for recogniser in guide.recognisers},
         "guide_center": guide.center,
         "input_cleaner": read_input_cleaner(),
     }
@@ -166,5 +167,5 @@ def export_sampler(
       batch: faces at once; any number if None.
     """
     weights = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in flat_weights(model, guide).items()}
-    function = jax.jit(partial(restore_faces, config=config, sizes=sizes, recogniser=guide.recogniser))
+    function = jax.jit(partial(restore_faces, config=config, sizes=sizes, recognisers=guide.recognisers))
     return export.export(function, platforms=PLATFORMS)(weights, *input_shapes(config, sizes, batch).values())

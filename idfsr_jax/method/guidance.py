@@ -1,10 +1,11 @@
-"""Guidance at the last step: a face recogniser's gradient pulls the state towards the person's ID embedding.
+"""Guidance at the last step: the gradient of face recognisers pulls the state towards the person's ID embedding.
 
-What the denoiser makes of a state is looked at by a recogniser, and the state is moved so that this becomes more like
+What the denoiser makes of a state is looked at by recognisers, and the state is moved so that this becomes more like
 the person's photographs on average, which is e before any fit: classifier guidance (Dhariwal and Nichol 2021) by way of
 the estimate of x0, as in diffusion posterior sampling (Chung et al. 2023). The gradient goes through the denoiser, so
-that what changes is a face, and not a pattern that only the recogniser sees, as when the picture itself is moved. No
-weight changes, and nothing is trained for it.
+that what changes is a face, and not a pattern that only a recogniser sees, as when the picture itself is moved. Several
+recognisers look, for the same reason: what each of them alone would have changed, the others do not ask for. No weight
+changes, and nothing is trained for it.
 """
 
 from collections.abc import Callable
@@ -16,15 +17,19 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from idfsr_jax.method.condition import Condition
-from idfsr_jax.networks.chips import face_chips
-from idfsr_jax.networks.id_encoder import IdEncoder, chip_descriptors
-from idfsr_jax.networks.recognisers import Recognisers, dimensions, unit_parts
+from idfsr_jax.networks.id_encoder import identity_of
+from idfsr_jax.networks.recognisers import Recognisers, dimensions, split_parts
 from idfsr_jax.networks.resample import smoothed
 
 STRIDE = 0.02
 """How far one step moves a state, root mean square over the values of a picture; noise has 1."""
 SMOOTHING = 4
-"""How often the recogniser's view is smoothed, as in training: of the finest detail it would make a pattern."""
+"""How often the recognisers' view is smoothed, as in training: of the finest detail they would make a pattern."""
+
+
+LIPS = 0.2
+"""Share of a step that is left on the lips. A mouth moves, and photographs of one say little of another, so that all of
+it leaves mouths askew."""
 
 
 @flax.struct.dataclass
@@ -32,37 +37,57 @@ class Guide:
     """Who looks.
 
     Attributes:
-      recogniser: the last of the model's.
-      center: its mean raw descriptor over the training people.
+      recognisers: the last of the model's.
+      center: their mean raw descriptors over the training people, one after the other.
     """
 
-    recogniser: IdEncoder
+    recognisers: Recognisers
     center: Float[np.ndarray | Array, " d"]
 
 
 def make_guide(recognisers: Recognisers, center: Float[np.ndarray | Array, " all"]) -> Guide:
-    """The guide of a model: its last recogniser, whose gradient is felt by recognisers that it was not trained with.
+    """The guide of a model: all its recognisers but the first, by which people are told apart; or the only one.
 
     Args:
       recognisers: the model's.
       center: mean raw descriptor of all of them, one after the other.
     """
-    return Guide(recognisers[-1], center[sum(dimensions(recognisers)[:-1]) :])
+    guiding = recognisers[1:] or recognisers
+    return Guide(guiding, center[len(center) - sum(dimensions(guiding)) :])
 
 
 def likeness(pictures: Float[Array, "b s s 3"], condition: Condition, guide: Guide) -> Float[Array, " b"]:
-    """The cosine between what the guide sees in pictures and in the photographs on average, -1 to 1.
+    """Mean cosine between what the guide's recognisers see in pictures and in the photographs on average, -1 to 1.
 
     Args:
       pictures: canonical crops, in [-1, 1].
       condition: its `start` and `landmarks` are read.
       guide: who looks.
     """
-    chips = face_chips(smoothed(pictures, SMOOTHING), condition.landmarks, guide.recogniser.chip)
-    descriptors = chip_descriptors(guide.recogniser, chips)
-    (found,) = unit_parts(descriptors, jnp.asarray(guide.center), dimensions((guide.recogniser,)))
-    wanted = condition.start[:, -guide.recogniser.dimension :]
-    return jnp.sum(found * wanted, axis=-1) / jnp.maximum(jnp.linalg.norm(wanted, axis=-1), 1e-6)
+    smooth, sizes = smoothed(pictures, SMOOTHING), dimensions(guide.recognisers)
+    wanted = split_parts(condition.start[:, condition.start.shape[1] - sum(sizes) :], sizes)
+    centers = split_parts(jnp.asarray(guide.center), sizes)
+    total = jnp.zeros(len(pictures))
+    for recogniser, goal, center in zip(guide.recognisers, wanted, centers, strict=True):
+        found = identity_of(recogniser, smooth, condition.landmarks, center)
+        total += jnp.sum(found * goal, axis=-1) / jnp.maximum(jnp.linalg.norm(goal, axis=-1), 1e-6)
+    return total / len(sizes)
+
+
+def lips(landmarks: Float[Array, "b 68 2"], side: int) -> Float[Array, "b s s 1"]:
+    """Where the lips are, 0 to 1: an ellipse around them with a soft edge.
+
+    Args:
+      landmarks: unit coordinates.
+      side: of the picture, pixels.
+    """
+    points = landmarks[:, 48:68]
+    halves = (jnp.max(points, axis=1) - jnp.min(points, axis=1)) / 2.0
+    axes = jnp.maximum(halves, 0.02) * jnp.array([1.35, 1.75])
+    centers = (jnp.arange(side) + 0.5) / side
+    from_middle = (centers[None, :, None] - jnp.mean(points, axis=1)[:, None]) / axes[:, None]
+    x, y = jnp.square(from_middle[..., 0]), jnp.square(from_middle[..., 1])
+    return jax.nn.sigmoid(4.0 * (1.2 - x[:, None, :] - y[:, :, None]))[..., None]
 
 
 def guidance_share(n: Float[Array, " b"], strength: Float[Array, " b"]) -> Float[Array, " b"]:
@@ -86,9 +111,10 @@ def pull(
     steps: int,
     share: Float[Array, " b"],
 ) -> Float[Array, "b h w c"]:
-    """States moved by `steps` along the gradient of `likeness`, where the face is; each is `share` times `STRIDE` long.
+    """States moved by `steps` along the gradient of `likeness`, where the face is, by `share` times `STRIDE` each.
 
-    Where the condition has the null identity there is nobody to become like, and the state stays.
+    On the lips it is `LIPS` of that. Where the condition has the null identity there is nobody to become like, and the
+    state stays.
 
     Args:
       x_t: states of the sampler.
@@ -105,6 +131,8 @@ def pull(
         # A gradient of nothing moves nothing, and is no division by nothing.
         return x_t + stride * gradient * jax.lax.rsqrt(jnp.maximum(power, 1e-24)), None
 
-    stride = STRIDE * (share * condition.identity_present)[:, None, None, None]
+    # After the length is taken, so that what the lips are spared makes no step longer elsewhere.
+    spared = 1.0 - (1.0 - LIPS) * lips(condition.landmarks, x_t.shape[1])
+    stride = STRIDE * (share * condition.identity_present)[:, None, None, None] * spared
 
     return jax.lax.scan(step, x_t, length=steps)[0]

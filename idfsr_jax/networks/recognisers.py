@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from idfsr_jax.face.chip import DLIB_CHIP
 from idfsr_jax.io.errors import BadConfig
-from idfsr_jax.networks.id_encoder import MOBILEFACENET_NAME, IdEncoder, chip_descriptors, load_id_encoder
+from idfsr_jax.networks.id_encoder import MIRRORED, IdEncoder, chip_descriptors, load_id_encoder
 
 Recognisers = tuple[IdEncoder, ...]
 
@@ -19,7 +19,7 @@ def load_recognisers(choices: str | Sequence[str]) -> Recognisers:
     """Recognisers, each read once per process.
 
     Args:
-      choices: "dlib", "mobilefacenet" or "arcface:PATH"; several as a sequence, or joined by "+".
+      choices: names of `load_id_encoder`, such as "dlib" or "arcface:PATH"; several as a sequence, or joined by "+".
 
     Raises:
       BadConfig: one of them is none of these, or is named twice.
@@ -47,7 +47,7 @@ def chip_kind(recogniser: IdEncoder) -> Literal["dlib", "arcface"]:
 
 
 def photograph_descriptors(recogniser: IdEncoder, chips: Float[Array, "b n n 3"]) -> Float[Array, "b d"]:
-    """What is stored of photographs: raw descriptors of chips, of MobileFaceNet with the mirrored chips' added.
+    """What is stored of photographs: raw descriptors of chips, of `MIRRORED` with the mirrored chips' added.
 
     The sum of both tells people apart a little better than either (Deng et al. 2019 do the same).
 
@@ -56,8 +56,7 @@ def photograph_descriptors(recogniser: IdEncoder, chips: Float[Array, "b n n 3"]
       chips: RGB from 0 to 255, cut by its template.
     """
     found = chip_descriptors(recogniser, chips)
-    mirrored = recogniser.name == MOBILEFACENET_NAME
-    return found + chip_descriptors(recogniser, chips[:, :, ::-1]) if mirrored else found
+    return found + chip_descriptors(recogniser, chips[:, :, ::-1]) if recogniser.name in MIRRORED else found
 
 
 def unit_parts(

@@ -166,16 +166,22 @@ class LoadedModel:
 
     def likenesses(self, small: UInt8[np.ndarray, "n n 3"], people: Sequence[Sequence[FaceCrop]]) -> list[Likeness]:
         """`likeness` to each of several people, by photographs of each; the small face is looked at once."""
-        side, (unit, landmarks) = len(small), self._see(small)
+        side, (unit, landmarks), sizes = len(small), self._see(small), dimensions(self._comparing)
 
         def likeness(crops: Sequence[FaceCrop]) -> Likeness:
             person = np.mean([self._reduced_unit_of(crop, side) for crop in crops[:_MOST_REFERENCES]], axis=0)
-            return Likeness(float(unit @ unit_parts(person, self.sizes)) / len(self.sizes), side, turn(landmarks))
+            return Likeness(float(unit @ unit_parts(person, sizes)) / len(sizes), side, turn(landmarks))
 
         return [likeness(crops) for crops in people]
 
     def _see(self, small: UInt8[np.ndarray, "n n 3"]) -> tuple[Float32[np.ndarray, " d"], Float[np.ndarray, "68 2"]]:
-        return small_unit(small, self.recognisers, self.model.landmark_net, self.model.center, self.config)
+        center = self.model.center[: sum(dimensions(self._comparing))]
+        return small_unit(small, self._comparing, self.model.landmark_net, center, self.config)
+
+    @property
+    def _comparing(self) -> Recognisers:
+        """Those by which small faces are compared: the first two, by which `restore.likeness` was measured."""
+        return self.recognisers[:2]
 
     def check_identity(self, identity: Identity, name: str | Path = "The identity") -> None:
         """Checks that an identity belongs to this model; a complaint calls it by the name given.
