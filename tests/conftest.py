@@ -187,10 +187,10 @@ def tiny_config(shrink):
     """Of two recognisers and two references, shrunk; fits take no step."""
     from dataclasses import replace
 
-    from idfsr_jax.config import Config, ModelConfig
+    from idfsr_jax.config import Config, ModelConfig, TrainConfig
 
     model = ModelConfig(recognisers=("dlib", "mobilefacenet"), references=2, patch=4, identity_tokens=2)
-    config = shrink(Config(model=model))
+    config = shrink(Config(model=model, train=TrainConfig(identity_losses=(0.1, 0.5))))
     return replace(config, fit=replace(config.fit, steps=0))
 
 

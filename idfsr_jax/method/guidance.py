@@ -83,8 +83,8 @@ def lips(landmarks: Float[Array, "b 68 2"], side: int) -> Float[Array, "b s s 1"
     """
     points = landmarks[:, 48:68]
     halves = (jnp.max(points, axis=1) - jnp.min(points, axis=1)) / 2.0
-    axes = jnp.maximum(halves, 0.02) * jnp.array([1.35, 1.75])
-    centers = (jnp.arange(side) + 0.5) / side
+    axes = jnp.maximum(halves, 0.02) * jnp.array([[1.35, 1.75]])
+    centers = (jnp.arange(side, dtype=jnp.float32) + 0.5) / side
     from_middle = (centers[None, :, None] - jnp.mean(points, axis=1)[:, None]) / axes[:, None]
     x, y = jnp.square(from_middle[..., 0]), jnp.square(from_middle[..., 1])
     return jax.nn.sigmoid(4.0 * (1.2 - x[:, None, :] - y[:, :, None]))[..., None]

@@ -39,7 +39,8 @@ class MobileFace(nn.Module):
         Args:
           chips: RGB from 0 to 255, as `face_chips` or `cut_chip` cut them by `ARCFACE_CHIP`.
         """
-        x = (chips - jnp.asarray(self.mean)) / jnp.asarray(self.deviation)
+        mean, deviation = (jnp.asarray(each).reshape(1, 1, 1, 3) for each in (self.mean, self.deviation))
+        x = (chips - mean) / deviation
         x = nn.relu6(nn.Conv(self.stem, (3, 3), strides=(2, 2), padding=1, name="stem")(x))
         if self.head:
             x = nn.relu(Depthwise(padding="VALID", name="depthwise")(_padded(x)))

@@ -23,7 +23,7 @@ MISTAKES = [
     ("model", "channels", (64, 128, 100), "model.channels"),
     ("model", "prior_std", 0.0, "model.prior_std"),
     ("model", "prior_detail_std", -0.1, "model.prior_detail_std"),
-    ("model", "recognisers", ("dlib",), "train.identity_losses is (0.1, 0.5); give 1 numbers of 0 and more, one for"),
+    ("model", "recognisers", ("dlib",), "train.identity_losses is (0.1, 0.5, 0.0, 0.0); give 1 numbers of 0"),
     ("model", "references", 0, "model.references is 0; give 1 or more"),
     ("model", "mouth", 1.5, "model.mouth is 1.5; give a share from 0 to 1"),
     ("model", "latent_reduction", 0, "model.latent_reduction is 0; give a whole number of at least 1"),
@@ -152,7 +152,7 @@ def test_a_missing_data_set_leaves_the_run_folder_alone(tmp_path: Path, capsys):
     ("recognisers", "said"),
     [
         (("mobilefacenet",), "holds embeddings of the encoder dlib-resnet-v1, and mobilefacenet-ms1m-v1 is asked for"),
-        (("arcface",), "'arcface' is no encoder; give 'mobilefacenet', 'dlib' or 'arcface:PATH'"),
+        (("arcface",), "'arcface' is no encoder; give 'mobilefacenet', 'mobilefacenet-relu6', 'mobileface', 'dlib' or"),
         (("dlib", "dlib"), "name one or more, each once"),
         ((), "name one or more, each once"),
     ],

@@ -4,9 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from idfsr_jax.face.chip import ARCFACE_CHIP
 from idfsr_jax.method.denoiser import empty_condition
-from idfsr_jax.method.guidance import SMOOTHING, STRIDE, Guide, guidance_share, likeness, make_guide, pull
+from idfsr_jax.method.guidance import LIPS, SMOOTHING, STRIDE, Guide, guidance_share, likeness, lips, make_guide, pull
 from idfsr_jax.method.landmarks import MEAN_SHAPE
 from idfsr_jax.networks.id_encoder import IdEncoder, identity_of
 from idfsr_jax.networks.iresnet import IResNet
@@ -32,7 +31,7 @@ def linear(dimension: int) -> Linear:
 def guide() -> Guide:
     network = linear(6)
     params = network.init(jax.random.key(0), jnp.zeros((1, 112, 112, 3)))["params"]
-    return Guide(IdEncoder(params, "linear", network), 0.1 * jax.random.normal(jax.random.key(1), (6,)))
+    return Guide((IdEncoder(params, "linear", network),), 0.1 * jax.random.normal(jax.random.key(1), (6,)))
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +49,7 @@ def pictures():
 
 
 def test_likeness_is_the_cosine_to_the_last_part_of_what_the_photographs_show(guide, condition, pictures):
-    seen = identity_of(guide.recogniser, smoothed(pictures, SMOOTHING), condition.landmarks, guide.center)
+    seen = identity_of(guide.recognisers[0], smoothed(pictures, SMOOTHING), condition.landmarks, guide.center)
     wanted = condition.start[:, 4:]
     expected = [np.dot(a, b) / np.linalg.norm(b) for a, b in zip(np.asarray(seen), np.asarray(wanted), strict=True)]
     np.testing.assert_allclose(likeness(pictures, condition, guide), expected, atol=1e-5)
@@ -63,9 +62,41 @@ def test_it_pulls_towards_the_person_and_nowhere_else(guide, condition, pictures
     np.testing.assert_array_equal(np.asarray(moved)[outside], np.asarray(pictures)[outside])
 
 
-def test_one_step_has_the_length_that_it_is_said_to_have(guide, condition, pictures):
+def test_several_recognisers_are_asked_in_equal_parts(condition, pictures):
+    networks = [linear(4), linear(6)]
+    params = [
+        network.init(jax.random.key(seed), jnp.zeros((1, 112, 112, 3)))["params"]
+        for seed, network in enumerate(networks)
+    ]
+    both = tuple(IdEncoder(each, "linear", network) for each, network in zip(params, networks, strict=True))
+    center = 0.1 * jax.random.normal(jax.random.key(1), (10,))
+
+    def alone(part: slice) -> object:
+        units = condition.reference_identities[..., part]
+        return condition.replace(
+            start=condition.start[:, part], identity=condition.identity[:, part], reference_identities=units
+        )
+
+    one = likeness(pictures, alone(slice(0, 4)), Guide(both[:1], center[:4]))
+    other = likeness(pictures, alone(slice(4, 10)), Guide(both[1:], center[4:]))
+    np.testing.assert_allclose(likeness(pictures, condition, Guide(both, center)), (one + other) / 2, atol=1e-5)
+
+
+def test_one_step_has_the_length_that_it_is_said_to_have_and_less_on_the_lips(guide, condition, pictures):
+    """Without the lips' share it is `STRIDE` long; nowhere is it longer for what they are spared."""
     way = pull(pictures, lambda x: x, condition, guide, 1, WHOLE) - pictures
-    np.testing.assert_allclose(jnp.sqrt(jnp.mean(way**2, axis=(1, 2, 3))), STRIDE, rtol=1e-4)
+    left = 1.0 - (1.0 - LIPS) * lips(condition.landmarks, SIDE)
+    np.testing.assert_allclose(jnp.sqrt(jnp.mean((way / left) ** 2, axis=(1, 2, 3))), STRIDE, rtol=1e-4)
+
+
+def test_the_lips_are_where_the_mouth_is(condition):
+    found = np.asarray(lips(condition.landmarks, 128))
+    for where, points in zip(found[..., 0], np.asarray(condition.landmarks), strict=True):
+        columns, rows = np.floor(points * 128).astype(int).T
+        assert where[rows[48:68], columns[48:68]].min() > 0.9  # the lips
+        others = where[rows[:48], columns[:48]]
+        assert others[:31].max() < 0.05 and others[36:].max() < 0.05  # jaw, brows, the bridge of the nose, eyes
+        assert others[31:36].max() < 0.6  # its tip's lower edge is near
 
 
 def test_it_pulls_a_picture_by_what_becomes_of_it(guide, condition, pictures):
@@ -94,12 +125,15 @@ def test_it_fades_where_the_input_says_who_it_is_and_is_believed(guide, conditio
     shares = guidance_share(n, jnp.array([0.9, 0.9, 0.8, 1.0, 0.5, 0.0]))
     np.testing.assert_allclose(shares, [1.0, 1.0, 0.6, 0.0, 0.5, 1.0], atol=1e-4)
     way = pull(pictures, lambda x: x, condition, guide, 1, jnp.array([1.0, 0.25, 0.0])) - pictures
+    way = way / (1.0 - (1.0 - LIPS) * lips(condition.landmarks, SIDE))
     lengths = jnp.sqrt(jnp.mean(way**2, axis=(1, 2, 3)))
     np.testing.assert_allclose(lengths, [STRIDE, 0.25 * STRIDE, 0.0], rtol=1e-4)
 
 
-def test_the_last_recogniser_guides():
-    first, last = (IdEncoder({}, name, linear(size)) for name, size in (("a", 4), ("b", 6)))
-    guide = make_guide((first, last), jnp.arange(10.0))
-    assert guide.recogniser is last and guide.recogniser.chip is ARCFACE_CHIP
-    np.testing.assert_array_equal(guide.center, np.arange(4.0, 10.0))
+def test_all_recognisers_but_the_first_guide():
+    all_three = tuple(IdEncoder({}, name, linear(size)) for name, size in (("a", 4), ("b", 6), ("c", 2)))
+    guide = make_guide(all_three, jnp.arange(12.0))
+    assert guide.recognisers == all_three[1:]
+    np.testing.assert_array_equal(guide.center, np.arange(4.0, 12.0))
+    alone = make_guide(all_three[:1], jnp.arange(4.0))
+    assert alone.recognisers == all_three[:1] and alone.center.shape == (4,)

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 
 from idfsr_jax.face.chip import ARCFACE_CHIP
-from idfsr_jax.interop.mobilefacenet_weights import default_mobilefacenet, read_mobilefacenet
+from idfsr_jax.interop.shipped_recognisers import read_shipped, shipped_file
 from idfsr_jax.io.errors import BadConfig, BadWeights
 from idfsr_jax.networks.id_encoder import load_id_encoder
 from idfsr_jax.networks.mobilefacenet import BOTTLENECKS, MobileFaceNet, depthwise_convolution
-from tools.mobilefacenet_ms1m import convert, shipped
+from tools.mobilefacenet_ms1m import METADATA, convert, shipped
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def check():
 
 @pytest.fixture(scope="module")
 def weights():
-    return read_mobilefacenet()
+    return read_shipped("mobilefacenet")
 
 
 @functools.cache
@@ -146,24 +146,26 @@ def test_encoder_is_had_by_name():
     encoder = load_id_encoder("mobilefacenet")
     assert (encoder.name, encoder.dimension) == ("mobilefacenet-ms1m-v1", 192)
     assert encoder.chip is ARCFACE_CHIP
-    with pytest.raises(BadConfig, match="'mobilefacenet', 'dlib' or 'arcface:PATH'"):
+    with pytest.raises(
+        BadConfig, match="'mobilefacenet', 'mobilefacenet-relu6', 'mobileface', 'dlib' or 'arcface:PATH'"
+    ):
         load_id_encoder("mobilenet")
 
 
 def test_damaged_and_missing_files_are_refused(tmp_path):
-    content = default_mobilefacenet().read_bytes()
+    content = shipped_file("mobilefacenet").read_bytes()
     path = tmp_path / "weights.safetensors"
     with pytest.raises(BadWeights, match="cannot be read"):
-        read_mobilefacenet(path)
+        read_shipped("mobilefacenet", path)
     for wrong in (content[:-1], content[:-1] + bytes([content[-1] ^ 1]), b""):
         path.write_bytes(wrong)
         with pytest.raises(BadWeights, match="SHA-256"):
-            read_mobilefacenet(path)
+            read_shipped("mobilefacenet", path)
 
 
 def test_the_shipped_file_is_what_the_tool_writes(weights):
     flat = {"/".join(key.key for key in path): leaf for path, leaf in jax.tree.leaves_with_path(weights)}
-    assert shipped(flat) == default_mobilefacenet().read_bytes()
+    assert shipped(flat, METADATA) == shipped_file("mobilefacenet").read_bytes()
 
 
 def test_the_tool_refuses_another_file(tmp_path, capsys):
