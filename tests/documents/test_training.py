@@ -9,7 +9,7 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from idfsr_jax.config import to_json
+from idfsr_jax.config import ModelConfig, to_json
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +35,16 @@ def studio(tmp_path_factory, tiny_config):
         tiny_config,
         data=replace(tiny_config.data, dataset="data/mine", covered=0.0),
         model=replace(
-            tiny_config.model, channels=(8, 8), blocks=(1, 1), attention_at=1, references=1, identity_tokens=1
+            tiny_config.model,
+            channels=(8, 8),
+            blocks=(1, 1),
+            attention_at=1,
+            references=1,
+            identity_tokens=1,
+            recognisers=ModelConfig().recognisers,  # those that `idfsr prepare` takes
         ),
         # A step that is judged by networks takes the compiler minutes; tests/training/test_run.py has one.
-        train=replace(train, perceptual_loss=0.0, identity_losses=(0.0, 0.0)),
+        train=replace(train, perceptual_loss=0.0, identity_losses=(0.0,) * 4),
         fit=replace(tiny_config.fit, steps=1),
     )
     (folder / "configs").mkdir()
