@@ -21,6 +21,7 @@ from idfsr_jax.io.images import to_float, to_uint8
 from idfsr_jax.method.degrade import Degradation, degrade, fixed_degradation, resampling_tables
 from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.landmarks import turn
+from idfsr_jax.networks.recognisers import dimensions
 from idfsr_jax.restore.likeness import (
     SAME_PERSON,
     STANDING_OUT,
@@ -33,7 +34,7 @@ from idfsr_jax.restore.likeness import (
     mean_direction,
     reliability,
 )
-from idfsr_jax.restore.recognition import reduce_crop, small_unit
+from idfsr_jax.restore.recognition import reduce_crop
 from idfsr_jax.restore.restorer import Restorer
 from idfsr_jax.runtime.compile_cache import use_compile_cache
 
@@ -121,12 +122,12 @@ def print_groups(index: Index, units: np.ndarray, size: int = 4, draws: int = 60
 
 def print_small(restorer: Restorer, crops: list[list[FaceCrop]]) -> None:
     """Faces seen small: which of their own person and of strangers are like three photographs of a person."""
-    owner = np.repeat(np.arange(len(crops)), [len(row) for row in crops])
+    owner, sizes = np.repeat(np.arange(len(crops)), [len(row) for row in crops]), dimensions(restorer.comparing)
     is_own = owner[:, None] == np.arange(len(crops))
     every = [crop for row in crops for crop in row]
     for side in _SIDES:
         references, turns = _seen(restorer, [reduce_crop(crop.image, side) for crop in every])
-        cosines = _cosines_to_people(references, references, owner, restorer.sizes)
+        cosines = _cosines_to_people(references, references, owner, sizes)
         print(f"{side} px")
         print_left_alone("clean", cosines, is_own, turns, side)
         groups = _groups_of_four(cosines, owner)
@@ -137,7 +138,7 @@ def print_small(restorer: Restorer, crops: list[list[FaceCrop]]) -> None:
         spoilt = fixed_degradation(1, side, blur=0.7, noise=8.0, quality=40)
         for kind, degradation in (("ordinary", ordinary), ("spoilt", spoilt)):
             small, turns = _seen(restorer, _degraded(every, side, degradation))
-            table = _cosines_to_people(small, references, owner, restorer.sizes)
+            table = _cosines_to_people(small, references, owner, sizes)
             print_left_alone(kind, table, is_own, turns, side)
             print(f"    {_told_of_four(_groups_of_four(table, owner), side)}")
 
@@ -156,8 +157,7 @@ def print_left_alone(kind: str, cosines: np.ndarray, is_own: np.ndarray, turns: 
 
 def _seen(restorer: Restorer, small: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """The unit vectors of small faces, and how far each is turned."""
-    model = restorer.model
-    found = [small_unit(y, restorer.recognisers, model.landmark_net, model.center, model.config) for y in small]
+    found = [restorer.see_small(y) for y in small]
     return np.array([unit for unit, _ in found]), np.array([turn(points) for _, points in found])
 
 

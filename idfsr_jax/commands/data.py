@@ -27,8 +27,8 @@ def prepare(
       lists: Tables of FFHQ-Ref (train_references.csv ...) that say who is on the photographs of one folder.
       identities: Text file of lines FILE PERSON (identity_CelebA.txt) that says the same.
       workers: Processes that read photographs; one for each core if not given, 0 for none but this one.
-      encoder: The face recognisers whose descriptors are stored, joined by +: dlib, mobilefacenet or arcface:PATH (see
-        docs/encoders.md). Models are trained with the same ones.
+      encoder: The face recognisers whose descriptors are stored, joined by + (see docs/encoders.md). Models are
+        trained with the same ones; these are the shipped model's.
       val_people: Without --splits, share of the people that make the split val, 0.1 for a tenth; who they are follows
         from the names.
     """

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from idfsr_jax.networks.mobilefacenet import BOTTLENECKS, Depthwise
+from idfsr_jax.networks.mobilefacenet import BOTTLENECKS, Bottleneck, Depthwise
 
 
 class MobileFace(nn.Module):
@@ -43,34 +43,15 @@ class MobileFace(nn.Module):
         x = (chips - mean) / deviation
         x = nn.relu6(nn.Conv(self.stem, (3, 3), strides=(2, 2), padding=1, name="stem")(x))
         if self.head:
-            x = nn.relu(Depthwise(padding="VALID", name="depthwise")(_padded(x)))
+            x = nn.relu(Depthwise(padding="BOTH", name="depthwise")(x))
             x = nn.relu(nn.Dense(self.stem, name="project")(x))
         for index, (inside, width, stride) in enumerate(self.blocks):
-            y = _Bottleneck(inside, width, stride, name=f"block_{index}")(x)
+            y = Bottleneck(inside, width, stride, "BOTH", relu6=True, name=f"block_{index}")(x)
             x = x + y if stride == 1 else y
         if self.head:
             x = nn.relu6(nn.Dense(self.head, name="head")(x))
             x = Depthwise(size=7, padding="VALID", name="pool")(x)
         return nn.Dense(self.dimension, name="embed")(x.reshape(len(x), -1))
-
-
-class _Bottleneck(nn.Module):
-    """Widened, convolved in each channel, and narrowed without an activation."""
-
-    inside: int
-    width: int
-    stride: int
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
-        x = nn.relu6(nn.Dense(self.inside, name="expand")(x))
-        x = nn.relu6(Depthwise(stride=self.stride, padding="VALID", name="depthwise")(_padded(x)))
-        return nn.Dense(self.width, name="project")(x)
-
-
-def _padded(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-    """x with a pixel of zeros around it."""
-    return jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
 
 
 MOBILEFACENET_RELU6 = MobileFace(

@@ -27,7 +27,8 @@ BOTTLENECKS = (
 HEAD = 512
 """Channels of the pointwise convolution before the 7 x 7 depthwise one."""
 
-Padding = Literal["SAME", "VALID"]
+Padding = Literal["SAME", "VALID", "BOTH"]
+"""TensorFlow's two; and a pixel of zeros at both ends, as PyTorch and MXNet pad a kernel of 3."""
 
 
 class MobileFaceNet(nn.Module):
@@ -47,25 +48,38 @@ class MobileFaceNet(nn.Module):
         x = PReLU(name="depthwise_activation")(Depthwise(name="depthwise")(x))
         x = nn.Dense(STEM, name="project")(x)
         for index, (inside, width, stride) in enumerate(BOTTLENECKS):
-            y = _Bottleneck(inside, width, stride, name=f"block_{index}")(x)
+            y = Bottleneck(inside, width, stride, name=f"block_{index}")(x)
             x = x + y if stride == 1 else y
         x = PReLU(name="head_activation")(nn.Dense(HEAD, name="head")(x))
         x = Depthwise(size=7, padding="VALID", name="pool")(x)
         return nn.Dense(self.dimension, name="embed")(x[:, 0, 0])
 
 
-class _Bottleneck(nn.Module):
-    """Widened, convolved in each channel, and narrowed without an activation."""
+class Bottleneck(nn.Module):
+    """Widened, convolved in each channel, and narrowed without an activation.
+
+    Attributes:
+      inside: channels of the depthwise convolution.
+      width: channels that come out.
+      stride: of the depthwise convolution, pixels.
+      padding: likewise.
+      relu6: whether the activations are ReLU6 and not PReLUs.
+    """
 
     inside: int
     width: int
     stride: int
+    padding: Padding = "SAME"
+    relu6: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
-        x = PReLU(name="expand_activation")(nn.Dense(self.inside, name="expand")(x))
-        x = PReLU(name="depthwise_activation")(Depthwise(stride=self.stride, name="depthwise")(x))
-        return nn.Dense(self.width, name="project")(x)
+        x = self._active("expand_activation", nn.Dense(self.inside, name="expand")(x))
+        x = Depthwise(stride=self.stride, padding=self.padding, name="depthwise")(x)
+        return nn.Dense(self.width, name="project")(self._active("depthwise_activation", x))
+
+    def _active(self, name: str, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        return nn.relu6(x) if self.relu6 else PReLU(name=name)(x)
 
 
 class PReLU(nn.Module):
@@ -83,7 +97,7 @@ class Depthwise(nn.Module):
     Attributes:
       size: of the kernel, pixels.
       stride: pixels.
-      padding: as TensorFlow's.
+      padding: see `Padding`.
     """
 
     size: int = 3
@@ -111,7 +125,8 @@ def depthwise_convolution(
       x: the input.
       kernel: one k x l kernel for each channel.
       stride: s, in both directions.
-      padding: "SAME" pads with zeros, the odd one at the far end, so that h2 = ceil(h / s); "VALID" with none.
+      padding: "SAME" pads with zeros, the odd one at the far end, so that h2 = ceil(h / s); "VALID" with none,
+        "BOTH" with one at both ends.
     """
     if padding == "VALID" and x.shape[1:3] == kernel.shape[:2]:
         return jnp.einsum("bhwc,hwc->bc", x, kernel)[:, None, None]
@@ -130,7 +145,10 @@ def depthwise_convolution(
 def _shifted_products(
     x: Float[Array, "b h w c"], kernel: Float[Array, "k l c"], stride: int, padding: Padding
 ) -> Float[Array, "b h2 w2 c"]:
-    pads = jax.lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], (stride, stride), padding)
+    both = ((1, 1), (1, 1))
+    pads = (
+        both if padding == "BOTH" else jax.lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], (stride,) * 2, padding)
+    )
     x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
     rows, columns = ((x.shape[axis] - kernel.shape[axis - 1]) // stride * stride + 1 for axis in (1, 2))
     total = jnp.zeros((), x.dtype)

@@ -1,7 +1,7 @@
 """Who is like whom: whether photographs show one person, how well they pin that person down, and which face is theirs.
 
 Photographs are compared by unit identities of one recogniser (`networks.id_encoder.identity_of`), small faces by the
-mean of all recognisers' cosines. All numbers below were measured with `python -m benchmarks.likeness`: the val split
+mean of two recognisers' cosines. All numbers below were measured with `python -m benchmarks.likeness`: the val split
 of LFW, 40 people who were in no training, 211 photographs; 498 pairs of one person, 21,657 of two. Cosine: 0.709 on
 average within a person (5th percentile 0.419), -0.008 between people (99th 0.480); 4.6% of the former fall below 0.4,
 2.2% of the latter reach it.
@@ -63,7 +63,7 @@ class Likeness:
     """How like a person's photographs a small face is.
 
     Attributes:
-      cosine: mean over the recognisers, face and photographs seen at the same resolution.
+      cosine: mean over two recognisers, face and photographs seen at the same resolution.
       side: that resolution, of the face's crop, in pixels.
       turn: how far the head is turned to a side, `method.landmarks.turn`.
     """

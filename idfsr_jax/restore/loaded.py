@@ -139,7 +139,7 @@ class LoadedModel:
         """What is seen in a photograph made as small as a face is."""
         seen, key = self._seen_in(crop), ("side", side)
         if key not in seen:
-            seen[key] = self._see(reduce_crop(crop.image, side))[0]
+            seen[key] = self.see_small(reduce_crop(crop.image, side))[0]
         return seen[key]
 
     def _by_recogniser(self, vector: Float[np.ndarray, " d"]) -> list[Float[np.ndarray, " _"]]:
@@ -166,7 +166,7 @@ class LoadedModel:
 
     def likenesses(self, small: UInt8[np.ndarray, "n n 3"], people: Sequence[Sequence[FaceCrop]]) -> list[Likeness]:
         """`likeness` to each of several people, by photographs of each; the small face is looked at once."""
-        side, (unit, landmarks), sizes = len(small), self._see(small), dimensions(self._comparing)
+        side, (unit, landmarks), sizes = len(small), self.see_small(small), dimensions(self.comparing)
 
         def likeness(crops: Sequence[FaceCrop]) -> Likeness:
             person = np.mean([self._reduced_unit_of(crop, side) for crop in crops[:_MOST_REFERENCES]], axis=0)
@@ -174,12 +174,15 @@ class LoadedModel:
 
         return [likeness(crops) for crops in people]
 
-    def _see(self, small: UInt8[np.ndarray, "n n 3"]) -> tuple[Float32[np.ndarray, " d"], Float[np.ndarray, "68 2"]]:
-        center = self.model.center[: sum(dimensions(self._comparing))]
-        return small_unit(small, self._comparing, self.model.landmark_net, center, self.config)
+    def see_small(
+        self, small: UInt8[np.ndarray, "n n 3"]
+    ) -> tuple[Float32[np.ndarray, " d"], Float[np.ndarray, "68 2"]]:
+        """What those who compare see in a small face: their unit vectors, one after the other; and its landmarks."""
+        center = self.model.center[: sum(dimensions(self.comparing))]
+        return small_unit(small, self.comparing, self.model.landmark_net, center, self.config)
 
     @property
-    def _comparing(self) -> Recognisers:
+    def comparing(self) -> Recognisers:
         """Those by which small faces are compared: the first two, by which `restore.likeness` was measured."""
         return self.recognisers[:2]
 

@@ -77,9 +77,9 @@ def small_unit(
 
     Args:
       image: canonical crop.
-      recognisers: of the ID embedding.
+      recognisers: who look.
       landmark_net: parameters of LandmarkNet, which finds the landmarks.
-      center: mean raw descriptor of the training people, by each recogniser.
+      center: mean raw descriptor of the training people, by each of them.
       config: of the model.
     """
     size = config.landmarks.size

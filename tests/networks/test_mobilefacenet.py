@@ -103,6 +103,8 @@ def test_descriptor_and_gradient_equal_pytorchs(check, weights):
     [
         (8, 3, 1, "SAME"),
         (8, 3, 2, "SAME"),
+        (8, 3, 1, "BOTH"),
+        (8, 3, 2, "BOTH"),
         (9, 3, 2, "SAME"),
         (8, 3, 1, "VALID"),
         (9, 3, 2, "VALID"),
@@ -118,7 +120,7 @@ def test_depthwise_convolution_equals_a_grouped_one(side, size, stride, padding)
             x,
             kernel[:, :, None],
             (stride, stride),
-            padding,
+            ((1, 1), (1, 1)) if padding == "BOTH" else padding,
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
             feature_group_count=5,
         )
