@@ -21,6 +21,10 @@ from idfsr_jax.training.soundness import LARGEST_PARAMETER, NonFiniteLoss, is_so
 from idfsr_jax.training.state import TrainState, make_optimizer
 from idfsr_jax.training.step import train_step
 
+_AHEAD = 2
+"""Steps that are handed over and not done: one that runs and one that waits keep the devices busy, and where a step
+takes seconds a signal ends the run after these two."""
+
 _TIME_IS_UP = 1
 """What stops a run where no signal does; SIGHUP's number, which is not listened to."""
 
@@ -69,8 +73,8 @@ def train_denoiser(
     A checkpoint holds the state after a step and the iterator's position before the next batch, so that a run that was
     killed goes on with the first batch that it had not used. The mesh may be another one than before.
 
-    A step is handed over and not waited for: the next batch is put on the devices while they compute. Only a line of
-    the log, a checkpoint and a look wait, as they read what was computed.
+    A step is handed over and not waited for: the next batch is put on the devices while they compute. At most two are
+    not done. A line of the log, a checkpoint and a look wait for all, as they read what was computed.
 
     Every process of a run calls this with its own `batches`; all take the same steps, and one writes.
 
@@ -145,7 +149,7 @@ def _advice(manager: Any, config: Config) -> str:
 
 
 class _Window:
-    """Metrics since the last log line; they stay on the device until they are asked for, so that no step waits."""
+    """Metrics since the last log line; they stay on the device until they are asked for."""
 
     def __init__(self, step: int, name_of: Callable[[int], str], advice: Callable[[], str]) -> None:
         self.metrics: list[dict[str, jax.Array]] = []
@@ -155,6 +159,7 @@ class _Window:
     def add(self, metrics: dict[str, jax.Array], batch: Mapping[str, np.ndarray]) -> None:
         self.metrics.append(metrics)
         self.records.append(batch.get("record", ()))
+        jax.block_until_ready(self.metrics[-_AHEAD - 1 : -_AHEAD])
 
     def demand_sound(self, step: int, state: TrainState) -> None:
         """Refuses a state that must not be kept; the window's numbers come first, as they tell where it broke."""

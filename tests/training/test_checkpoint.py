@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+import time
 from dataclasses import replace
 from functools import partial
 
@@ -93,6 +94,25 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path):
     again, _ = trained(config, third)
     assert third.given == []
     jax.tree.map(np.testing.assert_array_equal, again, whole)
+
+
+def test_no_more_than_two_steps_are_under_way(tmp_path):
+    def slow_step(state, batch, frozen, *, config, optimizer):
+        state, metrics = light_step(state, batch, frozen, config=config, optimizer=optimizer)
+        matrix = jnp.eye(300) * batch["values"][0]
+        slow = jax.lax.fori_loop(0, 100, lambda _, m: m @ matrix, matrix)
+        return state, metrics | {"loss": metrics["loss"] + 0.0 * slow[0, 0]}
+
+    asked = []
+
+    class Timed(SeededBatches):
+        def __next__(self):
+            asked.append(time.monotonic())
+            return super().__next__()
+
+    trained(configured(tmp_path, steps=10, log_every=100, checkpoint_every=100), Timed(), step_function=slow_step)
+    # When the last batch is asked for, seven of the ten steps are done; the first was compiled before the second's.
+    assert asked[-1] - asked[1] > 0.3 * (time.monotonic() - asked[1])
 
 
 def test_a_run_begins_with_the_state_that_it_is_given(tmp_path):
