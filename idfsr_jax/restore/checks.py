@@ -1,6 +1,6 @@
 """What somebody who calls `Restorer` may have given wrongly, each said in a sentence."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,30 @@ def require_identity(identity: Any) -> None:
         raise InputError(
             f"identity: is of type {type(identity).__name__}; give what fit returned, or Identity.load(path)."
         )
+
+
+def require_people(people: Any) -> None:
+    """Checks that people are pairs of an identity and photographs.
+
+    Raises:
+      InputError: they are not.
+    """
+    if not isinstance(people, Sequence) or not all(isinstance(each, Sequence) and len(each) == 2 for each in people):
+        raise InputError("people: give a list of pairs, each of an identity and that person's photographs.")
+    for identity, _ in people:
+        require_identity(identity)
+
+
+def require_boxes(boxes: Any) -> None:
+    """Checks that boxes of faces are four numbers for each file.
+
+    Raises:
+      InputError: they are not.
+    """
+    if not isinstance(boxes, Mapping) or not all(isinstance(photo, (str, Path)) for photo in boxes):
+        raise InputError("boxes: give a dictionary from files to boxes (x, y, width, height).")
+    for box in boxes.values():
+        require_place(box, None, None)
 
 
 def require_place(box: Any, eyes: Any, face: Any) -> None:

@@ -18,8 +18,10 @@ from idfsr_jax.method.landmarks import person_shape
 from idfsr_jax.method.model import load_model
 from idfsr_jax.restore.checks import (
     photographs_in,
+    require_boxes,
     require_identity,
     require_numbers,
+    require_people,
     require_picture,
     require_place,
 )
@@ -68,7 +70,7 @@ class Restorer(LoadedModel):
         photos: Sequence[str | Path],
         *,
         keep_all: bool = False,
-        boxes: Mapping[Path, Box] | None = None,
+        boxes: Mapping[str | Path, Box] | None = None,
         identity: Identity | None = None,
     ) -> Gathering:
         """Looks through photographs that should show one person; see `restore.photographs.gather_photographs`.
@@ -88,11 +90,13 @@ class Restorer(LoadedModel):
             raise InputError("photos: give files to look through; crops go to fit as they are.")
         if identity is not None:
             require_identity(identity)
+        boxes = boxes or {}
+        require_boxes(boxes)
         return gather_photographs(
             [Path(photo).expanduser() for photo in files if not isinstance(photo, FaceCrop)],
             self.identities,
             keep_all=keep_all,
-            boxes={photo.expanduser(): box for photo, box in (boxes or {}).items()},
+            boxes={Path(photo).expanduser(): box for photo, box in boxes.items()},
             person=None if identity is None else direction_of(identity, self.sizes[0]),
             known=partial(self.known_face, identity),
         )
@@ -283,10 +287,13 @@ class Restorer(LoadedModel):
         """
         if not people:
             raise InputError("nobody is given to find_each; give an identity and photographs of one person or more.")
+        require_picture(picture)
+        require_people(people)
+        require_numbers(Integral, scale=scale)
         for identity, _ in people:
             self.check_identity(identity)
         shown = self._shown(reveal)
-        crops = [read_crops(photos) for _, photos in people]
+        crops = [read_crops(photographs_in(photos)) for _, photos in people]
         if not all(crops):
             raise InputError("one of the people comes without photographs; give some of each to find_each.")
         choices: list[Choice | None] = []

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from idfsr_jax.io.errors import InputError
 from idfsr_jax.io.images import label_panels, to_uint8
 from idfsr_jax.io.names import beside
 from idfsr_jax.method.condition import Condition
+from idfsr_jax.restore.checks import require_numbers
 from idfsr_jax.restore.find_face import LowResolutionFace
 from idfsr_jax.restore.likeness import Likeness
 from idfsr_jax.restore.provenance import mark
@@ -72,6 +74,8 @@ class Restoration:
           InputError: there is no such sample, `enlarge` is not above 0, the result would have a side of more than
             16,384 px, or `background` made another size.
         """
+        require_numbers(Integral, index=index)
+        require_numbers(Real, enlarge=enlarge)
         if index is not None and not 0 <= index < len(self.images):
             raise InputError(f"index={index}: there are {len(self.images)} samples, counted from 0.")
         if enlarge is not None and not enlarge > 0:

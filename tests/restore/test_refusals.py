@@ -52,6 +52,29 @@ def test_an_identity_of_another_model_is_refused(restorer, small, identity, crop
     assert_one_sentence(caught.value, "another model")
 
 
+BAD_PEOPLE = {
+    "no pairs": ([1], "people: give a list of pairs"),
+    "no identity": ([("me.safetensors", ["photo.jpg"])], "identity: is of type str"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_PEOPLE)
+def test_people_to_look_for_are_pairs(case, place, restorer, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    people, part = BAD_PEOPLE[case]
+    with pytest.raises(InputError) as caught:
+        restorer.find_each(place / "two.png", people)
+    assert_one_sentence(caught.value, part)
+
+
+@pytest.mark.parametrize("boxes", [[(1, 1, 40, 40)], {1: (1, 1, 40, 40)}, {"photo.jpg": (1, 1, 40)}])
+def test_boxes_to_gather_by_are_four_numbers_of_files(boxes, place, restorer, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(InputError) as caught:
+        restorer.gather([place / "photo.jpg"], boxes=boxes)
+    assert_one_sentence(caught.value, "box")
+
+
 @pytest.mark.parametrize("count", [0, 21])
 def test_a_fit_takes_1_to_20_photographs(restorer, crops, count):
     with pytest.raises(InputError) as caught:
@@ -133,13 +156,16 @@ def test_what_a_caller_gives_wrongly_is_named(wrong, named, restorer, place, ide
     assert_one_sentence(caught.value, named)
 
 
-def test_photographs_may_be_a_folder_and_a_picture_is_one_of_those_drawn(restorer, place, identity, tmp_path):
+def test_photographs_may_be_a_folder_and_a_picture_is_one_of_those_drawn(
+    restorer, place, identity, tmp_path, monkeypatch
+):
     folder = tmp_path / "folder"
     folder.mkdir()
     shutil.copy(place / "photo.jpg", folder)
     assert photographs_in(str(folder)) == photographs_in(folder) == [folder / "photo.jpg"]
     restoration = restorer.restore(place / "small.png", identity, variants=2, steps=1)
-    for wrong in ({"index": 5}, {"enlarge": 0.0}):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    for wrong in ({"index": 5}, {"index": "1"}, {"enlarge": 0.0}, {"enlarge": "2"}):
         with pytest.raises(InputError) as caught:
             restoration.picture(**wrong)
         assert_one_sentence(caught.value, next(iter(wrong)))
