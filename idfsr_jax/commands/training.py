@@ -51,13 +51,16 @@ def run_training(config: Config, distributed: str = "") -> int:
     check_config(config)
     require_writable(Path(config.train.out))
     use_compile_cache()
-    from idfsr_jax.training.distributed import start_processes
+    from idfsr_jax.training.distributed import is_main, start_processes
 
     # Before anything touches a device.
     start_processes(distributed)
     from idfsr_jax.training.run import train as train_model
 
     number = train_model(config)
+    if number == 0 and is_main():
+        model = Path(config.train.out) / "model"
+        print(f"{model}: the model of this run, which goes on with a larger --train.steps.")
     return 128 + number if number else 0
 
 

@@ -116,7 +116,7 @@ def write_export(
         exported = sampler.export_sampler(model, guide, config, sizes, batch)
         write("sampler.jax", bytes(exported.serialize()))
         write("sampler.safetensors", save_safetensors(sampler.flat_weights(model, guide)))
-        write("run.py", resources.files("idfsr_jax.export").joinpath("run.py").read_bytes())
+        write("run.py", _run_py())
         shapes = sampler.input_shapes(config, sizes, batch).items()
         manifest["sampler.jax"] = {
             "call": "jax.export.deserialize(bytes).call(weights, *inputs), weights: {name: array}",
@@ -153,6 +153,8 @@ def _earlier(out: Path, manifest: dict[str, Any], formats: Sequence[str]) -> tup
     """What a folder's manifest says of the formats that are not written now: entries, and sums of files."""
     path = out / "manifest.json"
     if not path.exists():
+        if "jax" in formats and (out / "run.py").exists() and (out / "run.py").read_bytes() != _run_py():
+            raise InputError(f"{out / 'run.py'}: is none that `idfsr export` wrote; give another folder.")
         return {}, {}
     try:
         earlier = read_summed_json(path)
@@ -194,6 +196,10 @@ def write_person(
     }
     data = save_safetensors(arrays, {"model": model.digest, "identity": identity.digest})
     write_atomically(path, lambda file: file.write(data))
+
+
+def _run_py() -> bytes:
+    return resources.files("idfsr_jax.export").joinpath("run.py").read_bytes()
 
 
 def _described(name: str, shape: Sequence[Any], dtype: str, meanings: dict[str, str]) -> dict[str, Any]:

@@ -64,6 +64,10 @@ def test_the_commands_about_ones_own_data_run(studio, to_be_run, run, capsys):
         # Two steps are enough, and a worker would have to start anew.
         line = line.replace(" --train.steps 100", "").replace("idfsr prepare", "idfsr prepare --workers 0")
         code = run(line, studio)
-        assert code == 0, (line, capsys.readouterr().err)
+        said = capsys.readouterr()
+        assert code == 0, (line, said.err)
+        assert ("model: the model of this run, which goes on with a larger --train.steps." in said.out) == (
+            " train " in line
+        )
     assert json.loads((studio / "runs/mine/model/model.json").read_text())["steps"] == 2
     shutil.rmtree(studio)

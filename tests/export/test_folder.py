@@ -160,6 +160,13 @@ def test_a_folder_is_described_whole_or_not_added_to(exported, tiny_model, tmp_p
     assert "manifest.json: is damaged, or none that `idfsr export` wrote; give another folder." in refused()
 
 
+def test_a_run_py_of_somebody_else_stays(tiny_model, tmp_path, capsys):
+    (tmp_path / "run.py").write_text("mine")
+    assert cli.main(["export", "--weights", str(tiny_model), "--out", str(tmp_path), "--formats", "jax"]) == 2
+    assert "run.py: is none that `idfsr export` wrote; give another folder." in capsys.readouterr().err
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
 def test_damage_and_strangers_are_refused_in_a_sentence(exported, reduced, tmp_path):
     write_image(tmp_path / "small.png", reduced(8))
     write_image(tmp_path / "tiny.png", reduced(3))
