@@ -21,7 +21,6 @@ from idfsr_jax.io.images import to_float, to_uint8
 from idfsr_jax.method.degrade import Degradation, degrade, fixed_degradation, resampling_tables
 from idfsr_jax.method.id_embedding import unit_parts
 from idfsr_jax.method.landmarks import turn
-from idfsr_jax.networks.recognisers import dimensions
 from idfsr_jax.restore.likeness import (
     SAME_PERSON,
     STANDING_OUT,
@@ -122,7 +121,7 @@ def print_groups(index: Index, units: np.ndarray, size: int = 4, draws: int = 60
 
 def print_small(restorer: Restorer, crops: list[list[FaceCrop]]) -> None:
     """Faces seen small: which of their own person and of strangers are like three photographs of a person."""
-    owner, sizes = np.repeat(np.arange(len(crops)), [len(row) for row in crops]), dimensions(restorer.comparing)
+    owner, sizes = np.repeat(np.arange(len(crops)), [len(row) for row in crops]), restorer.sizes
     is_own = owner[:, None] == np.arange(len(crops))
     every = [crop for row in crops for crop in row]
     for side in _SIDES:

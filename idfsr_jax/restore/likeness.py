@@ -1,10 +1,10 @@
 """Who is like whom: whether photographs show one person, how well they pin that person down, and which face is theirs.
 
 Photographs are compared by unit identities of one recogniser (`networks.id_encoder.identity_of`), small faces by the
-mean of two recognisers' cosines. All numbers below were measured with `python -m benchmarks.likeness`: the val split
-of LFW, 40 people who were in no training, 211 photographs; 498 pairs of one person, 21,657 of two. Cosine: 0.709 on
-average within a person (5th percentile 0.419), -0.008 between people (99th 0.480); 4.6% of the former fall below 0.4,
-2.2% of the latter reach it.
+mean of all recognisers' cosines, cleaned. All numbers below were measured with `python -m benchmarks.likeness`: the val split
+of LFW, 40 people who were in no training, 211 photographs; 498 pairs of one person, 21,657 of two. Cosine: 0.714 on
+average within a person (5th percentile 0.442), 0.005 between people (99th 0.494); 4.6% of the former fall below 0.4,
+2.4% of the latter reach it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 
 SAME_PERSON = 0.4
 """Least mean cosine at which two groups of photographs are joined. In 300 albums of four to six photographs and one or
-two of somebody else, 2.4% of the person's own were set aside so, and 1.1% of the others' were kept."""
+two of somebody else, 2.4% of the person's own were set aside so, and 1.3% of the others' were kept."""
 
 STANDING_OUT = 0.1
 """How much more like the person one of several faces has to be than any other, besides reaching `SAME_PERSON`. Of
@@ -34,27 +34,28 @@ three have 0.93, five 0.96."""
 
 TELLING = 0.8
 """Least probability at which one of several faces is taken. Of groups of four people whose faces were cut to 12, 16, 24
-and 32 px crops, 55, 78, 97 and 99% reached it, and 96, 97, 99 and 99.7% of these were the right person."""
+and 32 px crops, 62, 81, 96 and 99% reached it, and 96, 97, 99 and 99.6% of these were the right person."""
 
 _TELLS = {
-    **{6: (13.1, 0.82), 8: (15.1, 0.73), 12: (15.8, 0.63), 16: (17.0, 0.49)},
-    **{24: (19.8, 0.38), 32: (22.9, 0.37), 48: (13.9, 0.39), 64: (13.0, 0.40)},
+    **{6: (20.9, 0.83), 8: (19.3, 0.76), 12: (21.2, 0.67), 16: (21.8, 0.56)},
+    **{24: (21.7, 0.41), 32: (21.3, 0.37), 48: (13.8, 0.38), 64: (12.8, 0.39)},
 }
 """How a cosine of face and references, both seen at that side in pixels, tells people apart: how steeply (maximum
 likelihood of the softmax below over groups of four) and halfway between the means of one person and of two, since small
 faces are all alike."""
 
-_UNLIKE = {6: 0.69, 8: 0.53, 12: 0.40, 16: 0.37, 24: 0.39, 32: 0.33, 48: 0.29, 64: 0.28}
+_UNLIKE = {6: 0.75, 8: 0.67, 12: 0.57, 16: 0.47, 24: 0.42, 32: 0.33, 48: 0.23, 64: 0.21}
 """Cosine of a face and three photographs of a person, by the side at which both are seen, below which the face is
-unlike the person: to 16 px the 5th percentile of the person's own faces, taken by an ordinary camera (blur of 0.5 px,
-noise of 3 levels, JPEG 75); from 24 px on the 95th of strangers', which is lower."""
+unlike the person: to 16 px the 5th percentile of the person's own faces, from 24 px on the 95th of strangers', which is
+lower. Each clean and as an ordinary camera leaves it (blur of 0.5 px, noise of 3 levels, JPEG 75), whichever restores
+more of the person's faces and fewer of strangers'."""
 
-_LIKE = {6: 0.90, 8: 0.83, 12: 0.72, 16: 0.59, 24: 0.39, 32: 0.33, 48: 0.29, 64: 0.28}
+_LIKE = {6: 0.91, 8: 0.86, 12: 0.77, 16: 0.63, 24: 0.42, 32: 0.33, 48: 0.23, 64: 0.21}
 """The 95th percentile of strangers' cosines, from which on a face is the person's. What lies between the two is too
 small to tell."""
 
 TURNED = 0.4
-"""`method.landmarks.turn` from which on a head is turned far: at a crop of 24 px 11 of 208 photographs, two of which
+"""`method.landmarks.turn` from which on a head is turned far: at a crop of 24 px 10 of 208 photographs, two of which
 are among the 11 that are least like their person."""
 
 
@@ -63,7 +64,7 @@ class Likeness:
     """How like a person's photographs a small face is.
 
     Attributes:
-      cosine: mean over two recognisers, face and photographs seen at the same resolution.
+      cosine: mean over all recognisers, face and photographs seen at the same resolution.
       side: that resolution, of the face's crop, in pixels.
       turn: how far the head is turned to a side, `method.landmarks.turn`.
     """

@@ -23,7 +23,7 @@ from idfsr_jax.method.landmarks import turn
 from idfsr_jax.method.model import Model
 from idfsr_jax.networks.id_encoder import IdEncoder, require_encoder
 from idfsr_jax.networks.recognisers import Recognisers, dimensions, load_recognisers, recognisers_name
-from idfsr_jax.restore.conditions import agreement_of
+from idfsr_jax.restore.conditions import agreement_of, cleaned_input
 from idfsr_jax.restore.identity import Identity, Seen
 from idfsr_jax.restore.likeness import Likeness
 from idfsr_jax.restore.recognition import photograph_descriptors, reduce_crop, small_unit
@@ -166,25 +166,23 @@ class LoadedModel:
 
     def likenesses(self, small: UInt8[np.ndarray, "n n 3"], people: Sequence[Sequence[FaceCrop]]) -> list[Likeness]:
         """`likeness` to each of several people, by photographs of each; the small face is looked at once."""
-        side, (unit, landmarks), sizes = len(small), self.see_small(small), dimensions(self.comparing)
+        side, (unit, landmarks) = len(small), self.see_small(small)
 
         def likeness(crops: Sequence[FaceCrop]) -> Likeness:
             person = np.mean([self._reduced_unit_of(crop, side) for crop in crops[:_MOST_REFERENCES]], axis=0)
-            return Likeness(float(unit @ unit_parts(person, sizes)) / len(sizes), side, turn(landmarks))
+            return Likeness(float(unit @ unit_parts(person, self.sizes)) / len(self.sizes), side, turn(landmarks))
 
         return [likeness(crops) for crops in people]
 
     def see_small(
         self, small: UInt8[np.ndarray, "n n 3"]
     ) -> tuple[Float32[np.ndarray, " d"], Float[np.ndarray, "68 2"]]:
-        """What those who compare see in a small face: their unit vectors, one after the other; and its landmarks."""
-        center = self.model.center[: sum(dimensions(self.comparing))]
-        return small_unit(small, self.comparing, self.model.landmark_net, center, self.config)
+        """What the recognisers see in a small face: unit vectors, one after the other; and its landmarks.
 
-    @property
-    def comparing(self) -> Recognisers:
-        """Those by which small faces are compared: the first two, by which `restore.likeness` was measured."""
-        return self.recognisers[:2]
+        It is cleaned first, as a camera's noise hides a small face more than its blur does.
+        """
+        clean, _ = cleaned_input(small, max(self.config.data.size, 2 * len(small)))
+        return small_unit(clean, self.recognisers, self.model.landmark_net, self.model.center, self.config)
 
     def check_identity(self, identity: Identity, name: str | Path = "The identity") -> None:
         """Checks that an identity belongs to this model; a complaint calls it by the name given.
