@@ -1,9 +1,9 @@
 """Who is like whom: whether photographs show one person, how well they pin that person down, and which face is theirs.
 
 Photographs are compared by unit identities of one recogniser (`networks.id_encoder.identity_of`), small faces by the
-mean of all recognisers' cosines, cleaned. All numbers below were measured with `python -m benchmarks.likeness`: the val split
-of LFW, 40 people who were in no training, 211 photographs; 498 pairs of one person, 21,657 of two. Cosine: 0.714 on
-average within a person (5th percentile 0.442), 0.005 between people (99th 0.494); 4.6% of the former fall below 0.4,
+mean of all recognisers' cosines, cleaned. All numbers below were measured with `python -m benchmarks.likeness`: the val
+split of LFW, 40 people who were in no training, 211 photographs; 498 pairs of one person, 21,657 of two. Cosine: 0.714
+on average within a person (5th percentile 0.442), 0.005 between people (99th 0.494); 4.6% of the former fall below 0.4,
 2.4% of the latter reach it.
 """
 

@@ -70,7 +70,7 @@ class Restorer(LoadedModel):
         photos: Sequence[str | Path],
         *,
         keep_all: bool = False,
-        boxes: Mapping[str | Path, Box] | None = None,
+        boxes: Mapping[Path, Box] | Mapping[str, Box] | None = None,
         identity: Identity | None = None,
     ) -> Gathering:
         """Looks through photographs that should show one person; see `restore.photographs.gather_photographs`.
