@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from idfsr_jax.restore.recognition import reduce_crop, seen_side
+from idfsr_jax.restore.conditions import cleaned_input
+from idfsr_jax.restore.recognition import reduce_crop, seen_side, small_unit
 
 
 @pytest.mark.parametrize(
@@ -16,3 +17,17 @@ def test_a_crop_is_reduced_by_area(face_crop):
     fine = np.asarray(Image.fromarray(face_crop.image).resize((192, 192), Image.Resampling.LANCZOS), np.float64)
     expected = fine.reshape(8, 24, 8, 24, 3).mean(axis=(1, 3))
     assert np.abs(reduce_crop(face_crop.image, 8) - expected).max() < 2.0
+
+
+def test_a_small_face_is_cleaned_before_it_is_compared_by_all_recognisers(restorer, face_crop):
+    noise = np.random.default_rng(0).normal(0.0, 12.0, (16, 16, 3))
+    noisy = np.clip(reduce_crop(face_crop.image, 16) + noise, 0, 255).astype(np.uint8)
+    clean, _ = cleaned_input(noisy, restorer.config.data.size)
+    unit, model = restorer.see_small(noisy)[0], restorer.model
+    as_cleaned, as_it_is = (
+        small_unit(each, restorer.recognisers, model.landmark_net, model.center, restorer.config)[0]
+        for each in (clean, noisy)
+    )
+    assert unit.shape == (sum(restorer.sizes),)
+    np.testing.assert_allclose(unit, as_cleaned, atol=1e-5)
+    assert np.abs(unit - as_it_is).max() > 1e-3
